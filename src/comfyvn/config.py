@@ -1,0 +1,210 @@
+"""The settings, in one table: default < ``comfyvn.toml`` < ``COMFYVN_*`` < argument.
+
+The table is the dataclass `Config`: each field is one setting with its default, its environment variable
+and its sentence of documentation. ``docs/settings.md`` and ``comfyvn doctor`` are made from it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_type_hints
+
+from comfyvn.errors import InvalidSetting
+from comfyvn.model import Limits
+
+__all__ = ["SETTINGS_FILE", "Config", "Durability", "load", "settings_table"]
+
+Durability = Literal["full", "batch", "off"]
+SETTINGS_FILE: Final = "comfyvn.toml"
+_LIMITS: Final = Limits()
+
+
+def _setting(doc: str, default: Any = None, *, shown: str | None = None, env: str | None = None) -> Any:
+    """Declare a setting; ``shown`` describes a default that is computed, ``env`` an unusual variable."""
+    return field(default=default, metadata={"doc": doc, "shown": shown, "env": env})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every setting, resolved. Paths are absolute."""
+
+    home: Path = _setting("The project folder; other relative paths start here.", shown="the current folder")
+    assets_root: Path = _setting(
+        "Where the assets lie.", shown="`assets/`, or `data/assets/` where only that exists"
+    )
+    thumbs_root: Path = _setting("The preview cache; safe to delete.", shown="`cache/thumbs/`")
+    thumbs_rel: str = _setting(
+        "The prefix under which records name previews; only the part behind the last `/` counts on reading.",
+        "cache/thumbs",
+    )
+    db: Path = _setting("The ledger: an SQLite file.", shown="`comfyvn/data/comfyvn.db`")
+    project: str = _setting("The project that assets belong to; several may share one ledger.", "default")
+    user: str | None = _setting(
+        "Who acts: recorded in provenance (`user_id`) and journal.",
+        shown="the login name, in the journal only",
+    )
+    git_commit: str | None = _setting(
+        "The commit recorded in provenance.", shown="the git commit of the project folder, if it has one"
+    )
+    durability: Durability = _setting(
+        "What survives a power cut: `full` (all that was reported), `batch` (all batches that were reported; "
+        "what `ingest` uses at least), `off` (tests only).",
+        "full",
+    )
+    busy_timeout_s: float = _setting("How long to wait for another writer, in seconds.", 30.0)
+    log_level: str = _setting("The least severe log message that is shown.", "WARNING")
+    preview_workers: int = _setting("Threads that make previews.", 2)
+    ingest_workers: int = _setting("Threads that read, hash and copy during a bulk ingest.", 2)
+    preview_pixels: int = _setting("The largest image that gets a preview, in pixels.", 64_000_000)
+    metadata_bytes: int = _setting("Metadata of one asset, in bytes of JSON.", _LIMITS.metadata_bytes)
+    metadata_nesting: int = _setting("How deep metadata may be nested.", _LIMITS.metadata_nesting)
+    metadata_values: int = _setting("How many values the metadata may hold.", _LIMITS.metadata_values)
+    tags_per_asset: int = _setting("Tags of one asset.", _LIMITS.tags_per_asset)
+    tag_length: int = _setting("Length of a tag, in characters.", _LIMITS.tag_length)
+    sidecar_bytes: int = _setting("The largest sidecar that is read, in bytes.", 8_000_000)
+    origins: Mapping[str, str] = field(default_factory=dict, metadata={"internal": True})
+
+    def limits(self) -> Limits:
+        """Return the limits of what people may write about one asset."""
+        return Limits(
+            metadata_bytes=self.metadata_bytes,
+            metadata_nesting=self.metadata_nesting,
+            metadata_values=self.metadata_values,
+            tags_per_asset=self.tags_per_asset,
+            tag_length=self.tag_length,
+        )
+
+    def why(self, name: str) -> str:
+        """Tell where a setting's value comes from: ``argument``, a variable, ``comfyvn.toml``, ``default``."""
+        return self.origins.get(name, "default")
+
+
+def settings_table() -> list[dict[str, str]]:
+    """Return the documentation of every setting: name, variable, default and sentence, in table order."""
+    return [
+        {
+            "name": item.name,
+            "env": _variable(item),
+            "default": item.metadata["shown"] or ("none" if item.default is None else f"`{item.default}`"),
+            "doc": item.metadata["doc"],
+        }
+        for item in _settings()
+    ]
+
+
+def load(arguments: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Resolve every setting.
+
+    Args:
+        arguments: what the caller stated; None values count as not stated. Relative paths start at the
+            current folder.
+        environ: the environment, ``os.environ`` by default. Relative paths start at the project folder.
+
+    Raises:
+        InvalidSetting: a value can't be what its setting needs, or ``comfyvn.toml`` has an unknown key.
+    """
+    environ = os.environ if environ is None else environ
+    stated = {name: value for name, value in (arguments or {}).items() if value is not None}
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    home = Path(stated.get("home") or environ.get("COMFYVN_HOME") or Path.cwd()).expanduser().absolute()
+    from_file = _read_file(home / SETTINGS_FILE)
+    kinds = get_type_hints(Config)
+    for item in _settings():
+        origin, raw, base = _find(item, stated, environ, from_file, home)
+        if origin is not None:
+            values[item.name] = _convert(item.name, kinds[item.name], raw, origin, base)
+            origins[item.name] = origin
+    values["home"] = home
+    defaults = {
+        "assets_root": _default_assets_root(home),
+        "thumbs_root": home / "cache" / "thumbs",
+        "db": home / "comfyvn" / "data" / "comfyvn.db",
+    }
+    return Config(**{**defaults, **values}, origins=origins)
+
+
+def _settings() -> list[Field[Any]]:
+    return [item for item in fields(Config) if "internal" not in item.metadata]
+
+
+def _variable(item: Field[Any]) -> str:
+    return item.metadata["env"] or f"COMFYVN_{item.name.upper()}"
+
+
+def _find(
+    item: Field[Any],
+    stated: Mapping[str, Any],
+    environ: Mapping[str, str],
+    from_file: Mapping[str, Any],
+    home: Path,
+) -> tuple[str | None, Any, Path]:
+    if item.name in stated:
+        return "argument", stated[item.name], Path.cwd()
+    variable = _variable(item)
+    if environ.get(variable):
+        return variable, environ[variable], home
+    if item.name in from_file:
+        return SETTINGS_FILE, from_file[item.name], home
+    return None, None, home
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSetting(name=SETTINGS_FILE, value=str(path), origin="disk", why=str(error)) from error
+    known = {item.name for item in _settings()} - {"home"}
+    for name in values:
+        if name not in known:
+            why = f"there is no such setting; there are {', '.join(sorted(known))}"
+            raise InvalidSetting(name=name, value=values[name], origin=SETTINGS_FILE, why=why)
+    return values
+
+
+def _convert(name: str, kind: Any, raw: Any, origin: str, base: Path) -> Any:
+    """Turn a stated value into what the setting needs."""
+    text = os.fspath(raw) if isinstance(raw, os.PathLike) else raw
+    if kind is Path:
+        return _to_path(name, text, origin, base)
+    if kind is Durability:
+        if text not in get_args(Durability):
+            why = f"it must be one of {', '.join(get_args(Durability))}"
+            raise InvalidSetting(name=name, value=raw, origin=origin, why=why)
+        return text
+    if kind in (int, float):
+        return _to_number(name, kind, text, origin)
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be text, not empty")
+    return text.strip()
+
+
+def _to_path(name: str, raw: Any, origin: str, base: Path) -> Path:
+    if not isinstance(raw, str) or not raw or "\0" in raw:
+        raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be a path")
+    if "://" in raw:
+        why = "only SQLite files serve as ledger and only folders as storage in this release; give a path"
+        raise InvalidSetting(name=name, value=raw, origin=origin, why=why)
+    return (base / Path(raw).expanduser()).absolute()
+
+
+def _to_number(name: str, kind: type[int] | type[float], raw: Any, origin: str) -> int | float:
+    try:
+        number = kind(raw)
+    except (TypeError, ValueError):
+        number = kind(0)
+    if isinstance(raw, bool) or not 0 < number < 1e15:
+        raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be a number above 0")
+    return number
+
+
+def _default_assets_root(home: Path) -> Path:
+    """Return ``assets/``; an old library that has only ``data/assets/`` keeps that."""
+    candidates = (home / "assets", home / "data" / "assets")
+    return next((path for path in candidates if path.is_dir()), candidates[0])

@@ -1,0 +1,553 @@
+"""The ledger: every SQL statement of the registry.
+
+Functions take values and give values. A `Reader` sees one state of the ledger; a `Writer` is a reader inside
+one write transaction. Lists page by key (``id < last``), never by offset; filters run in SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+
+from comfyvn.db.engine import Engine
+from comfyvn.db.schema import (
+    asset_ids,
+    asset_journal,
+    asset_library,
+    asset_tag_links,
+    asset_tags,
+    asset_text,
+    asset_versions,
+    assets_registry,
+    provenance,
+)
+from comfyvn.model import (
+    EVERYTHING,
+    Asset,
+    AssetFilter,
+    Facts,
+    FileStat,
+    Preview,
+    Provenance,
+    fold,
+    id_floor,
+    uid_candidates,
+)
+
+__all__ = ["JournalEntry", "Ledger", "Reader", "Writer"]
+
+_CHUNK: Final = 500
+_T = TypeVar("_T")
+_assets, _links = assets_registry.c, asset_tag_links.c
+_newest = provenance.alias("newest")
+_LIST_COLUMNS: Final = (
+    *assets_registry.c,
+    *(
+        _newest.c[name].label(f"newest_{name}")
+        for name in ("source", "workflow_hash", "commit_hash", "user_id", "created_at")
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One change, as the journal keeps it: what was, what is, and to which operation it belongs."""
+
+    event: str
+    uid: str
+    asset_id: int
+    operation_id: int
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+class Ledger:
+    """The rows of one project in one database."""
+
+    def __init__(self, engine: Engine, project_id: str, actor: str | None) -> None:
+        self.engine = engine
+        self.project_id = project_id
+        self.actor = actor
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        """Give a reader of one state of the ledger."""
+        with self.engine.read() as connection:
+            yield Reader(connection, self.project_id)
+
+    @contextmanager
+    def write(self, *, is_durable: bool = True) -> Iterator[Writer]:
+        """Give a writer inside one write transaction; see `Engine.write`."""
+        with self.engine.write(is_durable=is_durable) as connection:
+            yield Writer(connection, self.project_id, self.actor)
+
+    def reserve_ids(self, count: int) -> range:
+        """Reserve ids that no process has had or will have: time-ordered, below 2**53.
+
+        They are needed before the row is written (marker and sidecar carry them). A power cut may lose the
+        reservation; the clock then keeps the ids apart.
+        """
+        with self.write(is_durable=False) as rows:
+            return rows.reserve_ids(count)
+
+    def iterate(self, wanted: AssetFilter = EVERYTHING) -> Iterator[Asset]:
+        """Yield assets, newest first, in batches: memory does not grow with the library."""
+        before_id = None
+        while True:
+            with self.read() as rows:
+                batch = rows.find(wanted, limit=_CHUNK, before_id=before_id)
+            yield from batch
+            if len(batch) < _CHUNK:
+                return
+            before_id = batch[-1].id
+
+
+class Reader:
+    """Questions to one state of the ledger."""
+
+    def __init__(self, connection: sa.Connection, project_id: str) -> None:
+        self._connection = connection
+        self._project_id = project_id
+
+    def find(
+        self, wanted: AssetFilter, *, limit: int | None = None, before_id: int | None = None
+    ) -> list[Asset]:
+        """Return assets that match, newest id first, without the inputs of their provenance.
+
+        Args:
+            wanted: the conditions.
+            limit: at most so many.
+            before_id: only assets with a smaller id: the last one of the page before.
+        """
+        query = self._matching(wanted)
+        if query is None:
+            return []
+        if before_id is not None:
+            query = query.where(_assets.id < before_id)
+        if limit is not None:
+            query = query.limit(limit)
+        return [_asset(row) for row in self._connection.execute(query)]
+
+    def count(self, wanted: AssetFilter = EVERYTHING) -> int:
+        """Return how many assets match."""
+        query = self._matching(wanted)
+        if query is None:
+            return 0
+        ids = query.with_only_columns(_assets.id).order_by(None).subquery()
+        return int(self._connection.execute(sa.select(sa.func.count()).select_from(ids)).scalar_one())
+
+    def asset(self, uid: str) -> Asset | None:
+        """Return one asset with all of its provenance."""
+        return self._one(_assets.uid == uid)
+
+    def asset_at(self, key: str) -> Asset | None:
+        """Return the asset that owns a key, with all of its provenance."""
+        return self._one(_assets.path_full == key)
+
+    def assets(self, uids: Iterable[str]) -> Iterator[Asset]:
+        """Yield the known ones of some assets, with all of their provenance, in no order."""
+        for chunk in _chunks(uids, _CHUNK):
+            query = _select_assets().where(self._mine(), _assets.uid.in_(chunk))
+            found = [_asset(row) for row in self._connection.execute(query)]
+            histories = self._provenance([asset.id for asset in found])
+            for asset in found:
+                yield _with_provenance(asset, histories.get(asset.id, []))
+
+    def known(self, digest: str) -> Asset | None:
+        """Return the asset that has, or once had, this content; the one that has it now comes first."""
+        query = (
+            sa.select(_assets.uid)
+            .join(asset_versions, asset_versions.c.asset_id == _assets.id)
+            .where(asset_versions.c.project_id == self._project_id, asset_versions.c.hash == digest)
+            .order_by(_assets.hash != digest, _assets.missing_since.is_not(None), _assets.id)
+            .limit(1)
+        )
+        uid = self._connection.execute(query).scalar()
+        return None if uid is None else self.asset(uid)
+
+    def free_uid(self, digest: str) -> str:
+        """Return the uid that new content gets: the shortest prefix of its digest that nobody has."""
+        candidates = list(uid_candidates(digest))
+        query = sa.select(_assets.uid).where(self._mine(), _assets.uid.in_(candidates))
+        taken = set(self._connection.execute(query).scalars())
+        return next(uid for uid in candidates if uid not in taken)
+
+    def is_taken(self, key: str, *, except_uid: str | None = None) -> bool:
+        """Tell whether another asset owns this key, or one that some systems would hold to be the same."""
+        query = sa.select(_assets.uid).where(self._mine(), _assets.path_fold == fold(key))
+        return any(uid != except_uid for uid in self._connection.execute(query).scalars())
+
+    def provenance_of(self, uid: str) -> list[Provenance]:
+        """Return the provenance rows of an asset's uid, newest first; removed assets keep theirs."""
+        rows = provenance.c
+        query = sa.select(provenance).where(rows.project_id == self._project_id, rows.asset_uid == uid)
+        return [_provenance(row) for row in self._connection.execute(query.order_by(rows.id.desc()))]
+
+    def taken_provenance_ids(self, ids: Iterable[int]) -> dict[int, str]:
+        """Return which of these provenance ids exist, as ``{id: uid of the asset}``."""
+        taken: dict[int, str] = {}
+        for chunk in _chunks(ids, _CHUNK):
+            query = sa.select(provenance.c.id, provenance.c.asset_uid).where(provenance.c.id.in_(chunk))
+            taken.update((row.id, row.asset_uid) for row in self._connection.execute(query))
+        return taken
+
+    def has_id(self, asset_id: int) -> bool:
+        """Tell whether a row, of any project, has this id."""
+        query = sa.select(_assets.id).where(_assets.id == asset_id)
+        return self._connection.execute(query).first() is not None
+
+    def library_id(self) -> str | None:
+        """Return the id of the library that this project's rows belong to."""
+        query = sa.select(asset_library.c.value).where(asset_library.c.name == self._library_name())
+        found = self._connection.execute(query).scalar()
+        return None if found is None else str(found)
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _library_name(self) -> str:
+        return f"library_id:{self._project_id}"
+
+    def _mine(self) -> sa.ColumnElement[bool]:
+        return _assets.project_id == self._project_id
+
+    def _one(self, condition: sa.ColumnElement[bool]) -> Asset | None:
+        row = self._connection.execute(_select_assets().where(self._mine(), condition)).first()
+        if row is None:
+            return None
+        asset = _asset(row)
+        return _with_provenance(asset, self._provenance([asset.id]).get(asset.id, []))
+
+    def _provenance(self, asset_ids: Sequence[int]) -> dict[int, list[Provenance]]:
+        rows = provenance.c
+        query = sa.select(provenance).where(rows.asset_id.in_(asset_ids)).order_by(rows.id.desc())
+        found: dict[int, list[Provenance]] = {}
+        for row in self._connection.execute(query):
+            found.setdefault(row.asset_id, []).append(_provenance(row))
+        return found
+
+    def _tag_ids(self, folds: Sequence[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for chunk in _chunks(folds, _CHUNK):
+            query = sa.select(asset_tags.c.fold, asset_tags.c.id).where(
+                asset_tags.c.project_id == self._project_id, asset_tags.c.fold.in_(chunk)
+            )
+            found.update((row.fold, row.id) for row in self._connection.execute(query))
+        return found
+
+    def _matching(self, wanted: AssetFilter) -> sa.Select[Any] | None:
+        """Return the query for a filter, newest first; None when a tag is unknown, so nothing can match."""
+        tag_ids = self._tag_ids([fold(tag) for tag in wanted.tags])
+        if len(tag_ids) < len(wanted.tags):
+            return None
+        query = _select_assets().where(self._mine())
+        for tag_id in tag_ids.values():
+            # correlated: walks the newest assets and asks each, so a page costs a page
+            has_tag = sa.select(_links.asset_id).where(_links.tag_id == tag_id, _links.asset_id == _assets.id)
+            query = query.where(has_tag.exists())
+        if wanted.type is not None:
+            query = query.where(_assets.type == wanted.type)
+        if wanted.digest is not None:
+            query = query.where(_assets.hash == wanted.digest)
+        if wanted.license is not None:
+            licence = fold(wanted.license.strip())
+            query = query.where(
+                _assets.license_fold == licence if licence else _assets.license_fold.is_(None)
+            )
+        if wanted.text is not None:
+            in_text = asset_text.c.folded.contains(fold(wanted.text), autoescape=True)
+            query = query.join(asset_text, asset_text.c.asset_id == _assets.id).where(in_text)
+        return query.order_by(_assets.id.desc())
+
+
+class Writer(Reader):
+    """Changes inside one write transaction."""
+
+    def __init__(self, connection: sa.Connection, project_id: str, actor: str | None) -> None:
+        super().__init__(connection, project_id)
+        self._actor = actor
+
+    def reserve_ids(self, count: int) -> range:
+        """Reserve ids; see `Ledger.reserve_ids`."""
+        ids = asset_ids.c
+        stored = self._connection.execute(sa.select(ids.next_id).where(ids.name == "id")).scalar()
+        first = max(stored or 0, id_floor())
+        if stored is None:
+            self._connection.execute(asset_ids.insert().values(name="id", next_id=first + count))
+        else:
+            self._connection.execute(asset_ids.update().where(ids.name == "id").values(next_id=first + count))
+        return range(first, first + count)
+
+    def insert(self, assets: Sequence[Asset]) -> None:
+        """Insert new assets with their provenance, first version, tags and search text."""
+        if not assets:
+            return
+        self._connection.execute(assets_registry.insert(), [_row(asset) for asset in assets])
+        self._connection.execute(asset_versions.insert(), [_version_row(asset) for asset in assets])
+        self._connection.execute(
+            asset_text.insert(), [{"asset_id": asset.id, "folded": _search_text(asset)} for asset in assets]
+        )
+        self.add_provenance([row for asset in assets for row in _provenance_rows(asset)])
+        self._link_tags(assets)
+
+    def update(self, asset: Asset) -> None:
+        """Write all columns of a known asset, its tags and search text; provenance and versions stay."""
+        query = assets_registry.update().where(_assets.id == asset.id)
+        self._connection.execute(query, _row(asset))
+        self._connection.execute(
+            asset_text.update().where(asset_text.c.asset_id == asset.id), {"folded": _search_text(asset)}
+        )
+        self._connection.execute(asset_tag_links.delete().where(_links.asset_id == asset.id))
+        self._link_tags([asset])
+
+    def add_version(self, asset: Asset) -> None:
+        """Record the content that an asset has now as its newest version."""
+        self._connection.execute(asset_versions.insert(), _version_row(asset))
+
+    def add_provenance(self, rows: Sequence[Provenance]) -> None:
+        """Append provenance rows."""
+        if rows:
+            values = [_provenance_row(row, self._project_id) for row in rows]
+            self._connection.execute(provenance.insert(), values)
+
+    def set_preview(self, asset_id: int, version: int, preview: Preview) -> bool:
+        """Note what became of a preview; False when the asset is gone or has newer content by now."""
+        query = assets_registry.update().where(_assets.id == asset_id, _assets.version == version)
+        values = {
+            "preview_state": preview.state,
+            "preview_reason": preview.reason,
+            "preview_recipe": preview.recipe,
+            "path_thumb": preview.path,
+        }
+        return self._connection.execute(query.values(values)).rowcount > 0
+
+    def remove(self, asset: Asset) -> None:
+        """Drop an asset's row, versions, tags and text; its provenance stays and carries the uid."""
+        self._connection.execute(assets_registry.delete().where(_assets.id == asset.id))
+        for table in (asset_versions, asset_tag_links, asset_text):
+            self._connection.execute(table.delete().where(table.c.asset_id == asset.id))
+
+    def record(self, entries: Sequence[JournalEntry]) -> str:
+        """Append to the journal, in order; return the time that the rows carry (UTC, ISO 8601, ms)."""
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        values = [
+            {
+                "project_id": self._project_id,
+                "at": at,
+                "actor": self._actor,
+                "event": entry.event,
+                "uid": entry.uid,
+                "asset_id": entry.asset_id,
+                "operation_id": entry.operation_id,
+                "before_json": entry.before,
+                "after_json": entry.after,
+            }
+            for entry in entries
+        ]
+        if values:
+            self._connection.execute(asset_journal.insert(), values)
+        return at
+
+    def claim_library(self, library_id: str) -> None:
+        """Remember to which library this project's rows belong, if that is not known yet."""
+        if self.library_id() is None:
+            self._connection.execute(
+                asset_library.insert().values(name=self._library_name(), value=library_id)
+            )
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _link_tags(self, assets: Sequence[Asset]) -> None:
+        names = {fold(tag): tag for asset in reversed(assets) for tag in asset.facts.tags}
+        known = self._tag_ids(list(names))
+        new = [
+            {"project_id": self._project_id, "fold": folded, "name": name}
+            for folded, name in names.items()
+            if folded not in known
+        ]
+        if new:
+            self._connection.execute(asset_tags.insert(), new)
+            known = self._tag_ids(list(names))
+        links = [
+            {"tag_id": known[fold(tag)], "asset_id": asset.id} for asset in assets for tag in asset.facts.tags
+        ]
+        if links:
+            self._connection.execute(asset_tag_links.insert(), links)
+
+
+def _select_assets() -> sa.Select[Any]:
+    joined = assets_registry.outerjoin(_newest, _newest.c.id == _assets.provenance_id)
+    return sa.select(*_LIST_COLUMNS).select_from(joined)
+
+
+def _asset(row: sa.Row[Any]) -> Asset:
+    """Turn a row of `_select_assets` into an asset, its newest provenance without inputs."""
+    meta = dict(row.meta or {})
+    facts = Facts(
+        tags=tuple(meta.pop("tags", None) or ()),
+        license=meta.pop("license", None),
+        origin=meta.pop("origin", None),
+        meta=meta,
+        extra=row.extra or {},
+    )
+    meta.pop("version", None)
+    return Asset(
+        id=row.id,
+        project_id=row.project_id,
+        uid=row.uid,
+        type=row.type,
+        key=row.path_full,
+        digest=row.hash,
+        size_bytes=row.bytes,
+        facts=facts,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=row.version,
+        preview=Preview(
+            row.preview_kind, row.preview_state, row.preview_reason, row.preview_recipe, row.path_thumb
+        ),
+        provenance=_newest_provenance(row),
+        mirror_key=row.mirror_key,
+        file=_file_stat(row, "file"),
+        sidecar_file=_file_stat(row, "sidecar"),
+        is_in_place=row.is_in_place,
+        missing_since=row.missing_since,
+    )
+
+
+def _file_stat(row: sa.Row[Any], name: str) -> FileStat | None:
+    values = row._mapping
+    if values[f"{name}_size"] is None:
+        return None
+    return FileStat(values[f"{name}_size"], values[f"{name}_mtime_ns"], values[f"{name}_inode"])
+
+
+def _newest_provenance(row: sa.Row[Any]) -> Provenance | None:
+    if row.provenance_id is None or row.newest_source is None:
+        return None
+    return Provenance(
+        id=row.provenance_id,
+        asset_id=row.id,
+        asset_uid=row.uid,
+        source=row.newest_source,
+        workflow_hash=row.newest_workflow_hash,
+        commit_hash=row.newest_commit_hash,
+        inputs={},
+        c2pa_like={},
+        user_id=row.newest_user_id,
+        created_at=row.newest_created_at,
+    )
+
+
+def _provenance(row: sa.Row[Any]) -> Provenance:
+    return Provenance(
+        id=row.id,
+        asset_id=row.asset_id,
+        asset_uid=row.asset_uid,
+        source=row.source,
+        workflow_hash=row.workflow_hash,
+        commit_hash=row.commit_hash,
+        inputs=row.inputs_json or {},
+        c2pa_like=row.c2pa_like or {},
+        user_id=row.user_id,
+        created_at=row.created_at,
+    )
+
+
+def _with_provenance(asset: Asset, rows: Sequence[Provenance]) -> Asset:
+    """Give an asset its provenance, newest first; the newest is the one that the asset points to."""
+    if asset.provenance is None or not rows:
+        return asset
+    newest = next((row for row in rows if row.id == asset.provenance.id), rows[0])
+    return replace(
+        asset, provenance=newest, provenance_history=tuple(row for row in rows if row.id != newest.id)
+    )
+
+
+def _row(asset: Asset) -> dict[str, Any]:
+    file, sidecar = asset.file, asset.sidecar_file
+    return {
+        "id": asset.id,
+        "project_id": asset.project_id,
+        "uid": asset.uid,
+        "type": asset.type,
+        "path_full": asset.key,
+        "path_thumb": asset.preview.path,
+        "hash": asset.digest,
+        "bytes": asset.size_bytes,
+        "created_at": asset.created_at,
+        "meta": asset.facts.as_meta(asset.version),
+        "updated_at": asset.updated_at,
+        "version": asset.version,
+        "license_fold": fold(asset.facts.license) if asset.facts.license else None,
+        "path_fold": fold(asset.key),
+        "extra": dict(asset.facts.extra) or None,
+        "provenance_id": asset.provenance.id if asset.provenance else None,
+        "preview_kind": asset.preview.kind,
+        "preview_state": asset.preview.state,
+        "preview_reason": asset.preview.reason,
+        "preview_recipe": asset.preview.recipe,
+        "mirror_key": asset.mirror_key,
+        "file_size": file.size_bytes if file else None,
+        "file_mtime_ns": file.mtime_ns if file else None,
+        "file_inode": file.inode if file else None,
+        "sidecar_size": sidecar.size_bytes if sidecar else None,
+        "sidecar_mtime_ns": sidecar.mtime_ns if sidecar else None,
+        "sidecar_inode": sidecar.inode if sidecar else None,
+        "is_in_place": asset.is_in_place,
+        "missing_since": asset.missing_since,
+    }
+
+
+def _version_row(asset: Asset) -> dict[str, Any]:
+    return {
+        "asset_id": asset.id,
+        "version": asset.version,
+        "project_id": asset.project_id,
+        "hash": asset.digest,
+        "bytes": asset.size_bytes,
+        "created_at": asset.updated_at,
+        "provenance_id": asset.provenance.id if asset.provenance else None,
+    }
+
+
+def _provenance_rows(asset: Asset) -> list[Provenance]:
+    return [*([asset.provenance] if asset.provenance else []), *asset.provenance_history]
+
+
+def _provenance_row(row: Provenance, project_id: str) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "project_id": project_id,
+        "asset_id": row.asset_id,
+        "asset_uid": row.asset_uid,
+        "source": row.source,
+        "workflow_hash": row.workflow_hash,
+        "commit_hash": row.commit_hash,
+        "inputs_json": dict(row.inputs),
+        "c2pa_like": dict(row.c2pa_like),
+        "user_id": row.user_id,
+        "created_at": row.created_at,
+    }
+
+
+def _search_text(asset: Asset) -> str:
+    """Return what a text search looks through: the path and every text at the top of the metadata."""
+    texts = [asset.key]
+    for value in asset.facts.as_meta(asset.version).values():
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, list):
+            texts.extend(item for item in value if isinstance(item, str))
+    return fold("\n".join(texts))
+
+
+def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk

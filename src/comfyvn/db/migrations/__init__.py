@@ -1,0 +1,1 @@
+"""Alembic's home: imported only when a ledger's stored revision is behind `comfyvn.db.schema.HEAD`."""

@@ -1,0 +1,184 @@
+"""The tables, declared once. ``assets_registry`` and ``provenance`` keep the columns that users query.
+
+Some installations share the database file with other ComfyVN parts: every other table of ours is named
+``asset_...`` so that none meets one of theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+__all__ = [
+    "HEAD",
+    "VERSION_TABLE",
+    "asset_ids",
+    "asset_journal",
+    "asset_library",
+    "asset_tag_links",
+    "asset_tags",
+    "asset_text",
+    "asset_versions",
+    "assets_registry",
+    "metadata",
+    "provenance",
+]
+
+HEAD: Final = "0001"
+"""The newest revision in ``migrations/versions``; opening a ledger at this revision runs no migration."""
+VERSION_TABLE: Final = "asset_schema_version"
+
+metadata = MetaData()
+
+# SQLite makes a column its row id, which a primary key should be, only if it says INTEGER
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+_Json = JSON(none_as_null=True)
+_now = text("CURRENT_TIMESTAMP")
+
+assets_registry = Table(
+    "assets_registry",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("project_id", Text, nullable=False, server_default=text("'default'")),
+    Column("uid", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("path_full", Text, nullable=False),
+    Column("path_thumb", Text),
+    Column("hash", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Text, nullable=False, server_default=_now),
+    Column("meta", _Json, nullable=False),
+    Column("updated_at", Text, nullable=False, server_default=_now),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("license_fold", Text),
+    Column("path_fold", Text, nullable=False),
+    Column("extra", _Json),
+    Column("provenance_id", BigInteger),
+    Column("preview_kind", Text),
+    Column("preview_state", Text, nullable=False, server_default=text("'none'")),
+    Column("preview_reason", Text),
+    Column("preview_recipe", Integer, nullable=False, server_default=text("0")),
+    Column("mirror_key", Text),
+    Column("file_size", BigInteger),
+    Column("file_mtime_ns", BigInteger),
+    Column("file_inode", BigInteger),
+    Column("sidecar_size", BigInteger),
+    Column("sidecar_mtime_ns", BigInteger),
+    Column("sidecar_inode", BigInteger),
+    Column("is_in_place", Boolean, nullable=False, server_default=text("0")),
+    Column("missing_since", Text),
+    UniqueConstraint("project_id", "uid", name="uq_assets_registry_uid"),
+    UniqueConstraint("project_id", "path_full", name="uq_assets_registry_path"),
+    Index("ix_assets_registry_path_fold", "project_id", "path_fold"),
+    Index("ix_assets_registry_type", "project_id", "type", "id"),
+    Index("ix_assets_registry_license", "project_id", "license_fold", "id"),
+    Index("ix_assets_registry_hash", "project_id", "hash", "id"),
+    Index("ix_assets_registry_project", "project_id", "id"),
+    Index("ix_assets_registry_preview", "project_id", "preview_state", "id"),
+)
+
+provenance = Table(
+    "provenance",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("project_id", Text, nullable=False, server_default=text("'default'")),
+    Column("asset_id", BigInteger, nullable=False),
+    Column("asset_uid", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("workflow_hash", Text),
+    Column("commit_hash", Text),
+    Column("inputs_json", _Json),
+    Column("c2pa_like", _Json),
+    Column("user_id", Text),
+    Column("created_at", Text, nullable=False, server_default=_now),
+    Index("ix_provenance_asset", "asset_id", "id"),
+    Index("ix_provenance_uid", "project_id", "asset_uid", "id"),
+    Index("ix_provenance_workflow", "project_id", "workflow_hash"),
+)
+
+asset_versions = Table(
+    "asset_versions",
+    metadata,
+    Column("asset_id", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("project_id", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Text, nullable=False, server_default=_now),
+    Column("provenance_id", BigInteger),
+    PrimaryKeyConstraint("asset_id", "version", name="pk_asset_versions"),
+    Index("ix_asset_versions_hash", "project_id", "hash"),
+)
+
+asset_tags = Table(
+    "asset_tags",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("fold", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("project_id", "fold", name="uq_asset_tags_fold"),
+)
+
+asset_tag_links = Table(
+    "asset_tag_links",
+    metadata,
+    Column("tag_id", BigInteger, nullable=False),
+    Column("asset_id", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tag_id", "asset_id", name="pk_asset_tag_links"),
+    Index("ix_asset_tag_links_asset", "asset_id"),
+    sqlite_with_rowid=False,
+)
+
+asset_text = Table(
+    "asset_text",
+    metadata,
+    Column("asset_id", _Id, primary_key=True, autoincrement=False),
+    Column("folded", Text, nullable=False),
+)
+
+asset_journal = Table(
+    "asset_journal",
+    metadata,
+    Column("seq", _Id, primary_key=True, autoincrement=True),
+    Column("project_id", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("actor", Text),
+    Column("event", Text, nullable=False),
+    Column("uid", Text, nullable=False),
+    Column("asset_id", BigInteger, nullable=False),
+    Column("operation_id", BigInteger, nullable=False),
+    Column("before_json", _Json),
+    Column("after_json", _Json),
+    Index("ix_asset_journal_uid", "project_id", "uid", "seq"),
+    Index("ix_asset_journal_operation", "operation_id"),
+    sqlite_autoincrement=True,
+)
+
+asset_library = Table(
+    "asset_library",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+asset_ids = Table(
+    "asset_ids",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("next_id", BigInteger, nullable=False),
+)

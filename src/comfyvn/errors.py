@@ -1,0 +1,197 @@
+"""Every error that comfyvn raises on purpose.
+
+The docstring of a class is its message: ``{name}`` fields are filled from the keyword arguments.
+Each class carries the HTTP status and the exit code of the commands, and has the built-in that a
+caller would expect as its second base, so ``except FileNotFoundError`` works as well as ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+__all__ = [
+    "AssetNotFound",
+    "ComfyVNError",
+    "ForeignLibrary",
+    "InvalidAssetType",
+    "InvalidFilter",
+    "InvalidMetadata",
+    "InvalidSetting",
+    "InvalidSidecar",
+    "LibraryChanged",
+    "LibraryUnreachable",
+    "OlderLibrary",
+    "OutsideLibrary",
+    "PathConflict",
+    "PreviewFailed",
+    "RegistryBusy",
+    "RegistryUnusable",
+    "SidecarMissing",
+    "SourceChanged",
+    "SourceMissing",
+    "SourceUnreadable",
+    "UnknownEvent",
+    "UnsafePath",
+    "UnsupportedMedia",
+]
+
+
+class ComfyVNError(Exception):
+    """{detail}"""
+
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        template = inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ")
+        self.message = template.format_map(fields)
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.fields)
+
+
+def _rebuild(kind: type[ComfyVNError], fields: dict[str, Any]) -> ComfyVNError:
+    return kind(**fields)
+
+
+class AssetNotFound(ComfyVNError, KeyError):
+    """No asset with uid {uid} in project {project}. List the uids with `comfyvn list`."""
+
+    status, exit_code = 404, 3
+
+
+class SidecarMissing(ComfyVNError, FileNotFoundError):
+    """{path}: this asset has no sidecar on disk. Write it again with ensure_sidecar({uid!r}) or
+    `comfyvn rebuild --enforce-sidecars`."""
+
+    status, exit_code = 404, 3
+
+
+class InvalidSidecar(ComfyVNError, ValueError):
+    """{path}:{line}:{column}: this sidecar is not usable: {why}. It was left as it is; mend it by hand, or
+    delete it and run `comfyvn rebuild --enforce-sidecars`."""
+
+    status, exit_code = 500, 1
+
+
+class SourceMissing(ComfyVNError, FileNotFoundError):
+    """{path}: no such file. Check the name; nothing was registered."""
+
+    status, exit_code = 404, 3
+
+
+class SourceUnreadable(ComfyVNError, OSError):
+    """{path}: {why}. Nothing was registered."""
+
+    status, exit_code = 400, 4
+
+
+class SourceChanged(ComfyVNError, OSError):
+    """{path}: the file changed while it was read. Nothing was registered; try again when the program that
+    writes it has finished."""
+
+    status, exit_code = 409, 4
+
+
+class UnsafePath(ComfyVNError, ValueError):
+    """{path!r}: {why}. Give a relative path below the assets folder, such as 'characters/mara.png'."""
+
+    status, exit_code = 400, 4
+
+
+class OutsideLibrary(ComfyVNError, ValueError):
+    """{path}: this lies outside the assets folder {root}. Register it with copy_file=True, or move it
+    there first."""
+
+    status, exit_code = 400, 4
+
+
+class PathConflict(ComfyVNError, ValueError):
+    """{path}: {why}. Nothing was changed."""
+
+    status, exit_code = 409, 4
+
+
+class InvalidAssetType(ComfyVNError, ValueError):
+    """{asset_type!r} can't be an asset type: {why}. Use one plain folder name, such as 'characters'."""
+
+    status, exit_code = 400, 4
+
+
+class InvalidMetadata(ComfyVNError, ValueError):
+    """Metadata refused, nothing was written: {why}."""
+
+    status, exit_code = 400, 4
+
+
+class InvalidFilter(ComfyVNError, ValueError):
+    """Filter refused: {why}."""
+
+    status, exit_code = 422, 2
+
+
+class InvalidSetting(ComfyVNError, ValueError):
+    """Setting {name} = {value!r} (from {origin}): {why}."""
+
+    status, exit_code = 500, 2
+
+
+class UnknownEvent(ComfyVNError, ValueError):
+    """There is no event {event!r}. The events are: {known}."""
+
+    status, exit_code = 400, 2
+
+
+class UnsupportedMedia(ComfyVNError, ValueError):
+    """{path}: {why}."""
+
+    status, exit_code = 415, 1
+
+
+class PreviewFailed(ComfyVNError, ValueError):
+    """No preview: {why}"""
+
+    status, exit_code = 500, 1
+
+
+class LibraryUnreachable(ComfyVNError, FileNotFoundError):
+    """{path}: {why}. No row was changed. Is the drive mounted, and is this the right folder?"""
+
+    status, exit_code = 503, 4
+
+
+class LibraryChanged(ComfyVNError, RuntimeError):
+    """{missing} of {total} assets would be marked missing, more than {percent} %. No row was changed. Is the
+    drive mounted? If the files are really gone, say so with --allow-missing."""
+
+    status, exit_code = 409, 4
+
+
+class ForeignLibrary(ComfyVNError, RuntimeError):
+    """{path} belongs to another library (it says {found}, the ledger knows {expected}). No row was changed.
+    Point COMFYVN_DB and COMFYVN_ASSETS_ROOT at one and the same library."""
+
+    status, exit_code = 409, 4
+
+
+class RegistryUnusable(ComfyVNError, OSError):
+    """{path}: {why}"""
+
+    status, exit_code = 503, 5
+
+
+class OlderLibrary(RegistryUnusable):
+    """{path}: this database was written by an older ComfyVN release ({shape}). It was left untouched. Use
+    another database with COMFYVN_DB until the upgrade of old libraries is there, or rebuild into a new one:
+    `comfyvn rebuild --from-disk --db-path NEW.db`."""
+
+
+class RegistryBusy(RegistryUnusable):
+    """{path}: another program has kept the ledger locked for {seconds:g} s. Nothing was lost or half-written;
+    try again when it has finished, or raise the setting busy_timeout_s."""

@@ -1,0 +1,545 @@
+"""The values that travel between the parts: assets, provenance, previews, filters; and their rules.
+
+Nothing here touches a disk or a database. What people wrote about an asset (`Facts`) is normalised and
+checked here and nowhere else, before anything is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from comfyvn.errors import InvalidAssetType, InvalidFilter, InvalidMetadata
+
+__all__ = [
+    "EVERYTHING",
+    "THUMBNAIL_SIZES",
+    "UNSPECIFIED",
+    "Asset",
+    "AssetFilter",
+    "Facts",
+    "FileStat",
+    "Limits",
+    "Preview",
+    "PreviewKind",
+    "PreviewState",
+    "Provenance",
+    "ProvenanceClaim",
+    "canonical_json",
+    "fold",
+    "id_floor",
+    "marker_value",
+    "merge_registered",
+    "normalise_license",
+    "normalise_tags",
+    "normalise_type",
+    "parse_facts",
+    "parse_provenance",
+    "preview_names",
+    "uid_candidates",
+    "utc_now",
+]
+
+THUMBNAIL_SIZES: Final = (256, 512)
+UNSPECIFIED: Final = "unspecified"
+DERIVED_KEYS: Final = frozenset({"preview", "thumbnails"})
+"""Metadata keys that we fill in ourselves on every answer."""
+
+PreviewKind = Literal["thumbnail", "waveform", "animation"]
+PreviewState = Literal["none", "pending", "ready", "failed"]
+
+_ID_EPOCH_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z
+_ID_SEQUENCE_BITS: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper limits for what people may write about one asset; each is a setting of the same name."""
+
+    metadata_bytes: int = 256_000
+    metadata_nesting: int = 64
+    metadata_values: int = 20_000
+    tags_per_asset: int = 1_000
+    tag_length: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What people wrote about an asset: the part that no program can derive from the file.
+
+    ``meta`` holds every metadata key but tags, license and origin; ``extra`` holds the top-level sidecar
+    keys that we don't know, kept verbatim.
+    """
+
+    tags: tuple[str, ...] = ()
+    license: str | None = None
+    origin: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_meta(self, version: int) -> dict[str, Any]:
+        """Return the metadata object of old releases, in which tags, licence and version stand too."""
+        origin = {} if self.origin is None else {"origin": self.origin}
+        return {"tags": list(self.tags), "license": self.license, **origin, "version": version, **self.meta}
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenanceClaim:
+    """What a caller says of a file's origin, normalised, before it is recorded."""
+
+    source: str
+    workflow_hash: str
+    inputs: Mapping[str, Any]
+    commit_hash: str | None = None
+    user_id: str | None = None
+    c2pa_like: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """One row of the provenance ledger. ``created_at`` is UTC, ``YYYY-MM-DD HH:MM:SS``."""
+
+    id: int
+    asset_id: int
+    asset_uid: str
+    source: str
+    workflow_hash: str | None
+    commit_hash: str | None
+    inputs: Mapping[str, Any]
+    c2pa_like: Mapping[str, Any]
+    user_id: str | None
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The state of an asset's preview. ``path`` names the first of its files (`preview_names`) in records."""
+
+    kind: PreviewKind | None = None
+    state: PreviewState = "none"
+    reason: str | None = None
+    recipe: int = 0
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What tells a rescan that a file has not been touched. Size in bytes, modification time in ns."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One registered asset, as the ledger knows it.
+
+    ``key`` is the path under the assets root, ``/``-separated. ``digest`` is the SHA-256 of the content with
+    our own marker left out and ``size_bytes`` the length of that content; the stored file may be longer by
+    the marker (``file``). ``is_in_place`` says that the file is the user's and is never written to.
+    """
+
+    id: int
+    project_id: str
+    uid: str
+    type: str
+    key: str
+    digest: str
+    size_bytes: int
+    facts: Facts
+    created_at: str
+    updated_at: str
+    version: int = 1
+    preview: Preview = Preview()
+    provenance: Provenance | None = None
+    provenance_history: tuple[Provenance, ...] = ()
+    mirror_key: str | None = None
+    file: FileStat | None = None
+    sidecar_file: FileStat | None = None
+    is_in_place: bool = False
+    missing_since: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFilter:
+    """Which assets are wanted; every condition given must hold.
+
+    ``tags``: all of them, ignoring case. ``license`` ignores case, ``""`` means "has none". ``text``: a
+    substring of the path or of a top-level text in the metadata, ignoring case.
+    """
+
+    type: str | None = None
+    digest: str | None = None
+    tags: tuple[str, ...] = ()
+    license: str | None = None
+    text: str | None = None
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        asset_type: str | None = None,
+        hash_value: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        license: str | None = None,
+        text: str | None = None,
+    ) -> AssetFilter:
+        """Build a filter from what a caller passed.
+
+        Raises:
+            InvalidFilter: a value has the wrong type or is too long.
+        """
+        for name, value in (("type", asset_type), ("hash", hash_value), ("license", license), ("text", text)):
+            if value is not None and not isinstance(value, str):
+                raise InvalidFilter(why=f"{name} must be text, not {type(value).__name__}")
+        if text is not None and len(text) > 512:
+            raise InvalidFilter(why=f"the search text has {len(text)} characters, the limit is 512")
+        try:
+            wanted = normalise_tags(tags)
+        except InvalidMetadata as error:
+            raise InvalidFilter(why=str(error.fields["why"])) from error
+        digest = hash_value.strip().lower() if hash_value else None
+        return cls(asset_type or None, digest, wanted, license, text or None)
+
+
+def utc_now() -> str:
+    """Return the time as every ComfyVN table writes it: UTC, ``YYYY-MM-DD HH:MM:SS``."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def id_floor(at_s: float | None = None) -> int:
+    """Return the smallest id that may be minted now: milliseconds since 2025 times 4096.
+
+    >>> id_floor(1_735_689_600.001)
+    4096
+    """
+    at_ms = int((time.time() if at_s is None else at_s) * 1000)
+    return max(1, (at_ms - _ID_EPOCH_MS) << _ID_SEQUENCE_BITS)
+
+
+def uid_candidates(digest: str) -> Iterable[str]:
+    """Yield the uids that content may get, the normal one first; the longer ones serve when it is taken.
+
+    >>> [len(uid) for uid in uid_candidates("ab" * 32)][:3]
+    [16, 20, 24]
+    """
+    return (digest[:length] for length in range(16, len(digest) + 1, 4))
+
+
+def fold(text: str) -> str:
+    """Return the form under which texts that differ in case or Unicode form are one.
+
+    >>> fold("Straße") == fold("STRASSE")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def canonical_json(value: object) -> str:
+    """Return compact JSON with sorted keys: the same value always gives the same text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def normalise_tags(value: object, limits: Limits = Limits()) -> tuple[str, ...]:
+    """Return tags trimmed, in Unicode form NFC, unique ignoring case, the first spelling kept.
+
+    Args:
+        value: None, one tag, or any iterable of tags (a set is sorted).
+        limits: how many and how long.
+
+    Raises:
+        InvalidMetadata: not text, a control character, too long or too many.
+
+    >>> normalise_tags([" Mara ", "smile", "MARA"])
+    ('Mara', 'smile')
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = (value,)
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidMetadata(why=f"tags must be a list of texts, not {type(value).__name__}")
+    items = sorted(value, key=str) if isinstance(value, AbstractSet) else list(value)
+    kept: dict[str, str] = {}
+    for item in items:
+        if not isinstance(item, str):
+            raise InvalidMetadata(why=f"a tag must be text, not {type(item).__name__} ({item!r:.80})")
+        tag = unicodedata.normalize("NFC", item).strip()
+        _check_text(tag, f"the tag {item!r:.80}")
+        if any(unicodedata.category(char) == "Cc" for char in tag):
+            raise InvalidMetadata(why=f"the tag {item!r:.80} has a control character")
+        if len(tag) > limits.tag_length:
+            why = (
+                f"the tag {item!r:.40} has {len(tag)} characters, the limit tag_length is {limits.tag_length}"
+            )
+            raise InvalidMetadata(why=why)
+        if tag:
+            kept.setdefault(fold(tag), tag)
+    if len(kept) > limits.tags_per_asset:
+        raise InvalidMetadata(why=f"{len(kept)} tags, the limit tags_per_asset is {limits.tags_per_asset}")
+    return tuple(kept.values())
+
+
+def normalise_license(value: object) -> str | None:
+    """Return a licence as trimmed text, or None for None and "".
+
+    Raises:
+        InvalidMetadata: not text, or longer than 1,000 characters.
+    """
+    return _optional_text(value, "license")
+
+
+def normalise_type(value: object) -> str:
+    """Return an asset type as the one plain folder name that it is.
+
+    Raises:
+        InvalidAssetType: empty, a path, reserved, hidden, or with characters that no folder may have.
+    """
+    if not isinstance(value, str):
+        raise InvalidAssetType(asset_type=value, why=f"it must be text, not {type(value).__name__}")
+    name = unicodedata.normalize("NFC", value).strip()
+    if not name:
+        raise InvalidAssetType(asset_type=value, why="it is empty")
+    if any(char in '/\\:<>"|?*' for char in name):
+        raise InvalidAssetType(asset_type=value, why="it holds a character that folder names can't have")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        raise InvalidAssetType(asset_type=value, why="it holds a control character")
+    if name.startswith((".", "_meta")) or name.endswith("."):
+        raise InvalidAssetType(asset_type=value, why="that name is reserved")
+    if len(name.encode()) > 100:
+        raise InvalidAssetType(asset_type=value, why="it is longer than 100 bytes")
+    return name
+
+
+def parse_facts(metadata: object, limits: Limits = Limits(), license_tag: str | None = None) -> Facts:
+    """Check metadata that a caller passed and take it apart; the caller's object is copied, never changed.
+
+    Args:
+        metadata: None or a mapping of text to JSON values. ``tags``, ``license`` and ``origin`` have a
+            meaning of their own; ``version``, ``preview`` and ``thumbnails`` as we answer them are left out.
+        limits: how much of it.
+        license_tag: serves where ``metadata`` has no licence.
+
+    Raises:
+        InvalidMetadata: not an object, not JSON, a wrong type, or beyond a limit.
+    """
+    if metadata is None:
+        metadata = {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidMetadata(why=f"it must be an object (a dict), not {type(metadata).__name__}")
+    clean = _json_object(metadata, limits, "metadata", leave_out=("tags",))
+    for name in DERIVED_KEYS & clean.keys():
+        if not _is_derived(name, clean[name]):
+            raise InvalidMetadata(why=f"the key {name!r} is filled in by comfyvn; choose another name")
+        del clean[name]
+    parse_version(clean.pop("version", 1))
+    tags = normalise_tags(metadata.get("tags"), limits)
+    stated = normalise_license(clean.pop("license", None))
+    origin = _optional_text(clean.pop("origin", None), "origin")
+    return Facts(tags, stated or normalise_license(license_tag), origin, clean)
+
+
+def parse_version(value: object) -> int:
+    """Return a content version.
+
+    Raises:
+        InvalidMetadata: not a whole number of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise InvalidMetadata(why=f"version must be a whole number of at least 1, not {value!r:.80}")
+    return value
+
+
+def merge_registered(known: Facts, new: Facts, *, license_given: bool) -> Facts:
+    """Return the facts of an asset whose content was registered again.
+
+    Tags are united ignoring case, the licence is replaced if one was given (an empty one clears it), and
+    other keys are replaced one by one.
+    """
+    return Facts(
+        tags=normalise_tags((*known.tags, *new.tags)),
+        license=new.license if license_given else known.license,
+        origin=new.origin if new.origin is not None else known.origin,
+        meta={**known.meta, **new.meta},
+        extra=known.extra,
+    )
+
+
+def parse_provenance(
+    claim: object,
+    metadata: Mapping[str, Any],
+    *,
+    user_id: str | None = None,
+    commit_hash: str | None = None,
+    limits: Limits = Limits(),
+) -> ProvenanceClaim:
+    """Normalise what a caller says of a file's origin.
+
+    Args:
+        claim: None or a mapping with ``source``, ``workflow_hash``, ``commit_hash``, ``inputs``, ``user_id``,
+            ``c2pa_like``. Any other key is an input (a seed, a model) and is kept among the inputs.
+        metadata: its ``source`` and ``user_id`` serve where the claim has none.
+        user_id: serves where neither names a user.
+        commit_hash: serves where the claim names none.
+        limits: how much of it.
+
+    Raises:
+        InvalidMetadata: not an object, not JSON, a wrong type, or beyond a limit.
+    """
+    if claim is None:
+        claim = {}
+    if not isinstance(claim, Mapping):
+        raise InvalidMetadata(why=f"provenance must be an object (a dict), not {type(claim).__name__}")
+    clean = _json_object(claim, limits, "provenance")
+    inputs = clean.pop("inputs", None) or {}
+    c2pa_like = clean.pop("c2pa_like", None) or {}
+    for name, value in (("inputs", inputs), ("c2pa_like", c2pa_like)):
+        if not isinstance(value, dict):
+            raise InvalidMetadata(why=f"provenance.{name} must be an object, not {type(value).__name__}")
+    stated_source = _optional_text(clean.pop("source", None), "provenance.source")
+    source = stated_source or _optional_text(metadata.get("source"), "source") or UNSPECIFIED
+    workflow_hash = _optional_text(clean.pop("workflow_hash", None), "provenance.workflow_hash")
+    commit = _optional_text(clean.pop("commit_hash", None), "provenance.commit_hash")
+    user = _optional_text(clean.pop("user_id", None), "provenance.user_id")
+    for recorded in ("id", "asset_id", "asset_uid", "created_at", "history"):
+        clean.pop(recorded, None)  # a record of ours that is handed back: these are facts of the old row
+    inputs = {**clean, **inputs}
+    return ProvenanceClaim(
+        source=source,
+        workflow_hash=workflow_hash or derive_workflow_hash(source, inputs),
+        inputs=inputs,
+        commit_hash=commit or commit_hash,
+        user_id=user or _optional_text(metadata.get("user_id"), "user_id") or user_id,
+        c2pa_like=c2pa_like,
+    )
+
+
+def derive_workflow_hash(source: str, inputs: Mapping[str, Any]) -> str:
+    """Return the workflow hash of a claim that states none: SHA-256 of the source and the sorted inputs.
+
+    The asset's own uid and hash, which the record adds to the inputs, stay out: equal work, equal hash.
+    """
+    own = {name: value for name, value in inputs.items() if name not in ("asset_uid", "asset_hash")}
+    return hashlib.sha256((source + canonical_json(own)).encode()).hexdigest()
+
+
+def marker_value(claim: ProvenanceClaim, provenance_id: int, created_at: str, uid: str, digest: str) -> bytes:
+    """Return the marker's JSON, ASCII only; its length does not depend on what ``digest`` holds."""
+    value = {
+        "provenance_id": provenance_id,
+        "source": claim.source,
+        "workflow_hash": claim.workflow_hash,
+        "created_at": created_at,
+        "uid": uid,
+        "hash": digest,
+    }
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+EVERYTHING: Final = AssetFilter()
+"""The filter that every asset matches."""
+
+
+def preview_names(uid: str, kind: PreviewKind | None) -> dict[str, str]:
+    """Return the file names of an asset's previews: ``{"256": ..., "512": ...}`` or ``{"waveform": ...}``."""
+    if kind == "thumbnail":
+        return {str(size): f"{uid}_{size}.webp" for size in THUMBNAIL_SIZES}
+    if kind == "waveform":
+        return {"waveform": f"{uid}.waveform.json"}
+    return {}
+
+
+def _is_derived(name: str, value: object) -> bool:
+    """Tell our own answer, handed back, from a user's key of the same name."""
+    if value is None:
+        return True
+    if not isinstance(value, dict):
+        return False
+    return "kind" in value if name == "preview" else all(str(size).isdigit() for size in value)
+
+
+def _optional_text(value: object, name: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidMetadata(why=f"{name} must be text, not {type(value).__name__}")
+    _check_text(value, name)
+    text = value.strip()
+    if len(text) > 1_000:
+        raise InvalidMetadata(why=f"{name} has {len(text)} characters, the limit is 1,000")
+    return text or None
+
+
+def _check_text(text: str, name: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidMetadata(why=f"{name} has a lone surrogate (half a character)") from error
+    if "\0" in text:
+        raise InvalidMetadata(why=f"{name} has a NUL character")
+
+
+def _json_object(
+    value: Mapping[Any, Any], limits: Limits, name: str, leave_out: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return a deep copy of a mapping as strict JSON, or say what in it is not."""
+    budget = [limits.metadata_values]
+    clean = {
+        _json_key(key, name): _json_value(item, f"{name}.{key}", limits.metadata_nesting - 1, budget)
+        for key, item in value.items()
+        if key not in leave_out
+    }
+    size_bytes = len(canonical_json(clean).encode())
+    if size_bytes > limits.metadata_bytes:
+        why = f"{name} takes {size_bytes:,} bytes, the limit metadata_bytes is {limits.metadata_bytes:,}"
+        raise InvalidMetadata(why=why)
+    return clean
+
+
+def _json_value(value: object, name: str, depth: int, budget: list[int]) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise InvalidMetadata(why="it holds more values than the limit metadata_values allows")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        _check_text(value, name)
+        return str(value)
+    if isinstance(value, int):
+        return _json_int(value, name)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidMetadata(why=f"{name} is {value}, which JSON can't hold")
+        return float(value)
+    if depth <= 0:
+        raise InvalidMetadata(why=f"{name:.80} is nested deeper than the limit metadata_nesting allows")
+    if isinstance(value, Mapping):
+        return {
+            _json_key(key, name): _json_value(item, f"{name}.{key}", depth - 1, budget)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_json_value(item, f"{name}[{at}]", depth - 1, budget) for at, item in enumerate(value)]
+    raise InvalidMetadata(why=f"{name} is a {type(value).__name__}, which JSON can't hold")
+
+
+def _json_int(value: int, name: str) -> int:
+    if not -(2**63) <= value < 2**64:
+        raise InvalidMetadata(why=f"{name} is a whole number of more than 64 bits; write it as text")
+    return int(value)
+
+
+def _json_key(key: object, name: str) -> str:
+    if not isinstance(key, str):
+        raise InvalidMetadata(why=f"a key of {name} is {key!r:.40}; keys must be text")
+    _check_text(key, f"a key of {name}")
+    return str(key)

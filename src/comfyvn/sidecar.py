@@ -1,0 +1,382 @@
+"""The sidecar: one JSON file beside each asset, the truth for what people wrote about it.
+
+Pure: builds, reads and merges values; no disk. Format: ``docs/sidecar.md``; UTF-8 JSON, two-space indent,
+keys in a fixed order, final newline, so that it diffs and merges well in git.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from comfyvn.errors import InvalidMetadata, InvalidSidecar
+from comfyvn.model import (
+    Asset,
+    Facts,
+    Limits,
+    Provenance,
+    fold,
+    normalise_license,
+    normalise_tags,
+    parse_facts,
+    preview_names,
+)
+
+__all__ = [
+    "SCHEMA",
+    "SUFFIX",
+    "Merged",
+    "Sidecar",
+    "build",
+    "describe_links",
+    "describe_meta",
+    "describe_preview",
+    "describe_provenance",
+    "dumps",
+    "facts_of",
+    "merge",
+    "parse",
+]
+
+SCHEMA: Final = 1
+SUFFIX: Final = ".asset.json"
+
+_OWN_KEYS: Final = frozenset(
+    "schema id uid project type path hash bytes version tags license origin created_at updated_at meta preview "
+    "links provenance".split()
+)
+_ABSENT: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What a sidecar says, checked. ``payload`` is the whole object; the rest are its parts, None if absent.
+
+    ``provenance`` is newest first. ``asset_id`` is the ledger's id of the asset, which survives a rebuild.
+    """
+
+    payload: Mapping[str, Any]
+    facts: Facts
+    uid: str | None
+    project: str | None
+    type: str | None
+    key: str | None
+    digest: str | None
+    size_bytes: int | None
+    version: int
+    asset_id: int | None
+    created_at: str | None
+    updated_at: str | None
+    provenance: tuple[Provenance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The outcome of a three-way merge: the facts, and our values that gave way to the file's."""
+
+    facts: Facts
+    lost: Mapping[str, Any]
+
+
+def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
+    """Build the sidecar of an asset, in the order in which its keys are written.
+
+    ``id`` is the uid, as tools of older releases expect; the ledger's number is ``provenance.asset_id``.
+
+    Args:
+        asset: with all of its provenance.
+        suffix: of sidecar names.
+    """
+    facts = asset.facts
+    return {
+        "schema": SCHEMA,
+        "id": asset.uid,
+        "uid": asset.uid,
+        "project": asset.project_id,
+        "type": asset.type,
+        "path": asset.key,
+        "hash": asset.digest,
+        "bytes": asset.size_bytes,
+        "version": asset.version,
+        "tags": list(facts.tags),
+        "license": facts.license,
+        "origin": facts.origin,
+        "created_at": asset.created_at,
+        "updated_at": asset.updated_at,
+        "meta": describe_meta(asset),
+        "preview": describe_preview(asset),
+        "links": describe_links(asset, suffix),
+        "provenance": _describe_history(asset),
+        **facts.extra,
+    }
+
+
+def dumps(payload: Mapping[str, Any]) -> bytes:
+    """Return a sidecar's bytes.
+
+    >>> dumps({"uid": "3f", "tags": ["夏"]}).decode()
+    '{\\n  "uid": "3f",\\n  "tags": [\\n    "夏"\\n  ]\\n}\\n'
+    """
+    return (json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def describe_preview(asset: Asset) -> dict[str, Any] | None:
+    """Return the preview object of records and sidecars: where it lies, or why there is none.
+
+    The names are known before the files are made. Whether they are made yet is the ledger's knowledge, not
+    the sidecar's: a sidecar would change, and differ in git, for nothing that a person did.
+    """
+    preview = asset.preview
+    if preview.kind is None:
+        return None
+    if preview.state == "failed" or preview.path is None:
+        return {"kind": preview.kind, "state": "failed", "reason": preview.reason}
+    folder = preview.path.rpartition("/")[0]
+    names = preview_names(asset.uid, preview.kind)
+    paths = {size: f"{folder}/{name}" if folder else name for size, name in names.items()}
+    if preview.kind == "waveform":
+        return {"kind": "waveform", "path": paths["waveform"], "recipe": preview.recipe}
+    return {"kind": preview.kind, "paths": paths, "default": paths["256"], "recipe": preview.recipe}
+
+
+def describe_meta(asset: Asset) -> dict[str, Any]:
+    """Return the metadata object as older tools expect it: tags, licence, version and previews inside."""
+    meta = asset.facts.as_meta(asset.version)
+    preview = describe_preview(asset)
+    if preview is not None:
+        meta["preview"] = preview
+        if "paths" in preview:
+            meta["thumbnails"] = dict(preview["paths"])
+    return meta
+
+
+def describe_links(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
+    """Return the relative paths of all that belongs to an asset."""
+    links: dict[str, Any] = {"file": asset.key, "sidecar": asset.key + suffix}
+    preview = describe_preview(asset) or {}
+    if "paths" in preview:
+        links["thumbnail"] = preview["default"]
+        links["thumbnails"] = dict(preview["paths"])
+    elif "path" in preview:
+        links["preview"] = preview["path"]
+    return links
+
+
+def describe_provenance(row: Provenance, *, with_inputs: bool = True) -> dict[str, Any]:
+    """Return one provenance row as records and sidecars show it."""
+    shown: dict[str, Any] = {
+        "id": row.id,
+        "asset_id": row.asset_id,
+        "asset_uid": row.asset_uid,
+        "source": row.source,
+        "workflow_hash": row.workflow_hash,
+        "commit_hash": row.commit_hash,
+        "user_id": row.user_id,
+        "created_at": row.created_at,
+    }
+    if with_inputs:
+        shown["inputs"] = dict(row.inputs)
+        shown["c2pa_like"] = dict(row.c2pa_like)
+    return shown
+
+
+def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None = None) -> Sidecar:
+    """Read a sidecar of this release or an older one.
+
+    Args:
+        data: the file's bytes; a UTF-8 byte order mark is fine.
+        path: for messages.
+        limits: how much metadata an asset may have.
+        base: what we last wrote, if known. It tells which of two places that hold the same fact (``tags``
+            and ``meta.tags``) was edited.
+
+    Raises:
+        InvalidSidecar: not UTF-8, not JSON, not an object, a key twice, or a value of a wrong type.
+    """
+    payload = _load(data, path)
+    try:
+        facts = facts_of(payload, limits, base)
+    except InvalidMetadata as error:
+        _fail(path, data, str(error.fields["why"]))
+    uid = payload.get("uid") or payload.get("id")
+    digest, key = payload.get("hash"), payload.get("path")
+    history = tuple(_parse_history(payload.get("provenance"), str(uid or "")))
+    return Sidecar(
+        payload=payload,
+        facts=facts,
+        uid=uid if isinstance(uid, str) and uid else None,
+        project=_text(payload.get("project")),
+        type=_text(payload.get("type")),
+        key=_text(key),
+        digest=digest.lower() if isinstance(digest, str) and len(digest) == 64 else None,
+        size_bytes=_whole(payload.get("bytes")),
+        version=_whole(payload.get("version")) or 1,
+        asset_id=next((row.asset_id for row in history if row.asset_id), None),
+        created_at=_text(payload.get("created_at")),
+        updated_at=_text(payload.get("updated_at")),
+        provenance=history,
+    )
+
+
+def facts_of(payload: Mapping[str, Any], limits: Limits = Limits(), base: Facts | None = None) -> Facts:
+    """Return what people wrote, from a sidecar's object.
+
+    Raises:
+        InvalidMetadata: a value of a wrong type, or beyond a limit.
+    """
+    meta = payload.get("meta")
+    if meta is None:
+        meta = {}
+    if not isinstance(meta, Mapping):
+        raise InvalidMetadata(why=f"meta must be an object, not {type(meta).__name__}")
+    tags = _pick(payload, meta, "tags", base and base.tags, lambda value: normalise_tags(value, limits))
+    stated = _pick(payload, meta, "license", base and base.license, normalise_license)
+    origin = _pick(payload, meta, "origin", base and base.origin, lambda value: value)
+    rest = parse_facts({**meta, "tags": tags, "license": stated, "origin": origin, "version": 1}, limits)
+    extra = {name: value for name, value in payload.items() if name not in _OWN_KEYS}
+    return Facts(rest.tags, rest.license, rest.origin, rest.meta, extra)
+
+
+def merge(base: Facts, theirs: Facts, ours: Facts) -> Merged:
+    """Merge a hand-edited sidecar with a change of ours.
+
+    Args:
+        base: what we last wrote.
+        theirs: what the file says now.
+        ours: what we are about to write.
+
+    Returns:
+        Tags are merged one by one. Any other field that both sides changed takes the file's value; ours goes
+        to ``lost`` under the field's name (``license``, ``meta.artist``).
+    """
+    lost: dict[str, Any] = {}
+
+    def choose(name: str, old: Any, file: Any, new: Any) -> Any:
+        if file == old or file == new:
+            return new
+        if new != old:
+            lost[name] = None if new is _ABSENT else new
+        return file
+
+    def choose_each(
+        prefix: str, old: Mapping[str, Any], file: Mapping[str, Any], new: Mapping[str, Any]
+    ) -> Any:
+        names = [*file, *(name for name in new if name not in file)]
+        chosen = {
+            name: choose(prefix + name, *(side.get(name, _ABSENT) for side in (old, file, new)))
+            for name in names
+        }
+        return {name: value for name, value in chosen.items() if value is not _ABSENT}
+
+    facts = Facts(
+        tags=_merge_tags(base.tags, theirs.tags, ours.tags),
+        license=choose("license", base.license, theirs.license, ours.license),
+        origin=choose("origin", base.origin, theirs.origin, ours.origin),
+        meta=choose_each("meta.", base.meta, theirs.meta, ours.meta),
+        extra=choose_each("", base.extra, theirs.extra, ours.extra),
+    )
+    return Merged(facts, lost)
+
+
+def _merge_tags(base: tuple[str, ...], theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+    if theirs == base:
+        return ours
+    before, now = {fold(tag) for tag in base}, {fold(tag) for tag in ours}
+    kept = [tag for tag in theirs if fold(tag) in now or fold(tag) not in before]
+    return normalise_tags([*kept, *(tag for tag in ours if fold(tag) not in before)])
+
+
+def _describe_history(asset: Asset) -> dict[str, Any] | None:
+    if asset.provenance is None:
+        return None
+    newest = describe_provenance(asset.provenance)
+    older = [describe_provenance(row) for row in asset.provenance_history]
+    return {**newest, "history": older} if older else newest
+
+
+def _load(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise InvalidSidecar(path=path, line=line, column=column, why="it is not UTF-8 text") from error
+    try:
+        payload = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidSidecar(path=path, line=error.lineno, column=error.colno, why=error.msg) from error
+    except RecursionError as error:
+        raise InvalidSidecar(path=path, line=1, column=1, why="it is nested too deeply") from error
+    except ValueError as error:
+        _fail(path, data, str(error))
+    if not isinstance(payload, dict):
+        raise InvalidSidecar(path=path, line=1, column=1, why="it must be a JSON object, {...}")
+    return payload
+
+
+def _fail(path: str, data: bytes, why: str) -> NoReturn:
+    """Refuse a sidecar whose JSON is fine but whose content is not; point at the key that ``why`` names."""
+    words = [word.strip("'\"").rpartition(".")[2] for word in why.replace(",", " ").split()]
+    at = next((at for word in words if (at := data.find(f'"{word}"'.encode())) >= 0), 0)
+    line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+    raise InvalidSidecar(path=path, line=line, column=column, why=why)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _pick(payload: Mapping[str, Any], meta: Mapping[str, Any], name: str, base: Any, read: Any) -> Any:
+    """Return a fact that stands at the top or inside ``meta``: the one that was edited, else the top one."""
+    top, inner = payload.get(name, _ABSENT), meta.get(name, _ABSENT)
+    if top is _ABSENT:
+        return None if inner is _ABSENT else read(inner)
+    value = read(top)
+    if inner is _ABSENT or base is None or value != base:
+        return value
+    return read(inner)
+
+
+def _parse_history(value: object, uid: str) -> list[Provenance]:
+    """Return the provenance rows that a sidecar carries, newest first; what is no row is left out."""
+    if not isinstance(value, Mapping):
+        return []
+    older = value.get("history")
+    rows = [value, *(older if isinstance(older, list) else [])]
+    return [_parse_row(row, uid) for row in rows if isinstance(row, Mapping)]
+
+
+def _parse_row(row: Mapping[str, Any], uid: str) -> Provenance:
+    inputs, c2pa_like = row.get("inputs"), row.get("c2pa_like")
+    return Provenance(
+        id=_whole(row.get("id")) or 0,
+        asset_id=_whole(row.get("asset_id")) or 0,
+        asset_uid=_text(row.get("asset_uid")) or uid,
+        source=_text(row.get("source")) or "unspecified",
+        workflow_hash=_text(row.get("workflow_hash")),
+        commit_hash=_text(row.get("commit_hash")),
+        inputs=inputs if isinstance(inputs, dict) else {},
+        c2pa_like=c2pa_like if isinstance(c2pa_like, dict) else {},
+        user_id=_text(row.get("user_id")),
+        created_at=_text(row.get("created_at")) or "",
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _whole(value: object) -> int | None:
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+    return value if is_whole and isinstance(value, int) else None

@@ -1,0 +1,498 @@
+"""Storage in a folder: atomic, exclusive, inside its root, synced when told.
+
+Whatever needs POSIX (hard links, folder sync, ``O_NOFOLLOW``, file locks) has its fallback here and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import stat
+import sys
+import time
+import uuid
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, BinaryIO, Final
+
+from comfyvn.errors import (
+    LibraryUnreachable,
+    OutsideLibrary,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    UnsafePath,
+)
+from comfyvn.model import FileStat, utc_now
+
+__all__ = ["LocalStorage", "Source", "Staged", "Writes", "open_source"]
+
+_OWN: Final = ".comfyvn"
+_NEWBORN_S: Final = 60.0
+_NO_LINK_ERRNOS: Final = {
+    errno.EPERM,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EMLINK,
+    errno.EACCES,
+}
+_O_SAFE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_O_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file opened for reading once; `check_unchanged` tells whether it held still meanwhile."""
+
+    path: Path
+    file: BinaryIO
+    stat: FileStat
+
+    def check_unchanged(self) -> None:
+        """Raise SourceChanged if the file was written to since it was opened."""
+        if _file_stat(os.fstat(self.file.fileno())) != self.stat:
+            raise SourceChanged(path=self.path)
+
+
+@contextmanager
+def open_source(path: Path, *, follow_links: bool = True) -> Iterator[Source]:
+    """Open a regular file for reading, without ever waiting for a pipe or device.
+
+    Raises:
+        SourceMissing: there is no such file, or a link leads nowhere.
+        SourceUnreadable: a folder, pipe, device or (when not followed) a link, or no permission.
+    """
+    flags = os.O_RDONLY | _O_SAFE | (0 if follow_links else _O_NOFOLLOW)
+    try:
+        number = os.open(path, flags)
+    except OSError as error:
+        raise _explain(path, error, follow_links) from error
+    except ValueError as error:  # a NUL in the name
+        raise SourceMissing(path=path) from error
+    with os.fdopen(number, "rb", buffering=0) as file:
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceUnreadable(path=path, why=f"this is {_kind(status.st_mode)}, not a file")
+        yield Source(path, file, _file_stat(status))
+
+
+@dataclass(slots=True)
+class Writes:
+    """What was written and not synced yet; `sync` makes all of it survive a power cut.
+
+    ``is_wanted`` is False at durability ``off``: then nothing is remembered and nothing synced.
+    """
+
+    is_wanted: bool = True
+    files: list[Path] = field(default_factory=list)
+    folders: set[Path] = field(default_factory=set)
+
+    def note(self, path: Path) -> None:
+        """Remember a new or replaced file."""
+        if self.is_wanted:
+            self.files.append(path)
+            self.folders.add(path.parent)
+
+    def sync(self) -> None:
+        """Bring all to the disk: contents first, then the folders that name them."""
+        for path in self.files:
+            _sync(path)
+        for folder in self.folders:
+            _sync_folder(folder)
+        self.files.clear()
+        self.folders.clear()
+
+
+@dataclass(slots=True)
+class Staged:
+    """A file being made on the library's own volume, not yet visible under any key."""
+
+    path: Path
+    file: IO[bytes]
+
+    def __enter__(self) -> Staged:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+    def discard(self) -> None:
+        """Throw the file away; once it is placed this does nothing."""
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class LocalStorage:
+    """Files by key below one folder; files in the making lie in ``own``, on the same volume.
+
+    Opening touches no disk; folders are made by the first write. A key is what
+    `comfyvn.storage.safe_key` made, or what a scan found; either way the folder it leads to is resolved and
+    must lie inside the root.
+    """
+
+    def __init__(self, root: Path, own: Path | None = None) -> None:
+        self.root = root
+        self._own = root / _OWN if own is None else own
+        self._staging: _StagingFolder | None = None
+
+    # -- places ---------------------------------------------------------------------------------------
+
+    def path(self, key: str) -> Path:
+        """Return where a key lies; nothing is checked or touched."""
+        return self.root.joinpath(*key.split("/"))
+
+    def key_of(self, path: Path) -> str:
+        """Return the key of a file that lies in the folder.
+
+        Raises:
+            OutsideLibrary: it doesn't, after following links.
+            UnsafePath: its name has bytes that are not text, so no ledger could hold it.
+        """
+        place = path.parent.resolve() / path.name
+        try:
+            key = place.relative_to(self.root.resolve()).as_posix()
+        except ValueError as error:
+            raise OutsideLibrary(path=path, root=self.root) from error
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise UnsafePath(path=key, why="the name is not valid Unicode; rename the file") from error
+        return key
+
+    def library_id(self) -> str | None:
+        """Return the id in ``library.json``, or None where there is none.
+
+        Raises:
+            LibraryUnreachable: the file is there but damaged.
+        """
+        path = self._own / "library.json"
+        try:
+            return str(json.loads(path.read_text("utf-8"))["library"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LibraryUnreachable(path=path, why=f"this file is damaged ({error})") from error
+
+    def ensure(self) -> str:
+        """Make the folder and its ``library.json`` where missing; return the library's id."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        known = self.library_id()
+        if known is not None:
+            return known
+        payload = {"library": str(uuid.uuid4()), "created_at": utc_now()}
+        with self.stage() as staged:
+            staged.file.write((json.dumps(payload, indent=2) + "\n").encode())
+            staged.file.close()
+            with suppress(FileExistsError):  # another process was first: its id counts
+                _move_exclusive(staged.path, self._own / "library.json")
+        return str(self.library_id())
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def stat(self, key: str) -> FileStat | None:
+        """Return size, time and inode of a regular file; None where there is none. Links are not followed."""
+        try:
+            status = os.lstat(self.path(key))
+        except (OSError, ValueError):
+            return None
+        return _file_stat(status) if stat.S_ISREG(status.st_mode) else None
+
+    def exists(self, key: str) -> bool:
+        """Tell whether anything at all lies at the key: a file, a folder, a dangling link."""
+        return os.path.lexists(self.path(key))
+
+    def read(self, key: str, limit_bytes: int) -> tuple[bytes, FileStat] | None:
+        """Return a small file and its stat, None where there is none.
+
+        Raises:
+            SourceUnreadable: a link, a folder, no permission, or larger than the limit.
+        """
+        path = self.path(key)
+        try:
+            with open_source(path, follow_links=False) as source:
+                if source.stat.size_bytes > limit_bytes:
+                    why = f"{source.stat.size_bytes:,} bytes, the limit sidecar_bytes is {limit_bytes:,}"
+                    raise SourceUnreadable(path=path, why=why)
+                return source.file.read(limit_bytes), source.stat
+        except SourceMissing:
+            return None
+
+    def walk(self, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, FileStat]]:
+        """Yield (key, stat) of every regular file, in sorted order; our own folders are left out.
+
+        Args:
+            skipped: gets (path, why) of what can't be an asset: links, pipes, unreadable folders, names that
+                are no text.
+        """
+        yield from _walk(self.root, "", skipped)
+
+    # -- writing --------------------------------------------------------------------------------------
+
+    def stage(self) -> Staged:
+        """Open a new file on the library's volume; discard it, or use it in ``with``, if it is not placed."""
+        if self._staging is None or self._staging.pid != os.getpid() or not self._staging.path.is_dir():
+            self._staging = _StagingFolder(self._own / "staging")
+        path = self._staging.path / secrets.token_hex(8)
+        return Staged(path, path.open("x+b"))
+
+    def place(self, staged: Staged, key: str, writes: Writes) -> FileStat:
+        """Give a staged file its key, atomically, never over another file.
+
+        Raises:
+            FileExistsError: something lies there already.
+            OutsideLibrary: the folder leads out of the root.
+        """
+        staged.file.close()
+        target = self._prepare(key)
+        _move_exclusive(staged.path, target)
+        writes.note(target)
+        return _file_stat(os.lstat(target))
+
+    def write(self, key: str, data: bytes, writes: Writes) -> FileStat:
+        """Write a small file of our own, atomically, over its older self.
+
+        Raises:
+            OutsideLibrary: the folder leads out of the root.
+        """
+        target = self._prepare(key)
+        with self.stage() as staged:
+            staged.file.write(data)
+            staged.file.close()
+            staged.path.replace(target)
+        writes.note(target)
+        return _file_stat(os.lstat(target))
+
+    def create(self, key: str, data: bytes, writes: Writes) -> FileStat:
+        """Write a small file of our own where nothing lies yet.
+
+        Raises:
+            FileExistsError: something lies there already.
+            OutsideLibrary: the folder leads out of the root.
+        """
+        with self.stage() as staged:
+            staged.file.write(data)
+            return self.place(staged, key, writes)
+
+    def delete(self, key: str) -> None:
+        """Remove a file that we wrote ourselves; one that is gone is fine."""
+        self._inside(self.path(key)).unlink(missing_ok=True)
+
+    def keep_copy(self, key: str) -> str:
+        """Copy a damaged file beside itself (``<name>.broken``, ``.broken-2``, ...) and return that key."""
+        for number in range(1, 10_000):
+            copy = f"{key}.broken" if number == 1 else f"{key}.broken-{number}"
+            try:
+                with self._inside(self.path(copy)).open("xb") as target, self.path(key).open("rb") as source:
+                    shutil.copyfileobj(source, target)
+                return copy
+            except FileExistsError:
+                continue
+        raise FileExistsError(errno.EEXIST, "there are 9,999 copies already", str(self.path(key)))
+
+    def trash(self, keys: list[str], label: str) -> str | None:
+        """Move files into the library's trash, their folders kept; return the trash folder's name.
+
+        Files that are gone are left out; None when none was there.
+        """
+        present = [key for key in keys if self.exists(key)]
+        if not present:
+            return None
+        folder = f"{utc_now().replace(' ', '_').replace(':', '')}-{label}-{secrets.token_hex(3)}"
+        for key in present:
+            target = self._own.joinpath("trash", folder, *key.split("/"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._inside(self.path(key)).replace(target)
+        return folder
+
+    def close(self) -> None:
+        """Remove our staging folder; the storage can still be used and makes a new one."""
+        if self._staging is not None:
+            self._staging.close()
+            self._staging = None
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _prepare(self, key: str) -> Path:
+        target = self.path(key)
+        if not target.parent.is_dir():
+            self._inside(self._nearest_folder(target.parent) / "x")
+            target.parent.mkdir(parents=True, exist_ok=True)
+        return self._inside(target)
+
+    def _nearest_folder(self, folder: Path) -> Path:
+        while not os.path.lexists(folder) and folder != self.root:
+            folder = folder.parent
+        return folder
+
+    def _inside(self, path: Path) -> Path:
+        root, parent = os.path.realpath(self.root), os.path.realpath(path.parent)
+        if parent != root and not parent.startswith(root.rstrip(os.sep) + os.sep):
+            raise OutsideLibrary(path=path, root=self.root)
+        return path
+
+
+class _StagingFolder:
+    """A folder of this process for files in the making, locked while the process lives.
+
+    The lock, which the system drops when a process dies however it dies, tells a dead process's leavings
+    from the work of a living one: opening sweeps the former.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        for other in parent.iterdir():
+            _sweep(other)
+        self.pid = os.getpid()
+        self.path, lock = self._claim(parent)
+        self.close = weakref.finalize(self, _remove_staging, self.path, lock, self.pid)
+
+    def _claim(self, parent: Path) -> tuple[Path, IO[bytes]]:
+        while True:
+            path = parent / f"{self.pid}-{secrets.token_hex(4)}"
+            path.mkdir()
+            lock = (path / "lock").open("xb")
+            if _try_lock(lock) and (path / "lock").exists():
+                return path, lock
+            lock.close()  # a sweep of another process came between the two lines above
+
+
+def _remove_staging(path: Path, lock: IO[bytes], pid: int) -> None:
+    lock.close()
+    if pid == os.getpid():  # a forked child must not take the parent's files away
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove a staging folder whose process is dead; a young one without a lock file is just being made."""
+    try:
+        with (folder / "lock").open("r+b") as lock:
+            is_dead = _try_lock(lock)
+    except FileNotFoundError:
+        is_dead = folder.is_dir() and time.time() - folder.stat().st_mtime > _NEWBORN_S
+    except OSError:
+        return
+    if is_dead:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock a file for this process if nobody else has; the lock goes with the open file."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _move_exclusive(staged: Path, target: Path) -> None:
+    """Give a file its final name, or raise FileExistsError; both are on one volume."""
+    if sys.platform == "win32":
+        staged.rename(target)  # on Windows a rename never replaces
+        return
+    try:
+        os.link(staged, target)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno not in _NO_LINK_ERRNOS:
+            raise
+        # exFAT and some network drives have no links: claim the name with an empty file, then replace that
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        staged.replace(target)
+        return
+    staged.unlink()
+
+
+def _walk(folder: Path, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, FileStat]]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        if not prefix:
+            raise LibraryUnreachable(path=folder, why=str(error.strerror)) from error
+        skipped.append((prefix.rstrip("/"), str(error.strerror)))
+        return
+    for entry in entries:
+        key = prefix + entry.name
+        if not prefix and entry.name in ("_meta", _OWN):
+            continue
+        try:
+            if entry.is_symlink():
+                skipped.append((key, "a link, which an asset can't be"))
+            elif entry.is_dir():
+                yield from _walk(folder / entry.name, f"{key}/", skipped)
+            elif not entry.is_file():
+                skipped.append((key, f"{_kind(entry.stat().st_mode)}, not a file"))
+            elif not _is_text(key):
+                skipped.append((key.encode(errors="replace").decode(), "its name is not valid Unicode"))
+            else:
+                yield key, _file_stat(entry.stat())
+        except OSError as error:
+            skipped.append((key, str(error.strerror)))
+
+
+def _is_text(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _file_stat(status: os.stat_result) -> FileStat:
+    return FileStat(status.st_size, status.st_mtime_ns, status.st_ino & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+def _kind(mode: int) -> str:
+    names = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFLNK: "a link",
+    }
+    return names.get(stat.S_IFMT(mode), "something else")
+
+
+def _explain(path: Path, error: OSError, follow_links: bool) -> SourceMissing | SourceUnreadable:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        if path.is_symlink():
+            return SourceUnreadable(path=path, why="this is a link that leads nowhere")
+        return SourceMissing(path=path)
+    if error.errno == errno.ELOOP:
+        why = "these links lead in a circle" if follow_links else "this is a link, not a file"
+        return SourceUnreadable(path=path, why=why)
+    if error.errno == errno.ENXIO:
+        return SourceUnreadable(path=path, why="this is a socket or pipe, not a file")
+    if error.errno == errno.EACCES and path.is_dir():
+        return SourceUnreadable(path=path, why="this is a folder, not a file")  # Windows says "no permission"
+    return SourceUnreadable(path=path, why=f"it can't be read: {error.strerror or error}")
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b" if sys.platform == "win32" else "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return  # Windows writes folder entries through with the file's own data
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
