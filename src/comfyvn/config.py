@@ -79,7 +79,7 @@ class Config:
         )
 
     def why(self, name: str) -> str:
-        """Tell where a setting's value comes from: ``argument``, a variable, ``comfyvn.toml``, ``default``."""
+        """Tell where a value comes from: ``argument``, a variable's name, ``comfyvn.toml``, ``default``."""
         return self.origins.get(name, "default")
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "InvalidSidecar",
     "LibraryChanged",
     "LibraryUnreachable",
+    "NoLibrary",
     "OlderLibrary",
     "OutsideLibrary",
     "PathConflict",
@@ -184,6 +185,11 @@ class RegistryUnusable(ComfyVNError, OSError):
     """{path}: {why}"""
 
     status, exit_code = 503, 5
+
+
+class NoLibrary(RegistryUnusable):
+    """{path}: there is no library here yet. Register something with `comfyvn ingest FOLDER`, or say where
+    your project lies with --home or COMFYVN_HOME."""
 
 
 class OlderLibrary(RegistryUnusable):

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import random
+import re
 import wave
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -129,21 +130,25 @@ def _catmull(before: Point, start: Point, end: Point, after: Point, t: float) ->
     return along(before[0], start[0], end[0], after[0]), along(before[1], start[1], end[1], after[1])
 
 
-def _outlines(text: str, *, closed: bool = True) -> list[Points]:
+def _curves(text: str, mirror: str = "", *, closed: bool = True) -> list[Points]:
     """Turn an outline's text into curves.
 
-    ``half: ...`` is the right half of a symmetric outline, ``pair: ...`` is drawn a second time in the
-    mirror; both are about x = 0.
+    ``half`` says that it is the right half of a symmetric outline, ``pair`` that it is drawn a second time
+    in the mirror; both are about x = 0.
     """
-    kind, _, rest = text.rpartition(":")
-    points, corners = _points(rest)
+    points, corners = _points(text)
     mirrored = [(-x, y) for x, y in points]
-    if kind == "half":
+    if mirror == "half":
         points, corners = points + mirrored[::-1], corners + corners[::-1]
     curves = [_smooth(points, corners, closed=closed)]
-    if kind == "pair":
+    if mirror == "pair":
         curves.append(_smooth(mirrored, corners, closed=closed))
     return curves
+
+
+def _area(text: str, x: float = 0.0, y: float = 0.0, size: float = 1.0) -> Points:
+    """Turn an outline's text into one closed curve, enlarged and then moved to (x, y)."""
+    return [(x + u * size, y + v * size) for u, v in _curves(text)[0]]
 
 
 def _ellipse(x: float, y: float, rx: float, ry: float, count: int = 48) -> Points:
@@ -220,7 +225,7 @@ class _Canvas:
         ]
 
     def fill(
-        self, points: Points, colour: str, *, opacity: float = 1.0, within: Points | None = None
+        self, points: Sequence[Point], colour: str, *, opacity: float = 1.0, within: Points | None = None
     ) -> None:
         """Fill an outline, see-through if wanted, and only where it lies within another one."""
         if opacity >= 1.0 and within is None:
@@ -231,15 +236,10 @@ class _Canvas:
         if box is not None:
             self.image.paste(colour, box, self._mask(masks, box, opacity))
 
-    def outline(self, points: Points, colour: str, width_px: float) -> None:
+    def outline(self, points: Points, colour: str, width_px: float = 2.5) -> None:
         """Draw a line of even width round an outline."""
         placed = self.place([*points, *points[:2]])
         self.draw.line(placed, fill=colour, width=round(width_px * self.scale), joint="curve")
-
-    def pen(self, text: str, colour: str, width_px: float, *, taper: float = 1.0) -> None:
-        """Draw pen strokes along an open curve."""
-        for curve in _outlines(text, closed=False):
-            self.fill(_stroke(curve, width_px, taper=taper), colour)
 
     def glow(self, x: float, y: float, rx: float, ry: float, colour: str, opacity: float = 1.0) -> None:
         """Lay a soft round light over the picture."""
@@ -247,11 +247,10 @@ class _Canvas:
 
         (left, top), (right, bottom) = self.place([(x - rx, y - ry), (x + rx, y + ry)])
         box = (round(left), round(top), round(right), round(bottom))
-        # Pillow's gradient is dark in the middle and reaches 255 at the rim of the inscribed circle.
-        light = Image.radial_gradient("L").point(
-            [round((1 - v / 255) ** 1.6 * 255 * opacity) for v in range(256)]
-        )
-        self.image.paste(colour, box, light.resize((box[2] - box[0], box[3] - box[1])))
+        # Pillow's gradient is 0 in the middle, 180 half-way along an edge and 255 in the corners.
+        falls = [round(max(0.0, 1 - v / 180) ** 1.4 * 255 * opacity) for v in range(256)]
+        light = Image.radial_gradient("L").point(falls).resize((box[2] - box[0], box[3] - box[1]))
+        self.image.paste(colour, box, light)
 
     def gradient(self, top: float, bottom: float, *stops: tuple[float, str]) -> None:
         """Fill a band over the full width with colours from top to bottom; a stop is (place 0..1, colour)."""
@@ -307,182 +306,138 @@ def _png(image: Image.Image, texts: dict[str, str] | None = None) -> bytes:
 
 # Sprites -------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class _Shape:
-    """A flat area with shades that are clipped to it, as (outline, colour), and a contour."""
-
-    path: str
-    colour: str
-    shades: tuple[tuple[str, str], ...] = ()
-    line_px: float = 2.5
+# A drawing is a text, one statement a line, indented lines carry on with the one before:
+#     area COLOUR [line] [half|pair]: OUTLINE          a flat area and its contour, 2.5 px unless told
+#     shade COLOUR [pair]: OUTLINE                     a shade on the area before, clipped to it
+#     pen COLOUR WIDTH [taper] [pair]: CURVE           a stroke that runs thin at both ends, or taper 0
+# Colours are names in the palette of the character; x = 0 is the middle of the body, y = 0 the top.
+Palette = dict[str, str]
 
 
 @dataclass(frozen=True)
-class _Pen:
-    """A pen stroke that runs thin at both ends."""
+class _Layer:
+    """One area or stroke of a drawing; ``sizes`` are its line width and taper where they are given."""
 
-    path: str
+    kind: str
     colour: str
-    width_px: float = 4.0
-    taper: float = 1.0
-
-
-Layer = _Shape | _Pen
+    sizes: tuple[float, ...]
+    curves: tuple[Points, ...]
+    shades: list[tuple[str, Points]]
 
 
 @dataclass(frozen=True)
 class _Character:
-    """Colours and layers of a character, back to front; x = 0 is the middle of the body, y = 0 the top.
+    """Palette and drawings of a character.
 
     ``behind`` and ``hair`` tilt with the head, ``body`` stands still, ``prop`` comes before all.
     """
 
-    skin: str
-    blush: str
-    brow: str
-    iris: str
-    behind: tuple[Layer, ...]
-    body: tuple[Layer, ...]
-    hair: tuple[Layer, ...]
-    prop: tuple[Layer, ...] = ()
-    glasses: str | None = None
+    palette: str
+    behind: str
+    body: str
+    hair: str
+    prop: str = ""
     lashes: float = 1.0
 
 
 @dataclass(frozen=True)
 class _Expression:
-    """A face: eyes open 0 (shut in a smile) to 1.2, ``slant`` lowers the inner lid, look moves the iris."""
+    """A face: eyes open 0 (shut in a smile) to 1.2; ``slant`` lowers the inner lid, ``look`` the iris."""
 
     eyes: float
     brow: str
-    mouth: tuple[Layer, ...]
+    mouth: str
     slant: float = 0.0
     iris: float = 1.0
-    look: Point = (0.0, 0.0)
+    look: float = 0.0
     blush: float = 0.35
     tilt_deg: float = 0.0
-    marks: tuple[Layer, ...] = ()
+    marks: str = ""
 
 
-_LINE = "#3a2433"
-_MOUTH, _TONGUE, _TEETH = "#7c2f3c", "#e0797c", "#fff6ee"
-
-_EXPRESSIONS = {
-    "happy": _Expression(
-        eyes=0.0,
-        brow="pair: 26,212 52,200 82,210",
-        mouth=(
-            _Shape(
-                "!-27,316 0,322 !27,316 20,339 0,350 -20,339",
-                _MOUTH,
-                (
-                    ("-20,346 0,333 20,346 0,362", _TONGUE),
-                    ("!-27,314 !27,314 !22,325 0,329 !-22,325", _TEETH),
-                ),
-            ),
-        ),
-        blush=0.6,
-        tilt_deg=3.0,
-    ),
-    "sad": _Expression(
-        eyes=0.72,
-        brow="pair: 26,203 50,209 80,224",
-        mouth=(_Pen("-15,337 0,329 15,336", _LINE, 4.5), _Pen("-6,347 0,346 6,347", "#c98a84", 3)),
-        slant=-6.0,
-        look=(0.0, 5.0),
-        blush=0.25,
-        tilt_deg=-4.0,
-        marks=(
-            _Shape("70,280 79,300 72,311 64,302", "#bfe6f7", (("74,290 82,302 74,312", "#8cc7e8"),), 1.5),
-        ),
-    ),
-    "surprised": _Expression(
-        eyes=1.18,
-        brow="pair: 24,193 52,182 82,195",
-        mouth=(
-            _Shape(
-                "0,321 11,328 12,341 0,350 -12,341 -11,328", _MOUTH, (("-9,349 0,341 9,349 0,356", _TONGUE),)
-            ),
-        ),
-        iris=0.82,
-        blush=0.35,
-        tilt_deg=0.0,
-    ),
-    "angry": _Expression(
-        eyes=0.8,
-        brow="pair: 20,228 50,212 84,203",
-        mouth=(
-            _Shape(
-                "!-20,341 0,327 !20,341 10,343 0,342 -10,343",
-                _MOUTH,
-                (("!-22,330 !22,330 !16,336 0,334 !-16,336", _TEETH),),
-            ),
-        ),
-        slant=9.0,
-        blush=0.5,
-        tilt_deg=-2.0,
-    ),
-}
-
-
-def _sprite(cast: Callable[[], _Character], expression: _Expression) -> bytes:
+def _sprite(character: _Character, expression: _Expression) -> bytes:
     """Draw one character with one expression, 600 x 1000 pixels on nothing."""
-    character = cast()
+    palette = _palette(character)
     canvas = _Canvas(600, 1000, scale=3)
     canvas.origin, canvas.pivot = (300.0, 0.0), (0.0, 400.0)
-    for tilt_deg, layers in (
-        (expression.tilt_deg, character.behind),
-        (0.0, character.body),
-    ):
-        canvas.tilt_deg = tilt_deg
-        _paint(canvas, layers)
     canvas.tilt_deg = expression.tilt_deg
-    _face(canvas, character, expression)
-    _paint(canvas, character.hair)
-    # Brows over the fringe, as the genre draws them: half of the expression is theirs.
-    _paint(canvas, (_Pen(expression.brow, character.brow, 8), *expression.marks))
+    _paint(canvas, character.behind, palette)
     canvas.tilt_deg = 0.0
-    _paint(canvas, character.prop)
+    _paint(canvas, character.body, palette)
+    canvas.tilt_deg = expression.tilt_deg
+    _face(canvas, character, expression, palette)
+    _paint(canvas, character.hair, palette)
+    # Brows over the fringe, as the genre draws them: half of the expression is theirs.
+    _paint(canvas, f"pen brow 8 pair: {expression.brow}", palette)
+    _paint(canvas, expression.marks, palette)
+    canvas.tilt_deg = 0.0
+    _paint(canvas, character.prop, palette)
     return _png(canvas.finish())
 
 
-def _paint(canvas: _Canvas, layers: Iterable[Layer]) -> None:
-    for layer in layers:
-        if isinstance(layer, _Pen):
-            canvas.pen(layer.path, layer.colour, layer.width_px, taper=layer.taper)
-            continue
-        for area in _outlines(layer.path):
-            canvas.fill(area, layer.colour)
-            for path, colour in layer.shades:
-                for shade in _outlines(path):
-                    canvas.fill(shade, colour, within=area)
-            if layer.line_px:
-                canvas.outline(area, _mix(layer.colour, _LINE, 0.72), layer.line_px)
+def _palette(character: _Character) -> Palette:
+    words = iter(f"{_FACE_PALETTE} {character.palette}".split())
+    palette = dict(zip(words, words, strict=True))
+    return palette | {"skin_dark": _mix(palette["skin"], "#b4607a", 0.34)}
 
 
-_FACE = "half: 0,110 66,124 96,170 99,228 93,276 74,322 38,358 10,371"
+@functools.cache
+def _layers(drawing: str) -> list[_Layer]:
+    """Read a drawing."""
+    layers: list[_Layer] = []
+    for line in re.sub(r"\n\s+(?=[-!\d])", " ", drawing).strip().splitlines():
+        head, _, outline = line.partition(":")
+        kind, colour, *rest = head.split()
+        mirror = rest.pop() if rest and rest[-1].isalpha() else ""
+        curves = _curves(outline, mirror, closed=kind != "pen")
+        if kind == "shade":
+            layers[-1].shades.extend((colour, curve) for curve in curves)
+        else:
+            layers.append(_Layer(kind, colour, tuple(map(float, rest)), tuple(curves), []))
+    return layers
 
 
-def _face(canvas: _Canvas, character: _Character, expression: _Expression) -> None:
-    shade = _mix(character.skin, "#b4607a", 0.3)
-    ear = _Shape(
-        "pair: 92,236 108,226 115,246 108,276 94,286",
-        character.skin,
-        (("pair: 99,244 108,242 106,268 98,274", shade),),
-    )
-    fringe = ("-110,90 110,90 100,214 70,196 30,214 -20,196 -60,216 -100,200", shade)
-    side = ("104,180 86,262 60,330 10,366 30,384 110,330", shade)
-    _paint(canvas, (ear, _Shape(_FACE, character.skin, (fringe, side))))
-    for side_of in (-1, 1):
-        canvas.glow(side_of * 62, 298, 32, 20, character.blush, expression.blush)
-        _eye(canvas, side_of, character, expression)
-    _paint(canvas, (_Pen("3,292 6,302 -1,305", shade, 4), *expression.mouth))
-    if character.glasses:
-        _glasses(canvas, character.glasses)
+def _paint(canvas: _Canvas, drawing: str, palette: Palette) -> None:
+    for layer in _layers(drawing):
+        colour = palette[layer.colour]
+        for curve in layer.curves:
+            if layer.kind == "pen":
+                width_px, taper = (*layer.sizes, 1.0)[:2]
+                canvas.fill(_stroke(curve, width_px, taper=taper), colour)
+                continue
+            canvas.fill(curve, colour)
+            for shade, within in layer.shades:
+                canvas.fill(within, palette[shade], within=curve)
+            canvas.outline(curve, _mix(colour, _LINE, 0.72), *layer.sizes)
 
 
-def _eye(canvas: _Canvas, side: int, character: _Character, expression: _Expression) -> None:
+_LINE = "#3a2433"
+_FACE_PALETTE = f"""line {_LINE}  mouth #7c2f3c  tongue #e0797c  teeth #fff6ee  lip #c98a84
+    tear #bfe6f7  tear_dark #8cc7e8"""
+
+_HEAD = """
+area skin pair: 92,236 108,226 115,246 108,276 94,286
+shade skin_dark pair: 99,244 108,242 106,268 98,274
+area skin half: 0,110 66,124 96,170 99,228 93,276 74,322 38,358 10,371
+shade skin_dark: -110,90 110,90 100,214 70,196 30,214 -20,196 -60,216 -100,200
+shade skin_dark: 104,180 86,262 60,330 10,366 30,384 110,330
+"""
+
+
+def _face(canvas: _Canvas, character: _Character, expression: _Expression, palette: Palette) -> None:
+    _paint(canvas, _HEAD, palette)
+    for side in (-1, 1):
+        canvas.glow(side * 62, 298, 34, 22, palette["blush"], expression.blush)
+        _eye(canvas, side, character, expression, palette)
+    _paint(canvas, "pen skin_dark 4: 3,292 6,302 -1,305", palette)
+    _paint(canvas, expression.mouth, palette)
+    if "rim" in palette:
+        _glasses(canvas, palette["rim"])
+
+
+def _eye(
+    canvas: _Canvas, side: int, character: _Character, expression: _Expression, palette: Palette
+) -> None:
     """Draw one eye; u runs from the nose outwards, side is -1 or 1."""
 
     def at(text: str) -> Points:
@@ -490,42 +445,31 @@ def _eye(canvas: _Canvas, side: int, character: _Character, expression: _Express
         return _smooth([(side * (50 + u), 254 + v) for u, v in points], corners, closed=True)
 
     if expression.eyes == 0.0:
-        lid = at("!-28,8 -14,-9 4,-14 22,-6 !36,8 20,1 4,-6 -14,-1")
-        canvas.fill(lid, _LINE)
+        canvas.fill(at("!-28,8 -14,-9 4,-14 22,-6 !36,8 20,1 4,-6 -14,-1"), _LINE)
         return
-    up, low = 27 * expression.eyes, expression.slant
+    up, low, skin = 27 * expression.eyes, expression.slant, palette["skin"]
     white = at(f"!-26,{6 + low} -14,{-0.75 * up + low} 6,{-up} 24,{-0.7 * up} !31,-2 24,18 4,25 -16,20")
     canvas.fill(white, "#fffaf6")
-    _iris(
-        canvas,
-        white,
-        character.iris,
-        (side * 50 + expression.look[0], 253 + expression.look[1]),
-        expression.iris,
-    )
-    canvas.fill(
-        at(f"-40,-40 40,-40 36,{-0.4 * up} 4,{-0.62 * up} -26,{-0.3 * up + low}"),
-        "#54405a",
-        opacity=0.35,
-        within=white,
-    )
-    lash = f"!-29,{9 + low} -16,{-0.75 * up - 5 + low} 6,{-up - 7} 27,{-0.72 * up - 4} !41,{-10 * character.lashes} 35,2 !30,4 24,{-0.55 * up} 6,{-up + 3} -13,{-0.7 * up + 4 + low}"
-    canvas.fill(at(lash), _LINE)
-    canvas.fill(at("!28,8 22,20 6,27 !0,27 6,25 20,17"), _mix(_LINE, character.skin, 0.25))
-    canvas.fill(
-        at(f"!-16,{-up - 10 + low} 6,{-up - 16} !30,{-up - 6} 6,{-up - 13}"),
-        _mix(character.skin, _LINE, 0.45),
-    )
+    _iris(canvas, white, palette["iris"], (side * 50.0, 253 + expression.look), expression.iris)
+    shadow = at(f"-40,-40 40,-40 36,{-0.4 * up} 4,{-0.62 * up} -26,{-0.3 * up + low}")
+    canvas.fill(shadow, "#54405a", opacity=0.35, within=white)
+    above = f"!-29,{9 + low} -16,{-0.75 * up - 5 + low} 6,{-up - 7} 27,{-0.72 * up - 4}"
+    below = f"35,2 !30,4 24,{-0.55 * up} 6,{-up + 3} -13,{-0.7 * up + 4 + low}"
+    canvas.fill(at(f"{above} !41,{-10 * character.lashes} {below}"), _LINE)
+    canvas.fill(at("!28,8 22,20 6,27 !0,27 6,25 20,17"), _mix(_LINE, skin, 0.25))
+    crease = at(f"!-16,{-up - 10 + low} 6,{-up - 16} !30,{-up - 6} 6,{-up - 13}")
+    canvas.fill(crease, _mix(skin, _LINE, 0.45))
 
 
 def _iris(canvas: _Canvas, white: Points, colour: str, centre: Point, size: float) -> None:
     x, y = centre
     rx, ry = 19 * size, 26 * size
-    canvas.fill(_ellipse(x, y, rx, ry), _mix(colour, "#1a1030", 0.65), within=white)
+    dark = "#1a1030"
+    canvas.fill(_ellipse(x, y, rx, ry), _mix(colour, dark, 0.65), within=white)
     canvas.fill(_ellipse(x, y, rx - 2.5, ry - 2.5), colour, within=white)
-    canvas.fill(_ellipse(x, y - 0.45 * ry, rx - 2.5, 0.6 * ry), _mix(colour, "#1a1030", 0.5), within=white)
+    canvas.fill(_ellipse(x, y - 0.45 * ry, rx - 2.5, 0.6 * ry), _mix(colour, dark, 0.5), within=white)
     canvas.fill(_ellipse(x, y + 0.62 * ry, 0.62 * rx, 0.26 * ry), _mix(colour, "#ffffff", 0.55), within=white)
-    canvas.fill(_ellipse(x, y - 1, 0.42 * rx, 0.42 * ry), "#1d1428", within=white)
+    canvas.fill(_ellipse(x, y - 1, 0.42 * rx, 0.42 * ry), dark, within=white)
     canvas.fill(_ellipse(x - 0.38 * rx, y - 0.42 * ry, 0.36 * rx, 0.27 * ry), "#ffffff")
     canvas.fill(_ellipse(x + 0.42 * rx, y + 0.36 * ry, 0.17 * rx, 0.13 * ry), "#ffffff")
 
@@ -535,357 +479,256 @@ def _glasses(canvas: _Canvas, colour: str) -> None:
         lens = [(side * 52 + dx, 258 + dy) for dx, dy in _round_box(-40, -33, 40, 33, 28)]
         canvas.fill(lens, "#ffffff", opacity=0.13)
         canvas.outline(lens, colour, 3.5)
-    canvas.pen("-13,252 0,246 13,252", colour, 4, taper=0.0)
-    canvas.pen("pair: 91,252 104,248", colour, 4, taper=0.0)
+    _paint(canvas, "pen rim 4 0: -13,252 0,246 13,252\npen rim 4 0 pair: 91,252 104,248", {"rim": colour})
 
 
-_NECK = "half: !32,330 30,384 38,418 !60,440 30,478 0,486"
+_EXPRESSIONS = {
+    "happy": _Expression(
+        eyes=0.0,
+        brow="26,212 52,200 82,210",
+        mouth="""
+            area mouth: !-27,316 0,322 !27,316 20,339 0,350 -20,339
+            shade tongue: -20,346 0,333 20,346 0,362
+            shade teeth: !-27,314 !27,314 !22,325 0,329 !-22,325
+        """,
+        blush=0.6,
+        tilt_deg=3.0,
+    ),
+    "sad": _Expression(
+        eyes=0.72,
+        brow="26,203 50,209 80,224",
+        mouth="""
+            pen line 4.5: -15,337 0,329 15,336
+            pen lip 3: -6,347 0,346 6,347
+        """,
+        slant=-6.0,
+        look=5.0,
+        blush=0.25,
+        tilt_deg=-4.0,
+        marks="""
+            area tear 1.5: 70,280 79,300 72,311 64,302
+            shade tear_dark: 74,290 82,302 74,312
+        """,
+    ),
+    "surprised": _Expression(
+        eyes=1.18,
+        brow="24,193 52,182 82,195",
+        mouth="""
+            area mouth: 0,321 11,328 12,341 0,350 -12,341 -11,328
+            shade tongue: -9,349 0,341 9,349 0,356
+        """,
+        iris=0.82,
+    ),
+    "angry": _Expression(
+        eyes=0.8,
+        brow="20,228 50,212 84,203",
+        mouth="""
+            area mouth: !-20,341 0,327 !20,341 10,343 0,342 -10,343
+            shade teeth: !-22,330 !22,330 !16,336 0,334 !-16,336
+        """,
+        slant=9.0,
+        blush=0.5,
+        tilt_deg=-2.0,
+    ),
+}
 
-
-def _neck(skin: str) -> _Shape:
-    return _Shape(_NECK, skin, (("-60,330 60,330 46,392 10,404 -30,386", _mix(skin, "#b4607a", 0.38)),))
-
-
-def _mara() -> _Character:
-    """The keeper: auburn hair down to the waist, navy coat, cream scarf, a letter in her hand."""
-    skin, hair, dark, light = "#fde3d0", "#bd563f", "#8f3737", "#ea9468"
-    coat, coat_dark, scarf, fold, brass = "#3a5a8a", "#2a4169", "#f6e9cd", "#dfc8a0", "#efc266"
-    return _Character(
-        skin=skin,
-        blush="#f08a86",
-        brow="#7a2f30",
-        iris="#2fa39a",
-        behind=(
-            _Shape(
-                "0,58 92,78 138,150 146,260 166,380 162,500 192,600 178,690 !154,764 140,700 108,740 70,660 0,640"
-                " -70,660 -104,742 -142,690 !-168,768 -186,680 -178,590 -162,500 -164,380 -146,260 -138,150 -92,78",
-                dark,
-                (("pair: 132,300 152,420 146,560 170,660 140,640 128,500", hair),),
-            ),
-        ),
-        body=(
-            _Shape(
-                "-110,452 -160,482 -184,560 -204,760 -212,1020 -136,1020 -130,760 -112,600",
-                coat,
-                (("-120,560 -146,760 -150,1020 -100,1020 -90,560", coat_dark),),
-            ),
-            _Shape(
-                "110,452 160,482 186,560 206,700 214,800 !196,850 130,800 124,700 106,600",
-                coat,
-                (("120,540 150,640 150,760 196,850 100,850 90,560", coat_dark),),
-            ),
-            _neck(skin),
-            _Shape(
-                "half: !44,424 104,446 136,480 128,600 106,740 122,870 !150,1020 !0,1020",
-                coat,
-                (
-                    ("66,500 150,560 104,740 160,1020 84,1020 66,760", coat_dark),
-                    ("-146,560 -100,740 -150,940 -170,720", coat_dark),
-                ),
-            ),
-            _Pen("6,520 4,700 6,1020", coat_dark, 5, 0.0),
-            _Shape("half: !6,520 30,440 58,428 100,448 104,500 !44,590", _mix(coat, "#ffffff", 0.12)),
-            *(
-                _Shape(
-                    f"pair: 46,{y} 57,{y + 11} 46,{y + 22} 35,{y + 11}",
-                    brass,
-                    ((f"48,{y} 70,{y} 62,{y + 30} 46,{y + 18}", "#c98f3f"),),
-                    2,
-                )
-                for y in (600, 672, 830, 910)
-            ),
-            _Shape("half: !0,744 60,738 108,734 !110,768 60,774 !0,780", coat_dark),
-            _Shape(
-                "!-22,738 !22,738 !22,786 !-22,786", brass, (("!0,738 !24,738 !24,790 !0,790", "#c98f3f"),), 2
-            ),
-            _Shape("!-12,749 !12,749 !12,775 !-12,775", coat_dark, (), 2),
-            _Shape(
-                "half: 0,404 50,394 82,424 74,466 32,494 0,500",
-                scarf,
-                (("-80,452 0,474 84,440 80,510 -80,510", fold),),
-            ),
-            _Shape(
-                "-34,474 6,486 2,550 !14,650 !-48,646 -42,550",
-                scarf,
-                (("-16,480 14,480 22,660 -8,650", fold),),
-            ),
-        ),
-        hair=(
-            _Shape(
-                "!-106,344 -126,256 -122,152 -88,86 0,56 88,84 122,150 126,256 !108,350 96,290 95,230 !92,186 "
-                "84,208 !72,226 66,190 52,150 !36,112 28,160 16,190 !-6,220 -7,198 !-11,178 "
-                "-26,206 !-46,224 -44,204 !-47,186 -64,210 !-84,226 -84,206 !-93,184 -97,250",
-                hair,
-                (
-                    ("36,100 60,140 96,170 130,240 110,350 90,340 100,260 92,200 60,200", dark),
-                    ("-20,230 -14,190 8,196 -2,226", dark),
-                    ("-104,330 -104,250 -94,190 -88,200 -96,270 -96,340", dark),
-                    (
-                        "-104,160 -84,124 -44,100 !4,92 6,106 -12,104 !-16,128 -32,112 -42,116 !-48,146 -62,128 -74,138 !-84,166 -92,148",
-                        light,
-                    ),
-                    ("62,102 88,122 !110,164 94,142 84,138 !82,150 72,124", light),
-                ),
-            ),
-            _Pen("36,112 30,86 12,60", dark, 4),
-            _Pen("20,100 -20,118 -44,170", dark, 3.5),
-            _Pen("10,86 -54,108 -84,170", dark, 3.5),
-            _Pen("48,104 84,126 104,180", dark, 3.5),
-            _Shape("6,64 12,38 30,24 !58,22 36,34 26,48 !22,66", hair),
-        ),
-        prop=(
-            _Shape(
-                "!-30,640 !128,600 !152,694 !-6,736",
-                "#fbf1dc",
-                (("!-40,736 !60,690 !160,694 !160,750 !-40,760", "#eddcb9"),),
-            ),
-            _Pen("-29,642 66,676 126,602", "#c9ab7c", 3.5, 0.0),
-            _Shape(
-                "66,656 84,668 80,688 62,692 50,676 54,660",
-                "#c23b45",
-                (("70,656 90,670 70,696 66,676", "#932733"),),
-                2,
-            ),
-            *_hand(skin, coat, brass),
-        ),
-    )
-
-
-def _hand(skin: str, sleeve: str, cuff: str) -> tuple[Layer, ...]:
-    """A right forearm that comes in from below and a hand round the lower edge of what it holds."""
-    shade = _mix(skin, "#b4607a", 0.3)
-    dark = _mix(sleeve, "#101030", 0.3)
-    return (
-        _Shape(
-            "!212,760 160,752 104,722 78,752 62,788 120,832 180,856 214,836 218,800",
-            sleeve,
-            (("50,776 112,806 180,826 220,790 220,880 100,860", dark),),
-        ),
-        _Shape("!104,716 !64,772 54,760 !92,706", cuff, (), 2),
-        _Shape(
-            "96,706 84,690 60,690 34,700 26,716 40,726 36,740 50,752 64,760 86,740",
-            skin,
-            (("30,724 60,730 92,716 92,760 40,770", shade),),
-        ),
-        _Pen("32,714 48,714 62,708", shade, 4),
-        _Pen("40,730 56,730 66,724", shade, 4),
-    )
-
-
-def _ellis() -> _Character:
-    """The courier: tousled dark hair, green jacket, the strap of a post bag."""
-    skin, hair, dark, light = "#f8d6bb", "#46506f", "#2f3652", "#7d8cb4"
-    coat, coat_dark, shirt, strap = "#6f9270", "#527356", "#f7f3ea", "#9a623c"
-    return _Character(
-        skin=skin,
-        blush="#e98577",
-        brow="#2c3049",
-        iris="#c98a2e",
+_CHARACTERS = {
+    # The keeper: auburn hair down to the waist, navy coat, cream scarf, a letter in her hand.
+    "mara": _Character(
+        palette="""
+            skin #fde3d0  hair #bd563f  hair_dark #8f3737  hair_light #ea9468  coat #3a5a8a
+            coat_dark #2a4169  scarf #f6e9cd  scarf_dark #dfc8a0  brass #efc266  brass_dark #c98f3f
+            paper #fbf1dc  paper_dark #eddcb9  fold #c9ab7c  seal #c23b45  seal_dark #932733
+            coat_light #4e6a96  blush #f08a86  brow #7a2f30  iris #2fa39a
+        """,
+        behind="""
+            area hair_dark: 0,58 92,78 138,150 146,260 166,380 162,500 192,600 178,690 !154,764 140,700
+                108,740 70,660 0,640 -70,660 -104,742 -142,690 !-168,768 -186,680 -178,590 -162,500 -164,380
+                -146,260 -138,150 -92,78
+            shade hair pair: 132,300 152,420 146,560 170,660 140,640 128,500
+        """,
+        body="""
+            area coat: -110,452 -160,482 -184,560 -204,760 -212,1020 -136,1020 -130,760 -112,600
+            shade coat_dark: -120,560 -146,760 -150,1020 -100,1020 -90,560
+            area coat: 110,452 160,482 186,560 206,700 214,800 !196,850 130,800 124,700 106,600
+            shade coat_dark: 120,540 150,640 150,760 196,850 100,850 90,560
+            area skin half: !32,330 30,384 38,418 !60,440 30,478 0,486
+            shade skin_dark: -60,330 60,330 46,392 10,404 -30,386
+            area coat half: !44,424 104,446 136,480 128,600 106,740 122,870 !150,1020 !0,1020
+            shade coat_dark: 66,500 150,560 104,740 160,1020 84,1020 66,760
+            shade coat_dark: -146,560 -100,740 -150,940 -170,720
+            pen coat_dark 5 0: 6,520 4,700 6,1020
+            area coat_light half: !6,520 30,440 58,428 100,448 104,500 !44,590
+            area brass 2 pair: 46,600 57,611 46,622 35,611
+            shade brass_dark: 48,600 70,600 62,630 46,618
+            area brass 2 pair: 46,672 57,683 46,694 35,683
+            shade brass_dark: 48,672 70,672 62,702 46,690
+            area brass 2 pair: 46,830 57,841 46,852 35,841
+            shade brass_dark: 48,830 70,830 62,860 46,848
+            area brass 2 pair: 46,910 57,921 46,932 35,921
+            shade brass_dark: 48,910 70,910 62,940 46,928
+            area coat_dark half: !0,744 60,738 108,734 !110,768 60,774 !0,780
+            area brass 2: !-22,738 !22,738 !22,786 !-22,786
+            shade brass_dark: !0,738 !24,738 !24,790 !0,790
+            area coat_dark 2: !-12,749 !12,749 !12,775 !-12,775
+            area scarf half: 0,404 50,394 82,424 74,466 32,494 0,500
+            shade scarf_dark: -80,452 0,474 84,440 80,510 -80,510
+            area scarf: -34,474 6,486 2,550 !14,650 !-48,646 -42,550
+            shade scarf_dark: -16,480 14,480 22,660 -8,650
+        """,
+        hair="""
+            area hair: !-106,344 -126,256 -122,152 -88,86 0,56 88,84 122,150 126,256 !108,350 96,290 95,230
+                !92,186 84,208 !72,226 66,190 52,150 !36,112 28,160 16,190 !-6,220 -7,198 !-11,178 -26,206
+                !-46,224 -44,204 !-47,186 -64,210 !-84,226 -84,206 !-93,184 -97,250
+            shade hair_dark: 36,100 60,140 96,170 130,240 110,350 90,340 100,260 92,200 60,200
+            shade hair_dark: -20,230 -14,190 8,196 -2,226
+            shade hair_dark: -104,330 -104,250 -94,190 -88,200 -96,270 -96,340
+            shade hair_light: -104,160 -84,124 -44,100 !4,92 6,106 -12,104 !-16,128 -32,112 -42,116 !-48,146
+                -62,128 -74,138 !-84,166 -92,148
+            shade hair_light: 62,102 88,122 !110,164 94,142 84,138 !82,150 72,124
+            pen hair_dark 4: 36,112 30,86 12,60
+            pen hair_dark 3.5: 20,100 -20,118 -44,170
+            pen hair_dark 3.5: 10,86 -54,108 -84,170
+            pen hair_dark 3.5: 48,104 84,126 104,180
+            area hair: 6,64 12,38 30,24 !58,22 36,34 26,48 !22,66
+        """,
+        prop="""
+            area paper: !-30,640 !128,600 !152,694 !-6,736
+            shade paper_dark: !-40,736 !60,690 !160,694 !160,750 !-40,760
+            pen fold 3.5 0: -29,642 66,676 126,602
+            area seal 2: 66,656 84,668 80,688 62,692 50,676 54,660
+            shade seal_dark: 70,656 90,670 70,696 66,676
+            area coat: !212,760 160,752 104,722 78,752 62,788 120,832 180,856 214,836 218,800
+            shade coat_dark: 50,776 112,806 180,826 220,790 220,880 100,860
+            area brass 2: !104,716 !64,772 54,760 !92,706
+            area skin: 96,706 84,690 60,690 34,700 26,716 40,726 36,740 50,752 64,760 86,740
+            shade skin_dark: 30,724 60,730 92,716 92,760 40,770
+            pen skin_dark 4: 32,714 48,714 62,708
+            pen skin_dark 4: 40,730 56,730 66,724
+        """,
+    ),
+    # The courier: tousled dark hair, green jacket, a post bag on its strap.
+    "ellis": _Character(
+        palette="""
+            skin #f8d6bb  hair #46506f  hair_dark #2f3652  hair_light #7d8cb4  coat #6f9270
+            coat_dark #527356  shirt #f7f3ea  shirt_dark #d9d5d8  seam #c9c3c8  leather #9a623c
+            leather_dark #7a4a2e  brass #e6bd6a  brass_dark #c08f42  coat_light #7d9d7e
+            leather_light #a47250  blush #e98577  brow #2c3049  iris #c98a2e
+        """,
         lashes=0.4,
-        behind=(
-            _Shape("half: 0,56 92,74 128,150 126,220 118,270 !112,306 98,296 !86,340 60,330 0,340", dark),
-        ),
-        body=(
-            _Shape(
-                "pair: 128,456 182,488 202,570 208,760 206,1020 132,1020 126,700",
-                coat,
-                (
-                    ("136,560 164,700 160,1020 120,1020 110,560", coat_dark),
-                    ("-140,560 -150,700 -146,1020 -100,1020", coat_dark),
-                ),
-            ),
-            _neck(skin),
-            _Shape(
-                "half: !40,424 90,446 110,560 100,1020 !0,1020",
-                shirt,
-                (("10,440 40,430 100,500 100,1020 40,1020 24,700", "#d9d5d8"),),
-            ),
-            _Pen("3,500 3,700 3,1020", "#c9c3c8", 3, 0.0),
-            _Shape(
-                "pair: !54,426 116,446 160,482 156,620 146,800 !158,1020 !66,1020 60,800 !48,600 40,520",
-                coat,
-                (
-                    ("90,470 166,560 160,1020 110,1020 110,700", coat_dark),
-                    ("-50,600 -64,800 -66,1020 -84,1020 -80,780", coat_dark),
-                ),
-            ),
-            _Shape(
-                "pair: !30,402 54,416 66,470 !40,510 6,478 !6,470",
-                shirt,
-                (("!30,470 66,470 !40,520", "#d9d5d8"),),
-            ),
-            _Shape(
-                "!-116,446 !-84,436 20,640 !172,850 !160,884 0,690",
-                strap,
-                (("!-104,470 0,676 !160,870 !160,894 -10,700", "#7a4a2e"),),
-            ),
-            _Shape(
-                "!120,832 172,826 !232,836 240,920 !236,1020 !112,1020 110,920",
-                strap,
-                (("!200,820 !250,820 !250,1020 !196,1020 204,920", "#7a4a2e"),),
-            ),
-            _Shape(
-                "!116,830 174,824 !236,834 238,890 200,926 174,930 140,924 112,888",
-                _mix(strap, "#ffffff", 0.1),
-                (("112,884 174,912 240,880 240,940 112,940", strap),),
-            ),
-            _Shape("!164,910 !186,910 !186,944 !164,944", "#e6bd6a", (), 2),
-            _Shape(
-                "!0,628 !34,604 !54,634 !20,660",
-                "#e6bd6a",
-                (("!8,640 !44,616 !54,634 !20,660", "#c08f42"),),
-                2,
-            ),
-            _Shape(
-                "!-132,604 !-66,598 !-64,660 -98,676 !-132,662",
-                _mix(coat, "#ffffff", 0.12),
-                (("!-132,604 !-66,598 !-66,614 !-132,620", coat_dark),),
-                2,
-            ),
-        ),
-        hair=(
-            _Shape(
-                "!-100,276 -126,230 -130,160 -104,92 !-120,80 -90,72 -60,44 !-58,30 -30,40 10,34 !40,14 44,38 88,66 "
-                "!122,66 112,90 132,150 128,230 !101,280 99,246 !94,208 "
-                "92,186 !84,176 80,204 !66,222 62,196 !56,172 44,204 !22,224 22,196 !18,168 "
-                "0,204 !-28,228 -26,200 !-30,172 -48,206 !-74,222 -72,196 !-78,176 -88,196 !-96,214 -98,256",
-                hair,
-                (
-                    ("70,140 110,170 130,240 104,290 92,270 96,200 80,180", dark),
-                    ("-34,230 -24,180 -8,190 -24,226", dark),
-                    ("16,230 22,176 36,190 30,220", dark),
-                    ("-100,300 -106,240 -96,190 -90,210 -96,300", dark),
-                    (
-                        "-108,140 -88,100 -50,78 !-14,74 -34,92 !-40,116 -54,96 !-66,136 -78,112 !-96,156 -100,140",
-                        light,
-                    ),
-                    ("14,70 50,78 86,100 !104,140 82,118 !78,132 62,100 !54,120 40,90", light),
-                ),
-            ),
-            _Pen("-10,84 -24,130 -22,176", dark, 3.5),
-            _Pen("4,84 24,126 24,174", dark, 3.5),
-            _Pen("-30,70 -66,110 -74,180", dark, 3.5),
-            _Pen("24,66 68,110 80,180", dark, 3.5),
-        ),
-    )
-
-
-def _ines() -> _Character:
-    """The librarian: a silver bob, round glasses, a plum dress, a book in her arm."""
-    skin, hair, dark, light = "#fbe0d6", "#cdc5e6", "#a297c6", "#f6f2ff"
-    dress, dress_dark, collar, ribbon = "#7b4f83", "#5c3866", "#fbf6f0", "#e0a94f"
-    return _Character(
-        skin=skin,
-        blush="#ee8f9c",
-        brow="#857aa8",
-        iris="#7a5fd0",
-        glasses="#8a5a3c",
-        behind=(
-            _Shape(
-                "0,56 94,74 142,150 150,250 158,330 !140,412 112,400 60,404 0,396 -60,404 -112,400 !-142,410 -158,330"
-                " -150,250 -142,150 -94,74",
-                dark,
-            ),
-        ),
-        body=(
-            _Shape(
-                "-104,456 -152,484 -174,560 -190,740 -186,1020 -122,1020 -118,760 -104,600",
-                dress,
-                (("-116,560 -136,760 -136,1020 -80,1020 -80,560", dress_dark),),
-            ),
-            _Shape(
-                "104,456 152,484 176,560 194,700 190,820 120,820 112,700 100,600",
-                dress,
-                (("112,560 140,660 140,820 90,820 90,560", dress_dark),),
-            ),
-            _neck(skin),
-            _Shape(
-                "half: !44,426 100,448 130,480 120,600 94,724 120,840 !168,1020 !0,1020",
-                dress,
-                (
-                    ("66,500 140,560 92,724 150,1020 80,1020 60,760", dress_dark),
-                    ("-140,560 -88,724 -130,880 -170,720", dress_dark),
-                ),
-            ),
-            _Pen("-40,760 -46,860 -70,1000", dress_dark, 5),
-            _Pen("20,760 22,880 16,1000", dress_dark, 5),
-            _Shape(
-                "half: !0,470 28,424 60,430 104,452 100,496 !56,530 20,500",
-                collar,
-                (("30,500 100,470 110,540 40,540", "#ddd2dc"),),
-            ),
-            _Shape(
-                "pair: 4,488 40,468 62,482 60,516 34,522",
-                ribbon,
-                (("10,492 60,496 62,530 30,530", "#b97f36"),),
-                2,
-            ),
-            _Shape(
-                "pair: !4,500 24,540 !36,600 !8,590 0,540",
-                ribbon,
-                (("14,500 36,540 40,610 20,600", "#b97f36"),),
-                2,
-            ),
-            _Shape("0,480 14,492 12,508 0,514 -12,508 -14,492", ribbon, (), 2),
-            _Shape("half: !0,712 56,708 !96,702 !96,738 56,744 !0,748", dress_dark),
-        ),
-        hair=(
-            _Shape(
-                "!-118,404 -146,340 -142,250 -132,150 -92,80 0,54 92,78 132,148 142,250 148,340 !120,406 106,340 98,270 !96,190 "
-                "86,210 !76,220 62,208 !56,196 44,216 !28,222 14,210 !8,194 "
-                "-6,214 !-22,222 -36,210 !-42,196 -54,214 !-72,222 -84,206 !-95,188 -98,270 -106,340",
-                hair,
-                (
-                    ("84,150 116,200 128,300 120,410 100,400 108,300 94,200", dark),
-                    ("-104,400 -116,320 -104,220 -94,190 -98,280 -100,380", dark),
-                    (
-                        "100,224 84,216 60,214 40,226 10,222 -10,226 -40,222 -60,226 -90,220 -60,206 -20,208 10,204 60,206",
-                        dark,
-                    ),
-                    (
-                        "-112,164 -88,120 -44,98 0,92 44,98 90,122 !112,166 90,144 !80,154 62,122 !48,138 26,114 !4,132 -24,114 !-44,138 -62,122 !-80,156 -92,142",
-                        light,
-                    ),
-                ),
-            ),
-            _Pen("8,194 10,150 2,110", dark, 3.5),
-            _Pen("-42,196 -40,160 -28,126", dark, 3.5),
-            _Pen("56,196 54,160 40,126", dark, 3.5),
-            _Pen("-4,58 4,80 2,104", dark, 3.5),
-            _Shape(
-                "pair: 96,150 122,132 130,150 118,168",
-                "#d2596b",
-                (("100,156 130,150 118,172", "#a23c51"),),
-                2,
-            ),
-        ),
-        prop=(
-            _Shape(
-                "!-10,640 !104,622 !126,808 !10,830",
-                "#356b6d",
-                (("!-10,640 !14,636 !36,826 !10,830", "#24494f"),),
-            ),
-            _Shape("!10,830 !126,808 !128,820 !14,844", "#f6e9cd", (), 2),
-            _Pen("40,664 64,660 88,656", "#e6c374", 5, 0.0),
-            _Pen("42,680 66,676 90,672", "#e6c374", 5, 0.0),
-            _Shape("76,712 90,734 80,758 62,738", "#e6c374", (), 1.5),
-            _Shape(
-                "168,700 176,800 150,850 90,850 40,822 34,800 50,786 100,792 128,770 120,700",
-                dress,
-                (("60,850 120,820 150,780 180,760 176,860", dress_dark),),
-            ),
-            _Shape("!56,782 !44,832 36,828 30,800 !44,780", collar, (), 2),
-            _Shape(
-                "38,784 20,770 -2,772 -18,782 -22,796 -12,804 -14,818 4,826 34,824",
-                skin,
-                (("-20,804 10,806 40,796 40,830 -10,832", _mix(skin, "#b4607a", 0.3)),),
-            ),
-            _Pen("-16,798 0,798 12,794", _mix(skin, "#b4607a", 0.4), 4),
-        ),
-    )
-
-
-_CHARACTERS: dict[str, Callable[[], _Character]] = {"mara": _mara, "ellis": _ellis, "ines": _ines}
+        behind="""
+            area hair_dark half: 0,56 92,74 128,150 126,220 118,270 !112,306 98,296 !86,340 60,330 0,340
+        """,
+        body="""
+            area coat pair: 128,456 182,488 202,570 208,760 206,1020 132,1020 126,700
+            shade coat_dark: 136,560 164,700 160,1020 120,1020 110,560
+            shade coat_dark: -140,560 -150,700 -146,1020 -100,1020
+            area skin half: !32,330 30,384 38,418 !60,440 30,478 0,486
+            shade skin_dark: -60,330 60,330 46,392 10,404 -30,386
+            area shirt half: !40,424 90,446 110,560 100,1020 !0,1020
+            shade shirt_dark: 10,440 40,430 100,500 100,1020 40,1020 24,700
+            pen seam 3 0: 3,500 3,700 3,1020
+            area coat pair: !54,426 116,446 160,482 156,620 146,800 !158,1020 !66,1020 60,800 !48,600 40,520
+            shade coat_dark: 90,470 166,560 160,1020 110,1020 110,700
+            shade coat_dark: -50,600 -64,800 -66,1020 -84,1020 -80,780
+            area shirt pair: !30,402 54,416 66,470 !40,510 6,478 !6,470
+            shade shirt_dark: !30,470 66,470 !40,520
+            area leather: !-116,446 !-84,436 20,640 !172,850 !160,884 0,690
+            shade leather_dark: !-104,470 0,676 !160,870 !160,894 -10,700
+            area leather: !120,832 172,826 !232,836 240,920 !236,1020 !112,1020 110,920
+            shade leather_dark: !200,820 !250,820 !250,1020 !196,1020 204,920
+            area leather_light: !116,830 174,824 !236,834 238,890 200,926 174,930 140,924 112,888
+            shade leather: 112,884 174,912 240,880 240,940 112,940
+            area brass 2: !164,910 !186,910 !186,944 !164,944
+            area brass 2: !0,628 !34,604 !54,634 !20,660
+            shade brass_dark: !8,640 !44,616 !54,634 !20,660
+            area coat_light 2: !-132,604 !-66,598 !-64,660 -98,676 !-132,662
+            shade coat_dark: !-132,604 !-66,598 !-66,614 !-132,620
+        """,
+        hair="""
+            area hair: !-100,276 -126,230 -130,160 -104,92 !-120,80 -90,72 -60,44 !-58,30 -30,40 10,34
+                !40,14 44,38 88,66 !122,66 112,90 132,150 128,230 !101,280 99,246 !94,208 92,186 !84,176
+                80,204 !66,222 62,196 !56,172 44,204 !22,224 22,196 !18,168 0,204 !-28,228 -26,200 !-30,172
+                -48,206 !-74,222 -72,196 !-78,176 -88,196 !-96,214 -98,256
+            shade hair_dark: 70,140 110,170 130,240 104,290 92,270 96,200 80,180
+            shade hair_dark: -34,230 -24,180 -8,190 -24,226
+            shade hair_dark: 16,230 22,176 36,190 30,220
+            shade hair_dark: -100,300 -106,240 -96,190 -90,210 -96,300
+            shade hair_light: -108,140 -88,100 -50,78 !-14,74 -34,92 !-40,116 -54,96 !-66,136 -78,112
+                !-96,156 -100,140
+            shade hair_light: 14,70 50,78 86,100 !104,140 82,118 !78,132 62,100 !54,120 40,90
+            pen hair_dark 3.5: -10,84 -24,130 -22,176
+            pen hair_dark 3.5: 4,84 24,126 24,174
+            pen hair_dark 3.5: -30,70 -66,110 -74,180
+            pen hair_dark 3.5: 24,66 68,110 80,180
+        """,
+    ),
+    # The librarian: a silver bob, round glasses, a plum dress, a book in her arm.
+    "ines": _Character(
+        palette="""
+            skin #fbe0d6  hair #cdc5e6  hair_dark #a297c6  hair_light #f6f2ff  coat #7b4f83
+            coat_dark #5c3866  collar #fbf6f0  collar_dark #ddd2dc  bow #e0a94f  bow_dark #b97f36
+            clip #d2596b  clip_dark #a23c51  book #356b6d  book_dark #24494f  paper #f6e9cd
+            gilt #e6c374  coat_light #88618f  blush #ee8f9c  brow #857aa8  iris #7a5fd0  rim #8a5a3c
+        """,
+        behind="""
+            area hair_dark: 0,56 94,74 142,150 150,250 158,330 !140,412 112,400 60,404 0,396 -60,404
+                -112,400 !-142,410 -158,330 -150,250 -142,150 -94,74
+        """,
+        body="""
+            area coat: -104,456 -152,484 -174,560 -190,740 -186,1020 -122,1020 -118,760 -104,600
+            shade coat_dark: -116,560 -136,760 -136,1020 -80,1020 -80,560
+            area coat: 104,456 152,484 176,560 194,700 190,820 120,820 112,700 100,600
+            shade coat_dark: 112,560 140,660 140,820 90,820 90,560
+            area skin half: !32,330 30,384 38,418 !60,440 30,478 0,486
+            shade skin_dark: -60,330 60,330 46,392 10,404 -30,386
+            area coat half: !44,426 100,448 130,480 120,600 94,724 120,840 !168,1020 !0,1020
+            shade coat_dark: 66,500 140,560 92,724 150,1020 80,1020 60,760
+            shade coat_dark: -140,560 -88,724 -130,880 -170,720
+            pen coat_dark 5: -40,760 -46,860 -70,1000
+            pen coat_dark 5: 20,760 22,880 16,1000
+            area collar half: !0,470 28,424 60,430 104,452 100,496 !56,530 20,500
+            shade collar_dark: 30,500 100,470 110,540 40,540
+            area bow 2 pair: 4,488 40,468 62,482 60,516 34,522
+            shade bow_dark: 10,492 60,496 62,530 30,530
+            area bow 2 pair: !4,500 24,540 !36,600 !8,590 0,540
+            shade bow_dark: 14,500 36,540 40,610 20,600
+            area bow 2: 0,480 14,492 12,508 0,514 -12,508 -14,492
+            area coat_dark half: !0,712 56,708 !96,702 !96,738 56,744 !0,748
+        """,
+        hair="""
+            area hair: !-118,404 -146,340 -142,250 -132,150 -92,80 0,54 92,78 132,148 142,250 148,340
+                !120,406 106,340 98,270 !96,190 86,210 !76,220 62,208 !56,196 44,216 !28,222 14,210 !8,194
+                -6,214 !-22,222 -36,210 !-42,196 -54,214 !-72,222 -84,206 !-95,188 -98,270 -106,340
+            shade hair_dark: 84,150 116,200 128,300 120,410 100,400 108,300 94,200
+            shade hair_dark: -104,400 -116,320 -104,220 -94,190 -98,280 -100,380
+            shade hair_dark: 100,224 84,216 60,214 40,226 10,222 -10,226 -40,222 -60,226 -90,220 -60,206
+                -20,208 10,204 60,206
+            shade hair_light: -112,164 -88,120 -44,98 0,92 44,98 90,122 !112,166 90,144 !80,154 62,122
+                !48,138 26,114 !4,132 -24,114 !-44,138 -62,122 !-80,156 -92,142
+            pen hair_dark 3.5: 8,194 10,150 2,110
+            pen hair_dark 3.5: -42,196 -40,160 -28,126
+            pen hair_dark 3.5: 56,196 54,160 40,126
+            pen hair_dark 3.5: -4,58 4,80 2,104
+            area clip 2 pair: 96,150 122,132 130,150 118,168
+            shade clip_dark: 100,156 130,150 118,172
+        """,
+        prop="""
+            area book: !-10,640 !104,622 !126,808 !10,830
+            shade book_dark: !-10,640 !14,636 !36,826 !10,830
+            area paper 2: !10,830 !126,808 !128,820 !14,844
+            pen gilt 5 0: 40,664 64,660 88,656
+            pen gilt 5 0: 42,680 66,676 90,672
+            area gilt 1.5: 76,712 90,734 80,758 62,738
+            area coat: 168,700 176,800 150,850 90,850 40,822 34,800 50,786 100,792 128,770 120,700
+            shade coat_dark: 60,850 120,820 150,780 180,760 176,860
+            area collar 2: !56,782 !44,832 36,828 30,800 !44,780
+            area skin: 38,784 20,770 -2,772 -18,782 -22,796 -12,804 -14,818 4,826 34,824
+            shade skin_dark: -20,804 10,806 40,796 40,830 -10,832
+            pen skin_dark 4: -16,798 0,798 12,794
+        """,
+    ),
+}
 
 
 # Backgrounds ---------------------------------------------------------------------------------------------
@@ -901,14 +744,11 @@ def _harbour() -> bytes:
     canvas.gradient(0, 420, (0.0, "#2a2a63"), (0.35, "#74478a"), (0.68, "#dd6a6b"), (1.0, "#ffc27a"))
     canvas.gradient(420, 720, (0.0, "#f3a877"), (0.25, "#b9647e"), (0.6, "#5c3f77"), (1.0, "#28254f"))
     _stars(canvas, dice, 60, 190)
-    canvas.glow(820, 408, 520, 330, "#ffdf9a", 0.75)
+    canvas.glow(820, 408, 640, 400, "#ffdf9a", 0.75)
     canvas.fill(_ellipse(820, 400, 58, 58), "#fff1c4", within=_box(0, 0, 1280, 420))
-    _streaks(
-        canvas,
-        dice,
-        ((150, "#8d5590"), (205, "#c76684"), (255, "#f08a7d"), (300, "#ffb08a"), (345, "#ffcf9c")),
-    )
-    _ridge(canvas, dice, 420, 46, "#7a4a7c", 0, 1280, 14)
+    clouds = ((150, "#8d5590"), (205, "#c76684"), (255, "#f08a7d"), (300, "#ffb08a"), (345, "#ffcf9c"))
+    _streaks(canvas, dice, clouds)
+    _ridge(canvas, dice, 420, 46, "#7a4a7c", 1280)
     _glitter(canvas, dice, 820, 424, 716, "#ffe3a8", 90)
     _headland(canvas, dice)
     for x, y, size, colour in ((640, 470, 0.8, "#4a3266"), (1010, 520, 1.35, "#33264f")):
@@ -923,11 +763,10 @@ def _stars(canvas: _Canvas, dice: random.Random, count: int, bottom: float) -> N
     """Sprinkle stars, fewer and fainter towards the bottom, a few of them with a halo."""
     for _ in range(count):
         x, y, size = dice.uniform(0, 1280), dice.uniform(0, 1) ** 1.4 * bottom, dice.uniform(0.5, 1.7)
-        if size > 1.55:
+        if size > 1.66:
             canvas.glow(x, y, 11, 11, "#cfe0ff", 0.6)
-        canvas.fill(
-            _ellipse(x, y, size, size, 10), "#f4f6ff", opacity=dice.uniform(0.45, 1) * (1 - 0.7 * y / bottom)
-        )
+        opacity = dice.uniform(0.45, 1) * (1 - 0.7 * y / bottom)
+        canvas.fill(_ellipse(x, y, size, size, 10), "#f4f6ff", opacity=opacity)
 
 
 def _streaks(canvas: _Canvas, dice: random.Random, bands: Iterable[tuple[float, str]]) -> None:
@@ -936,37 +775,18 @@ def _streaks(canvas: _Canvas, dice: random.Random, bands: Iterable[tuple[float, 
         for _ in range(5):
             x, width, height = dice.uniform(-100, 1380), dice.uniform(120, 330), dice.uniform(5, 12)
             middle = y + dice.uniform(-22, 22)
-            cloud = [
-                (x - width, middle),
-                (x - width * 0.3, middle - height),
-                (x + width * 0.2, middle - height * 0.7),
-            ]
-            cloud += [
-                (x + width, middle + 2),
-                (x + width * 0.3, middle + height * 0.8),
-                (x - width * 0.4, middle + height * 0.5),
-            ]
-            canvas.fill(
-                _smooth(cloud, [True, False, False, True, False, False], closed=True), colour, opacity=0.5
-            )
+            cloud = [(x - width, middle), (x - width * 0.3, middle - height), (x + width, middle + 2)]
+            cloud += [(x + width * 0.3, middle + height * 0.8), (x - width * 0.4, middle + height * 0.5)]
+            area = _smooth(cloud, [True, False, True, False, False], closed=True)
+            canvas.fill(area, colour, opacity=0.5)
 
 
-def _ridge(
-    canvas: _Canvas,
-    dice: random.Random,
-    base: float,
-    height: float,
-    colour: str,
-    left: float,
-    right: float,
-    count: int,
-) -> None:
-    """Draw a line of hills that stands on a base line."""
-    tops = [
-        (left + (right - left) * i / count, base - height * dice.uniform(0.25, 1)) for i in range(count + 1)
-    ]
+def _ridge(canvas: _Canvas, dice: random.Random, base: float, height: float, colour: str, end: float) -> None:
+    """Draw a line of hills that stands on a base line, from the left side to an end."""
+    count = round(end / 85)
+    tops = [(end * i / count, base - height * dice.uniform(0.25, 1)) for i in range(count + 1)]
     line = _smooth(tops, [False] * len(tops), closed=False)
-    canvas.fill([(left, base), *line, (right, base)], colour)
+    canvas.fill([(0, base), *line, (end, base)], colour)
 
 
 def _glitter(
@@ -978,20 +798,25 @@ def _glitter(
         y = top + (bottom - top) * depth
         half, shift = dice.uniform(8, 34) * (0.5 + 2.2 * depth), dice.gauss(0, 16 + 75 * depth)
         thick = 1 + 3.2 * depth
-        wave_ = [(x + shift - half, y), (x + shift, y - thick), (x + shift + half, y), (x + shift, y + thick)]
-        canvas.fill(wave_, colour, opacity=0.75 - 0.5 * depth)
+        stroke = [
+            (x + shift - half, y),
+            (x + shift, y - thick),
+            (x + shift + half, y),
+            (x + shift, y + thick),
+        ]
+        canvas.fill(stroke, colour, opacity=0.75 - 0.5 * depth)
 
 
 def _headland(canvas: _Canvas, dice: random.Random) -> None:
     """Put the town on the left: a dark slope, houses with lit windows, the lighthouse on top."""
-    slope = _smooth([(-10, 300), (110, 316), (250, 360), (360, 412), (450, 438)], [False] * 5, closed=False)
+    slope = _area("!-10,470 !-10,300 110,316 250,360 360,412 !450,438")
     _lighthouse(canvas, 120, 322, 190, "#5a3a63", "#43305a", "#2f2347")
-    canvas.glow(120, 152, 90, 70, "#ffe7a6", 0.9)
-    canvas.fill([*slope, (-10, 470)], "#3c2b55")
-    for i, x in enumerate(range(0, 400, 44)):
+    canvas.glow(120, 152, 120, 110, "#ffe7a6", 0.9)
+    canvas.fill(slope, "#3c2b55")
+    for i, x in enumerate(range(0, 300, 44)):
         ground = 398 + i * 5.5
         _house(canvas, dice, x, ground + 36, dice.uniform(36, 44), dice.uniform(36, 62))
-    canvas.fill([(-10, 446), (420, 462), (470, 470), (-10, 486)], "#2b2145")
+    canvas.fill([(-10, 440), (300, 444), (452, 437), (430, 462), (-10, 492)], "#2b2145")
 
 
 def _house(
@@ -1000,10 +825,8 @@ def _house(
     wall = dice.choice(("#47315e", "#3f2c58", "#523762"))
     eaves = ground - height
     canvas.fill(_box(x, eaves, x + width, ground), wall)
-    canvas.fill(
-        [(x - 4, eaves + 2), (x + width / 2, eaves - 24), (x + width + 4, eaves + 2)],
-        _mix(wall, "#140c28", 0.4),
-    )
+    roof = [(x - 4, eaves + 2), (x + width / 2, eaves - 24), (x + width + 4, eaves + 2)]
+    canvas.fill(roof, _mix(wall, "#140c28", 0.4))
     for row in range(int(height // 24)):
         for column in (0.22, 0.62):
             left, top = x + width * column, eaves + 8 + row * 22
@@ -1026,32 +849,35 @@ def _lighthouse(
         canvas.fill([a, b, d, c], stripe if i % 2 else light)
     shade = [(x + foot * 0.25, base), (x + foot, base), (x + head, top), (x + head * 0.25, top)]
     canvas.fill(shade, roof, opacity=0.35)
-    gallery, lamp, cap = 0.115 * height, 0.062 * height, 0.08 * height
-    canvas.fill(_box(x - lamp, top - 0.15 * height, x + lamp, top), "#fff0b8")
-    for dx in (-lamp, -lamp / 3, lamp / 3, lamp):
-        canvas.fill(_box(x + dx - 0.006 * height, top - 0.15 * height, x + dx + 0.006 * height, top), roof)
-    canvas.fill(_box(x - gallery, top - 0.025 * height, x + gallery, top + 0.012 * height), roof)
-    dome = [(x - cap, top - 0.145 * height), (x - cap * 0.7, top - 0.19 * height), (x, top - 0.225 * height)]
-    dome += [(x + cap * 0.7, top - 0.19 * height), (x + cap, top - 0.145 * height)]
-    canvas.fill(_smooth(dome, [True, False, False, False, True], closed=True), roof)
-    canvas.fill(_box(x - 0.006 * height, top - 0.26 * height, x + 0.006 * height, top - 0.2 * height), roof)
+    canvas.fill(_area("!-6,0 !6,0 !6,-15 !-6,-15", x, top, height / 100), "#fff0b8")
+    for bar in (-6, -2, 2, 6):
+        canvas.fill(
+            _area(f"!{bar - 0.6},0 !{bar + 0.6},0 !{bar + 0.6},-15 !{bar - 0.6},-15", x, top, height / 100),
+            roof,
+        )
+    for part in (
+        "!-11.5,-2.5 !11.5,-2.5 !11.5,1.2 !-11.5,1.2",
+        "!-8,-14.5 -5.6,-19 0,-22.5 5.6,-19 !8,-14.5",
+        "!-0.6,-26 !0.6,-26 !0.6,-20 !-0.6,-20",
+    ):
+        canvas.fill(_area(part, x, top, height / 100), roof)
+
+
+# A fishing boat about the middle of its water line: share of evening light in its colour, outline.
+_BOAT = (
+    (0.0, "!-3,-150 !3,-150 !4,-10 !-4,-10"),
+    (0.45, "!7,-140 40,-90 !78,-30 40,-24 !7,-26"),
+    (0.3, "!-7,-128 -30,-80 !-62,-34 -34,-28 !-7,-28"),
+    (0.0, "!-96,-26 -40,-16 30,-16 !104,-34 84,-6 !70,8 0,12 !-74,8 -88,-8"),
+    (0.5, "!-94,-24 -40,-14 30,-14 !102,-31 !99,-26 30,-8 -40,-8 !-91,-18"),
+)
 
 
 def _boat(canvas: _Canvas, x: float, y: float, size: float, colour: str) -> None:
-    """Draw a fishing boat at anchor with its shadow on the water; y is the water line."""
-
-    def at(text: str) -> Points:
-        points, corners = _points(text)
-        return _smooth([(x + u * size, y + v * size) for u, v in points], corners, closed=True)
-
-    canvas.fill(at("!-90,4 0,12 !96,2 60,26 0,32 -60,26"), "#241d42", opacity=0.45)
-    canvas.fill(at("!-3,-150 !3,-150 !4,-10 !-4,-10"), colour)
-    canvas.fill(at("!7,-140 40,-90 !78,-30 40,-24 !7,-26"), _mix(colour, "#f2a58a", 0.45))
-    canvas.fill(at("!-7,-128 -30,-80 !-62,-34 -34,-28 !-7,-28"), _mix(colour, "#f2a58a", 0.3))
-    canvas.fill(at("!-96,-26 -40,-16 30,-16 !104,-34 84,-6 !70,8 0,12 !-74,8 -88,-8"), colour)
-    canvas.fill(
-        at("!-94,-24 -40,-14 30,-14 !102,-31 !99,-26 30,-8 -40,-8 !-91,-18"), _mix(colour, "#f2a58a", 0.5)
-    )
+    shadow = _area("!-90,4 0,12 !96,2 60,26 0,32 -60,26", x, y, size)
+    canvas.fill(shadow, "#241d42", opacity=0.45)
+    for light, outline in _BOAT:
+        canvas.fill(_area(outline, x, y, size), _mix(colour, "#f2a58a", light))
 
 
 def _jetty(canvas: _Canvas) -> None:
@@ -1062,12 +888,8 @@ def _jetty(canvas: _Canvas) -> None:
         share = (i / 8) ** 1.2
         left, right = (930 - 170 * share, 640 + 85 * share), (1290, 572 + 175 * share)
         canvas.fill([left, right, (right[0], right[1] + 5), (left[0], left[1] + 3)], edge)
-    for x, top, bottom, half in (
-        (930, 596, 660, 9),
-        (846, 628, 712, 12),
-        (1130, 545, 612, 10),
-        (762, 664, 730, 15),
-    ):
+    posts = ((930, 596, 660, 9), (846, 628, 712, 12), (1130, 545, 612, 10), (762, 664, 730, 15))
+    for x, top, bottom, half in posts:
         canvas.fill(_box(x - half, top, x + half, bottom), dark)
         canvas.fill(_ellipse(x, top, half, half * 0.4), "#54406b")
     canvas.fill(_box(1186, 330, 1194, 600), dark)
@@ -1077,9 +899,9 @@ def _jetty(canvas: _Canvas) -> None:
 
 
 def _gull(canvas: _Canvas, x: float, y: float, size: float, colour: str) -> None:
-    wings = [(-30.0, -8.0), (-14.0, -12.0), (0.0, 0.0), (14.0, -13.0), (32.0, -7.0)]
+    wings = _curves("!-30,-8 -14,-12 !0,0 14,-13 !32,-7", closed=False)[0]
     placed = [(x + u * size, y + v * size) for u, v in wings]
-    canvas.fill(_stroke(_smooth(placed, [True, False, True, False, True], closed=False), 4 * size), colour)
+    canvas.fill(_stroke(placed, 4 * size), colour)
 
 
 def _lighthouse_night() -> bytes:
@@ -1087,50 +909,50 @@ def _lighthouse_night() -> bytes:
     canvas, dice = _scene(), random.Random(202)
     canvas.gradient(0, 520, (0.0, "#070a26"), (0.5, "#14265c"), (0.85, "#2f5590"), (1.0, "#5a86b4"))
     for i in range(26):
-        canvas.glow(
-            120 + i * 42 + dice.gauss(0, 26), 400 - i * 15 + dice.gauss(0, 22), 95, 80, "#7f9be0", 0.12
-        )
+        x, y = 120 + i * 42 + dice.gauss(0, 26), 400 - i * 15 + dice.gauss(0, 22)
+        canvas.glow(x, y, 130, 110, "#7f9be0", 0.13)
     _stars(canvas, dice, 420, 500)
-    canvas.glow(250, 140, 190, 190, "#cfdcff", 0.5)
-    canvas.fill(_ellipse(250, 140, 44, 44), "#fbf6df")
-    for x, y, r in ((236, 128, 9), (262, 150, 12), (262, 122, 5)):
+    canvas.glow(250, 110, 260, 260, "#cfdcff", 0.6)
+    canvas.fill(_ellipse(250, 110, 44, 44), "#fbf6df")
+    for x, y, r in ((236, 98, 9), (262, 120, 12), (262, 92, 5)):
         canvas.fill(_ellipse(x, y, r, r * 0.9), "#e9e2c4")
     canvas.gradient(520, 720, (0.0, "#3f6a9c"), (0.3, "#1f3f74"), (1.0, "#0a1536"))
-    _ridge(canvas, dice, 521, 26, "#24427a", 0, 760, 9)
+    _ridge(canvas, dice, 521, 26, "#24427a", 900)
     _glitter(canvas, dice, 250, 526, 716, "#e5ecff", 70)
-    for tip, spread in (((-40, 150), 120), ((1330, 110), 60)):
+    for x, y, spread in ((-40.0, 330, 120), (1330.0, 70, 60)):
         for widen, opacity in ((1.0, 0.13), (0.6, 0.14), (0.28, 0.18)):
-            canvas.fill(
-                [(940, 195), (tip[0], tip[1] - spread * widen), (tip[0], tip[1] + spread * widen)],
-                "#fff2bd",
-                opacity=opacity,
-            )
+            beam = [(940.0, 195.0), (x, y - spread * widen), (x, y + spread * widen)]
+            canvas.fill(beam, "#fff2bd", opacity=opacity)
     _cliff_at_night(canvas, dice)
     _lighthouse(canvas, 940, 492, 334, "#dfe3f2", "#b0465a", "#1c1f45")
-    canvas.glow(940, 195, 130, 130, "#fff3c0", 1.0)
+    canvas.glow(940, 195, 180, 180, "#fff3c0", 1.0)
     data = io.BytesIO()
     canvas.finish().save(data, "WEBP", quality=90, method=4)
     return data.getvalue()
 
 
+def _facet(dice: random.Random, x: float, y: float) -> Points:
+    """Outline one face of a rock that catches the light."""
+    width, height = dice.uniform(16, 46), dice.uniform(30, 84)
+    lower = [(x + width * 0.8, y + height * 0.7), (x + width * 0.2, y + height)]
+    return [(x, y), (x + width, y + height * 0.12), *lower]
+
+
 def _cliff_at_night(canvas: _Canvas, dice: random.Random) -> None:
-    rock = (
+    area = _area(
         "!1290,470 1100,480 1000,488 860,492 790,512 !752,560 !766,600 !720,650 !736,690 !690,730 !1290,730"
     )
-    points, corners = _points(rock)
-    area = _smooth(points, corners, closed=True)
     canvas.fill(area, "#151b3f")
     for _ in range(26):
         x, y = dice.uniform(740, 1280), dice.uniform(540, 720)
-        facet = [(x, y), (x + dice.uniform(20, 60), y + 12), (x + 10, y + dice.uniform(30, 70))]
-        canvas.fill(facet, "#212a58", within=area, opacity=0.8)
+        canvas.fill(_facet(dice, x, y), "#27316a", within=area, opacity=0.5)
     canvas.fill(_box(1030, 420, 1160, 490), "#1a1f48")
     canvas.fill([(1014, 424), (1052, 378), (1138, 378), (1176, 424)], "#10143a")
     for x in (1050, 1088, 1126):
         canvas.glow(x + 9, 452, 42, 36, "#ffd27a", 0.5)
         canvas.fill(_box(x, 442, x + 18, 464), "#ffdf94")
-    for i in range(110):
-        x = 770 + i * 4.8
+    for i in range(90):
+        x = 850 + i * 4.9
         top = dice.uniform(8, 20)
         canvas.fill([(x, 500), (x + dice.uniform(-5, 5), 490 - top), (x + 5, 500)], "#111637")
 
@@ -1141,10 +963,8 @@ def _library() -> bytes:
     canvas.gradient(0, 560, (0.0, "#4a2f33"), (1.0, "#7a4e43"))
     canvas.gradient(560, 720, (0.0, "#5d3a34"), (1.0, "#8a5a44"))
     for i in range(-14, 15):
-        canvas.fill(
-            [(640 + i * 62, 560), (640 + i * 62 + 2, 560), (640 + i * 160 + 5, 720), (640 + i * 160, 720)],
-            "#4b2d2b",
-        )
+        far, near = 640 + i * 62, 640 + i * 160
+        canvas.fill([(far, 560), (far + 2, 560), (near + 5, 720), (near, 720)], "#4b2d2b")
     canvas.fill(_box(0, 552, 1280, 566), "#3c2428")
     _window(canvas)
     for left, right in ((-10, 400), (880, 1290)):
@@ -1153,8 +973,8 @@ def _library() -> bytes:
     canvas.fill(_ellipse(640, 660, 405, 60), "#99494a")
     canvas.fill(_ellipse(640, 660, 380, 52), "#8a3f45")
     for shift in (-150, -40, 70):
-        shaft = [(590 + shift, 120), (670 + shift, 120), (560 + shift * 1.9, 720), (340 + shift * 1.9, 720)]
-        canvas.fill(shaft, "#ffe2a0", opacity=0.13)
+        shaft = [(640 + shift, 200), (710 + shift, 200), (540 + shift * 1.7, 720), (380 + shift * 1.7, 720)]
+        canvas.fill(shaft, "#ffe2a0", opacity=0.1)
     _desk(canvas)
     for _ in range(60):
         canvas.glow(dice.uniform(300, 980), dice.uniform(120, 620), 5, 5, "#fff0c8", dice.uniform(0.2, 0.7))
@@ -1163,39 +983,23 @@ def _library() -> bytes:
 
 def _window(canvas: _Canvas) -> None:
     """Cut an arched window into the back wall, with the evening sky and the sea in it."""
-    arch = [
-        (480.0, 520.0),
-        (480.0, 230.0),
-        *[(640 - 160 * math.cos(a), 230 - 160 * math.sin(a)) for a in _turns(24)],
-        (800.0, 230.0),
-        (800.0, 520.0),
+    round_top = [
+        (640 - 160 * math.cos(i * math.pi / 24), 230 - 160 * math.sin(i * math.pi / 24)) for i in range(25)
     ]
+    arch = [(480.0, 520.0), *round_top, (800.0, 520.0)]
     canvas.fill([(640 + (x - 640) * 1.13, 300 + (y - 300) * 1.08) for x, y in arch], "#3a2328")
     canvas.fill(arch, "#ffd99a")
-    for y, colour in (
-        (70, "#f7b27c"),
-        (190, "#ffca8c"),
-        (290, "#ffe1a8"),
-        (410, "#e7a987"),
-        (440, "#c98d86"),
-    ):
+    sky = ((70, "#f7b27c"), (190, "#ffca8c"), (290, "#ffe1a8"), (410, "#e7a987"), (440, "#c98d86"))
+    for y, colour in sky:
         canvas.fill(_box(470, y, 810, 530), colour, within=arch)
     canvas.glow(690, 330, 150, 130, "#fffbe2", 1.0)
-    canvas.fill(
-        _smooth([(470, 400), (540, 384), (600, 400), (650, 412), (470, 414)], [False] * 5, closed=True),
-        "#b9786f",
-        within=arch,
-    )
+    canvas.fill(_area("470,400 540,384 600,400 650,412 470,414"), "#b9786f", within=arch)
     for x in (560, 640, 720):
         canvas.fill(_box(x - 4, 60, x + 4, 530), "#3a2328", within=arch)
     for y in (230, 330, 430):
         canvas.fill(_box(470, y - 4, 810, y + 4), "#3a2328", within=arch)
     canvas.fill(_box(446, 520, 834, 540), "#563338")
-    canvas.glow(640, 300, 420, 380, "#ffd890", 0.4)
-
-
-def _turns(count: int) -> list[float]:
-    return [math.pi * i / count for i in range(1, count)]
+    canvas.glow(640, 300, 560, 500, "#ffd890", 0.42)
 
 
 _BOOKS = ("#a4483f", "#c98a46", "#4f7268", "#38566f", "#7d4b68", "#d8b878", "#6b7f4a", "#8f5a3a", "#54446e")
@@ -1222,21 +1026,14 @@ def _shelf(canvas: _Canvas, dice: random.Random, left: float, right: float) -> N
 def _book(
     canvas: _Canvas, x: float, bottom: float, width: float, height: float, lean: float, colour: str
 ) -> None:
-    def across(low: float, high: float) -> Points:
-        return [
-            (x + lean * low, bottom - height * low),
-            (x + width + lean * low, bottom - height * low),
-            (x + width + lean * high, bottom - height * high),
-            (x + lean * high, bottom - height * high),
-        ]
+    def band(low: float, high: float, start: float = 0.0) -> Points:
+        (a, b), (c, d) = ((x + lean * level, bottom - height * level) for level in (low, high))
+        return [(a + width * start, b), (a + width, b), (c + width, d), (c + width * start, d)]
 
-    canvas.fill(across(0, 1), colour)
-    canvas.fill(
-        [(px + width * 0.7 if i in (0, 3) else px, y) for i, (px, y) in enumerate(across(0, 1))],
-        _mix(colour, "#1a0c12", 0.35),
-    )
+    canvas.fill(band(0, 1), colour)
+    canvas.fill(band(0, 1, start=0.7), _mix(colour, "#1a0c12", 0.35))
     for low in (0.14, 0.8):
-        canvas.fill(across(low, low + 0.05), _mix(colour, "#ffe0a0", 0.5))
+        canvas.fill(band(low, low + 0.05), _mix(colour, "#ffe0a0", 0.5))
 
 
 def _desk(canvas: _Canvas) -> None:
@@ -1248,21 +1045,13 @@ def _desk(canvas: _Canvas) -> None:
     canvas.fill([(560, 586), (640, 578), (640, 596), (548, 602)], "#fff3d6")
     canvas.fill([(640, 578), (722, 586), (734, 602), (640, 596)], "#f2ddb4")
     for i in range(4):
-        canvas.fill(
-            [
-                (424 + i * 4, 582 - i * 5),
-                (500 + i * 3, 578 - i * 5),
-                (512 + i * 3, 590 - i * 5),
-                (430 + i * 4, 595 - i * 5),
-            ],
-            ("#f6e6c4", "#e8d2a8")[i % 2],
-        )
+        letter = _area("!424,582 !500,578 !512,590 !430,595", 4 * i, -5 * i)
+        canvas.fill(letter, ("#f6e6c4", "#e8d2a8")[i % 2])
     canvas.fill(_ellipse(474, 569, 6, 4), "#b93c44")
     canvas.fill(_ellipse(820, 588, 34, 9), "#3a2a22")
     canvas.fill(_box(816, 500, 824, 588), "#c79a4a")
-    canvas.glow(820, 520, 230, 170, "#ffe09a", 0.85)
-    shade = _smooth([(790, 462), (850, 462), (878, 510), (762, 510)], [True] * 4, closed=True)
-    canvas.fill(shade, "#3f8a6c")
+    canvas.glow(820, 520, 280, 220, "#ffe09a", 0.85)
+    canvas.fill([(790, 462), (850, 462), (878, 510), (762, 510)], "#3f8a6c")
     canvas.fill([(790, 462), (812, 462), (800, 510), (762, 510)], "#5fae8a")
     canvas.fill(_ellipse(820, 510, 57, 7), "#fff6d2")
 
@@ -1273,7 +1062,7 @@ def _forest() -> bytes:
 
     canvas, dice = _scene(), random.Random(404)
     canvas.gradient(0, 720, (0.0, "#9fd3a0"), (0.45, "#e4f3c0"), (0.6, "#b9d98a"), (1.0, "#4f7d45"))
-    canvas.glow(660, 300, 460, 380, "#fffde0", 1.0)
+    canvas.glow(660, 300, 640, 520, "#fffde0", 1.0)
     for depth in range(4):
         _trees(canvas, dice, depth)
         if depth == 1:
@@ -1303,21 +1092,11 @@ def _trees(canvas: _Canvas, dice: random.Random, depth: int) -> None:
         if abs(x - 640) < 60 + 120 * depth:
             continue
         bend, foot = dice.uniform(-14, 14), ground + dice.uniform(-6, 14)
-        trunk = [
-            (x - half, -10),
-            (x + half, -10),
-            (x + half * 0.8 + bend, foot / 2),
-            (x + half * 1.9, foot),
-            (x - half * 1.9, foot),
-            (x - half * 0.8 + bend, foot / 2),
-        ]
-        canvas.fill(_smooth(trunk, [True, True, False, True, True, False], closed=True), colour)
-        light = [(px - half * 0.5, y) for px, y in trunk]
-        canvas.fill(
-            light,
-            _mix(colour, "#f4ffd0", 0.22),
-            within=_smooth(trunk, [True, True, False, True, True, False], closed=True),
-        )
+        trunk = [(x - half, -10.0), (x + half, -10.0), (x + half * 0.8 + bend, foot / 2)]
+        trunk += [(x + half * 1.9, foot), (x - half * 1.9, foot), (x - half * 0.8 + bend, foot / 2)]
+        area = _smooth(trunk, [True, True, False, True, True, False], closed=True)
+        canvas.fill(area, colour)
+        canvas.fill([(px - half * 0.5, y) for px, y in area], _mix(colour, "#f4ffd0", 0.22), within=area)
     for side in (-1, 1):
         for i in range(8):
             x = 640 + side * (70 + 105 * depth + i * 92 + dice.uniform(-30, 30))
@@ -1327,10 +1106,9 @@ def _trees(canvas: _Canvas, dice: random.Random, depth: int) -> None:
 
 
 def _path(canvas: _Canvas) -> None:
-    points, corners = _points(
+    path = _area(
         "!640,470 690,500 640,545 560,600 !470,730 !860,730 790,640 760,585 770,530 730,490 !668,470"
     )
-    path = _smooth(points, corners, closed=True)
     canvas.fill(_box(-10, 486, 1290, 730), "#6fa053")
     canvas.fill(_ellipse(300, 500, 420, 40), "#6fa053")
     canvas.fill(_ellipse(1000, 504, 420, 44), "#6fa053")
@@ -1345,7 +1123,7 @@ def _leaves(canvas: _Canvas, dice: random.Random) -> None:
         for _ in range(60):
             x = dice.uniform(-20, 1300)
             y = dice.uniform(-30, 95) * (0.5 + abs(x - 640) / 560) - layer * 14
-            canvas.fill(_ellipse(x, y, dice.uniform(22, 52), dice.uniform(16, 34), 9), colour)
+            canvas.fill(_ellipse(x, y, dice.uniform(26, 58), dice.uniform(16, 32)), colour)
     for x, side in ((30, 1), (130, 1), (1250, -1), (1150, -1), (225, 1), (1060, -1)):
         for i in range(7):
             angle = math.radians(-150 + i * 20)
@@ -1359,15 +1137,15 @@ def _cliff() -> bytes:
     """The keeper's cottage in the morning; a PNG with the text chunks that ComfyUI writes."""
     canvas, dice = _scene(), random.Random(505)
     canvas.gradient(0, 430, (0.0, "#4f9fe0"), (0.55, "#9fd2f2"), (1.0, "#e8f6f4"))
-    for x, y, size in ((210, 180, 1.25), (620, 120, 0.8), (1130, 200, 1.1), (840, 270, 0.6), (420, 300, 0.5)):
-        _cloud(canvas, dice, x, y, size)
+    clouds = ((210, 180, 1.25), (620, 120, 0.8), (1130, 200, 1.1), (840, 270, 0.6), (420, 300, 0.5))
+    for middle, base, size in clouds:
+        _cloud(canvas, dice, middle, base, size)
     canvas.gradient(430, 720, (0.0, "#7cc3dc"), (0.3, "#3f8fc0"), (1.0, "#23659c"))
-    _ridge(canvas, dice, 431, 22, "#8fb7cf", 0, 520, 8)
+    _ridge(canvas, dice, 431, 22, "#8fb7cf", 760)
     for _ in range(70):
         x, y = dice.uniform(0, 900), dice.uniform(438, 716)
-        canvas.fill(
-            _stroke([(x - 14, y), (x, y - 2), (x + 14, y)], 1 + (y - 430) / 90), "#d8f0f6", opacity=0.6
-        )
+        crest = _stroke([(x - 14, y), (x, y - 2), (x + 14, y)], 1 + (y - 430) / 90)
+        canvas.fill(crest, "#d8f0f6", opacity=0.6)
     _meadow(canvas, dice)
     _lighthouse(canvas, 960, 404, 330, "#fdfbf4", "#d9534f", "#3f4a63")
     _cottage(canvas)
@@ -1378,20 +1156,14 @@ def _cliff() -> bytes:
 
 
 def _cloud(canvas: _Canvas, dice: random.Random, x: float, y: float, size: float) -> None:
-    puffs = [
-        (dx * size, -abs(dice.gauss(0, 22)) * size, dice.uniform(26, 46) * size) for dx in range(-96, 97, 24)
-    ]
-    floor = _box(0, 0, 1280, y + 12 * size)
-    for lift, colour in ((8, "#cfe3ef"), (0, "#ffffff")):
+    puffs = [(dx, -abs(dice.gauss(0, 22)), dice.uniform(26, 46)) for dx in range(-96, 97, 24)]
+    for lift, colour in ((9, "#c9deee"), (0, "#ffffff")):
+        floor = _box(0, 0, 1280, y + (4 + lift) * size)
         for dx, dy, r in puffs:
-            edge = 1 - abs(dx) / (150 * size)
-            canvas.fill(
-                _ellipse(
-                    x + dx, y + dy * edge + lift * size, r * (0.5 + edge * 0.7), r * (0.4 + edge * 0.55)
-                ),
-                colour,
-                within=floor,
-            )
+            edge = 1 - abs(dx) / 150
+            rx, ry = r * (0.5 + edge * 0.7) * size, r * (0.4 + edge * 0.55) * size
+            puff = _ellipse(x + dx * size, y + (dy * edge + lift) * size, rx, ry)
+            canvas.fill(puff, colour, within=floor)
 
 
 def _meadow(canvas: _Canvas, dice: random.Random) -> None:
@@ -1399,35 +1171,15 @@ def _meadow(canvas: _Canvas, dice: random.Random) -> None:
     canvas.fill(rock, "#a99a8c")
     for _ in range(34):
         x, y = dice.uniform(570, 820), dice.uniform(480, 720)
-        canvas.fill(
-            [(x, y), (x + dice.uniform(18, 50), y + 8), (x + 8, y + dice.uniform(24, 70))],
-            "#85786f",
-            within=rock,
-            opacity=0.8,
-        )
-    points, corners = _points(
+        canvas.fill(_facet(dice, x, y), "#8b7d73", within=rock, opacity=0.8)
+    grass = _area(
         "!548,474 640,440 800,408 960,396 1120,392 !1290,400 !1290,730 !760,730 730,640 700,560 640,500"
     )
-    grass = _smooth(points, corners, closed=True)
     canvas.fill(grass, "#7fbf5a")
-    canvas.fill(
-        _smooth(
-            [(700, 500), (960, 440), (1300, 430), (1300, 560), (1000, 540), (860, 640)],
-            [False] * 6,
-            closed=True,
-        ),
-        "#93cf68",
-        within=grass,
-    )
-    canvas.fill(
-        _smooth([(760, 740), (840, 640), (1050, 600), (1300, 610), (1300, 740)], [False] * 5, closed=True),
-        "#64a84c",
-        within=grass,
-    )
-    points, corners = _points(
-        "!962,404 1010,440 950,500 930,560 1000,640 !1010,730 !1130,730 1070,640 990,570 1000,510 1050,450 !986,404"
-    )
-    canvas.fill(_smooth(points, corners, closed=True), "#ecd9a8", within=grass)
+    canvas.fill(_area("700,500 960,440 1300,430 1300,560 1000,540 860,640"), "#93cf68", within=grass)
+    canvas.fill(_area("760,740 840,640 1050,600 1300,610 1300,740"), "#64a84c", within=grass)
+    path = "!962,404 1010,440 950,500 930,560 1000,640 !1010,730 !1130,730 1070,640 990,570 1000,510 1050,450"
+    canvas.fill(_area(f"{path} !986,404"), "#ecd9a8", within=grass)
 
 
 def _cottage(canvas: _Canvas) -> None:
@@ -1548,9 +1300,9 @@ def _textbox() -> bytes:
 def _icons() -> bytes:
     """Draw the icon sheet: eight buttons of 96 pixels, four to a row."""
     canvas = _Canvas(384, 192, scale=4)
-    for i, draw in enumerate(
-        (_icon_play, _icon_skip, _icon_save, _icon_load, _icon_gear, _icon_letter, _icon_sound, _icon_heart)
-    ):
+    upper = (_icon_play, _icon_skip, _icon_save, _icon_load)
+    lower = (_icon_gear, _icon_letter, _icon_sound, _icon_heart)
+    for i, draw in enumerate(upper + lower):
         canvas.origin = (48 + i % 4 * 96, 48 + i // 4 * 96)
         canvas.fill(_round_box(-42, -42, 42, 42, 20), "#e6c27a")
         canvas.fill(_round_box(-39, -39, 39, 39, 17), "#22315f")
@@ -1584,9 +1336,8 @@ def _icon_load(canvas: _Canvas) -> None:
 def _icon_gear(canvas: _Canvas) -> None:
     teeth = [math.pi * (i + shift) / 8 for i in range(0, 16, 2) for shift in (-0.55, -0.3, 0.3, 0.55)]
     radii = itertools.cycle((17, 24, 24, 17))
-    canvas.fill(
-        [(r * math.cos(turn), r * math.sin(turn)) for turn, r in zip(teeth, radii, strict=False)], _INK
-    )
+    wheel = [(r * math.cos(turn), r * math.sin(turn)) for turn, r in zip(teeth, radii, strict=False)]
+    canvas.fill(wheel, _INK)
     canvas.fill(_ellipse(0, 0, 8, 8), "#22315f")
 
 
@@ -1604,8 +1355,7 @@ def _icon_sound(canvas: _Canvas) -> None:
 
 
 def _icon_heart(canvas: _Canvas) -> None:
-    points, corners = _points("!0,-9 10,-20 22,-14 22,0 10,13 !0,23 -10,13 -22,0 -22,-14 -10,-20")
-    canvas.fill(_smooth(points, corners, closed=True), "#f07f8c")
+    canvas.fill(_area("!0,-9 10,-20 22,-14 22,0 10,13 !0,23 -10,13 -22,0 -22,-14 -10,-20"), "#f07f8c")
 
 
 # Sound ---------------------------------------------------------------------------------------------------
@@ -1665,15 +1415,14 @@ def _voice(line: _Line) -> bytes:
     time_s = np.arange(frames) / line.rate_hz
     place = time_s / time_s[-1]
     dice = np.random.default_rng(line.seed)
-    melody = np.interp(
-        time_s, np.arange(len(line.vowels) + 1) * _SYLLABLE_S, dice.uniform(-0.09, 0.09, len(line.vowels) + 1)
-    )
+    steps = np.arange(len(line.vowels) + 1)
+    melody = np.interp(time_s, steps * _SYLLABLE_S, dice.uniform(-0.09, 0.09, len(steps)))
     pitch = line.pitch_hz * (1 + melody + line.rise * place**2 + 0.012 * np.sin(2 * np.pi * 5.5 * time_s))
     voiced = _sung(pitch, _formant_tracks(line, time_s), line.rate_hz)
-    breath = dice.normal(0, 0.012, frames) * (
-        1 + 2 * np.abs(np.gradient(_loudness(line, time_s))) * line.rate_hz / 60
-    )
-    sound = (voiced / np.abs(voiced).max() + breath) * _loudness(line, time_s)
+    loudness = _loudness(line, time_s)
+    # Breath is heard most where a syllable opens or closes.
+    breath = dice.normal(0, 0.012, frames) * (1 + np.abs(np.gradient(loudness)) * line.rate_hz / 30)
+    sound = (voiced / np.abs(voiced).max() + breath) * loudness
     return _wav(0.8 * sound / np.abs(sound).max(), line.rate_hz)
 
 
@@ -1724,8 +1473,10 @@ _BEAT_S = 0.625  # 96 beats a minute: four bars of four last ten seconds
 _CHORDS = ((48, (64, 67, 71, 74)), (45, (64, 67, 72, 76)), (41, (65, 69, 72, 76)), (43, (62, 67, 71, 74)))
 _FIGURE = (0, 2, 1, 3, 2, 1, 3, 2)
 # The tune over it: (beat, note, beats).
-_TUNE = ((0, 79, 1.5), (1.5, 76, 0.5), (2, 74, 2), (4, 76, 1.5), (5.5, 79, 0.5), (6, 81, 2),
-         (8, 84, 1), (9, 81, 1), (10, 79, 2), (12, 74, 1), (13, 76, 1), (14, 79, 2))  # fmt: skip
+_TUNE = (
+    *((0, 79, 1.5), (1.5, 76, 0.5), (2, 74, 2), (4, 76, 1.5), (5.5, 79, 0.5), (6, 81, 2)),
+    *((8, 84, 1), (9, 81, 1), (10, 79, 2), (12, 74, 1), (13, 76, 1), (14, 79, 2)),
+)
 
 
 def _music() -> bytes:
@@ -1794,17 +1545,13 @@ def _waves() -> bytes:
 
     rate_hz, frames = 44100, 6 * 44100
     place = np.arange(frames) / frames
-    swell = np.exp(3 * (np.sin(2 * np.pi * (2 * place - 0.2)) - 1)) + 0.5 * np.exp(
-        4 * (np.sin(2 * np.pi * (place - 0.55)) - 1)
-    )
+    large, small = (np.sin(2 * np.pi * (count * place - at)) for count, at in ((2, 0.2), (1, 0.55)))
+    swell = np.exp(3 * (large - 1)) + 0.5 * np.exp(4 * (small - 1))
+    foam, gusts = np.roll(swell, rate_hz // 3) ** 2, 0.7 + 0.3 * np.sin(2 * np.pi * 3 * place)
     sides = []
     for seed in (21, 22):
         surf, hiss, wind = (_noise(seed * 10 + k, frames, rate_hz, *band) for k, band in enumerate(_BANDS))
-        sides.append(
-            swell * surf
-            + 0.6 * np.roll(swell, rate_hz // 3) ** 2 * hiss
-            + 0.35 * (0.7 + 0.3 * np.sin(2 * np.pi * 3 * place)) * wind
-        )
+        sides.append(swell * surf + 0.6 * foam * hiss + 0.35 * gusts * wind)
     sound = np.stack(sides, axis=1)
     return _wav(0.7 * sound / np.abs(sound).max(), rate_hz, bits=24)
 

@@ -44,8 +44,10 @@ SCHEMA: Final = 1
 SUFFIX: Final = ".asset.json"
 
 _OWN_KEYS: Final = frozenset(
-    "schema id uid project type path hash bytes version tags license origin created_at updated_at meta preview "
-    "links provenance".split()
+    {
+        *("schema", "id", "uid", "project", "type", "path", "hash", "bytes", "version", "tags", "license"),
+        *("origin", "created_at", "updated_at", "meta", "preview", "links", "provenance"),
+    }
 )
 _ABSENT: Final = object()
 
@@ -254,7 +256,7 @@ def merge(base: Facts, theirs: Facts, ours: Facts) -> Merged:
     lost: dict[str, Any] = {}
 
     def choose(name: str, old: Any, file: Any, new: Any) -> Any:
-        if file == old or file == new:
+        if file in (old, new):
             return new
         if new != old:
             lost[name] = None if new is _ABSENT else new

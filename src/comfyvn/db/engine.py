@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-__all__ = ["Engine", "open_engine"]
+__all__ = ["Engine", "inspect_ledger", "open_engine"]
 
 _WRITE: Final = "comfyvn_write"
 _SYNCHRONOUS: Final = {"full": "FULL", "batch": "FULL", "off": "OFF"}
@@ -74,21 +74,6 @@ class Engine:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
-
-    def facts(self) -> dict[str, str]:
-        """Return what a bug report should say of the database: version, mode, synchronisation."""
-        with self.read() as connection:
-            pragma = {
-                name: str(connection.exec_driver_sql(f"PRAGMA {name}").scalar())
-                for name in ("journal_mode", "synchronous", "user_version", "page_count")
-            }
-        return {"sqlite": sqlite3.sqlite_version, **pragma}
-
-    def check(self) -> list[str]:
-        """Return what SQLite's own quick check finds wrong; empty when the file is sound."""
-        with self.read() as connection:
-            found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check(20)")]
-        return [] if found == ["ok"] else found
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -173,6 +158,37 @@ def open_engine(path: Path, *, busy_timeout_s: float = 30.0, durability: str = "
         engine.close()
         raise
     return engine
+
+
+def inspect_ledger(path: Path) -> tuple[dict[str, str], list[str]]:
+    """Look at a ledger without changing it, not even its mode.
+
+    Returns:
+        What a bug report should say of it (schema, journal mode, size), and what SQLite's own quick check
+        finds wrong, empty when the file is sound.
+
+    Raises:
+        RegistryUnusable: it can't be opened or read as a database.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            facts = {
+                name: str(connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("journal_mode", "page_count", "page_size")
+            }
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if schema.VERSION_TABLE in tables:
+                query = f"SELECT version_num FROM {schema.VERSION_TABLE}"
+                facts["schema"] = str(connection.execute(query).fetchone()[0])
+            else:
+                facts["schema"] = "of an older release" if "assets_registry" in tables else "none yet"
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(20)")]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise RegistryUnusable(path=path, why=f"SQLite can't read it: {error}.") from error
+    return facts, [] if found == ["ok"] else found
 
 
 def _migrate(engine: Engine) -> None:

@@ -150,6 +150,10 @@ class Reader:
         """Return the asset that owns a key, with all of its provenance."""
         return self._one(_assets.path_full == key)
 
+    def asset_with_id(self, asset_id: int) -> Asset | None:
+        """Return the asset with a row id, with all of its provenance."""
+        return self._one(_assets.id == asset_id)
+
     def assets(self, uids: Iterable[str]) -> Iterator[Asset]:
         """Yield the known ones of some assets, with all of their provenance, in no order."""
         for chunk in _chunks(uids, _CHUNK):
@@ -182,6 +186,14 @@ class Reader:
         """Tell whether another asset owns this key, or one that some systems would hold to be the same."""
         query = sa.select(_assets.uid).where(self._mine(), _assets.path_fold == fold(key))
         return any(uid != except_uid for uid in self._connection.execute(query).scalars())
+
+    def owners(self, keys: Sequence[str]) -> dict[str, Asset]:
+        """Return the assets that own some keys, by key, without the inputs of their provenance."""
+        found: dict[str, Asset] = {}
+        for chunk in _chunks(keys, _CHUNK):
+            query = _select_assets().where(self._mine(), _assets.path_full.in_(chunk))
+            found.update((row.path_full, _asset(row)) for row in self._connection.execute(query))
+        return found
 
     def provenance_of(self, uid: str) -> list[Provenance]:
         """Return the provenance rows of an asset's uid, newest first; removed assets keep theirs."""

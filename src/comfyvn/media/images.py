@@ -42,8 +42,8 @@ _WEBP_QUALITY: Final = 80
 _WEBP_METHOD: Final = 1
 _SCALABLE: Final = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 
-# What Pillow's decoders raise on damaged files, as seen over a corpus of cut and flipped ones: they read
-# untrusted headers with plain indexing and arithmetic. Warning: a caller may have made warnings errors.
+# What Pillow's decoders raise on damaged files: they read untrusted headers with plain indexing, arithmetic
+# and assertions. Warning: the host may have made warnings errors.
 _DECODE_ERRORS: Final = (
     OSError,
     SyntaxError,
@@ -115,7 +115,7 @@ def make_thumbnails(file: BinaryIO, family: str, limits: PreviewLimits) -> dict[
             raised.
     """
     try:
-        from PIL import Image, ImageFile  # noqa: F401
+        from PIL import Image
     except ImportError as error:
         raise PreviewFailed(why=f"Pillow can't be loaded ({error})") from error
     file.seek(0)
@@ -212,7 +212,7 @@ def _shrink(image: ImageFile.ImageFile) -> Image.Image:
         small = _scalable(image)
     span = _grey_span(small) if small.mode in ("I", "F") else None
     if small.mode in ("LA", "RGBA") and max(small.size) > side:
-        # resize() does this too, but forgets the reducing gap there before Pillow 12.
+        # resize() does this too, but in older Pillows it then forgets the reducing gap.
         small = small.convert({"LA": "La", "RGBA": "RGBa"}[small.mode])
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=1.0)
     small.load()  # a JPEG that is small already is not decoded by thumbnail()
@@ -223,7 +223,7 @@ def _shrink(image: ImageFile.ImageFile) -> Image.Image:
 
 def _scalable(image: Image.Image) -> Image.Image:
     """Return the picture in a mode whose values can be averaged, with its transparency as alpha."""
-    if image.mode == "F" or image.mode == "I":
+    if image.mode in ("I", "F"):
         return image
     if image.mode.startswith("I;16"):
         return image.convert("I")
@@ -282,7 +282,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     colours = image.convert({"LA": "L", "RGBA": "RGB"}[image.mode]) if alpha is not None else image
     converted = _through_profile(colours, profile) if profile else None
-    plain = converted or colours.convert("RGB")
+    plain = colours.convert("RGB") if converted is None else converted
     if alpha is not None:
         plain.putalpha(alpha)
     plain.info = {}  # the WebP encoder would write the old profile and EXIF beside the new pixels

@@ -31,8 +31,10 @@ _HEADER: Final = struct.Struct(">I4s")
 _OVERHEAD: Final = 12  # length, type and check sum of a chunk
 _COPY_BLOCK: Final = 1 << 20
 
-# What Pillow refuses to open when it unpacks to more than 1 MiB, least needed first.
-_REFUSED: Final = (frozenset({b"zTXt", b"iTXt"}), frozenset({b"zTXt", b"iTXt", b"iCCP"}))
+# What the pixels don't need, least needed first. Pillow raises ValueError for a text or profile that unpacks
+# to more than 1 MiB, and SyntaxError for one with a wrong check sum; browsers show both pictures.
+_TEXTS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+_LEFT_OUT: Final = (frozenset[bytes](), _TEXTS, _TEXTS | {b"iCCP", b"eXIf"})
 
 
 class PngFormat:
@@ -46,7 +48,7 @@ class PngFormat:
         return head.startswith(SIGNATURE)
 
     def split(self, blocks: Iterable[bytes]) -> Iterator[Part]:
-        """Take a PNG apart; the slot lies right before the first ``IDAT``.
+        """Take a PNG apart; the slot lies right before the first ``IDAT``, none in a file signed by C2PA.
 
         A marker is a complete ``tEXt`` chunk before the end of the chunk stream, with exactly our keyword
         and at most 64 KiB of data. From ``IEND``, or from the first thing that is no chunk, all is content.
@@ -74,19 +76,15 @@ class PngFormat:
 
     def preview(self, file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
         """Make the thumbnails of the picture, or of the first frame."""
-        try:
-            return images.make_thumbnails(file, "PNG", limits)
-        except PreviewFailed as failure:
-            # Pillow raises ValueError for a packed text or profile over 1 MiB; the pixels don't need them.
-            if not isinstance(failure.__cause__, ValueError):
-                raise
-        for left_out in _REFUSED[:-1]:
+        reason = PreviewFailed(why="the picture is damaged or incomplete")
+        for left_out in _LEFT_OUT:
             try:
                 return _preview_without(left_out, file, limits)
             except PreviewFailed as failure:
-                if not isinstance(failure.__cause__, ValueError):
+                if not isinstance(failure.__cause__, (ValueError, SyntaxError)):
                     raise
-        return _preview_without(_REFUSED[-1], file, limits)
+                reason = failure
+        raise reason
 
     def unavailable(self) -> str | None:
         """Say whether Pillow is missing."""
@@ -105,7 +103,7 @@ class _Walk:
         self.skip = len(SIGNATURE)  # from the start of the next block to the next chunk
         self.carry = b""
         self.in_chunks = True
-        self.has_slot = False
+        self.wants_slot = True
 
     def feed(self, block: bytes) -> Iterator[Part]:
         if self.carry:
@@ -118,8 +116,8 @@ class _Walk:
             length, kind = _HEADER.unpack_from(block, at)
             end = at + _OVERHEAD + length
             if kind == b"IDAT":
-                if not self.has_slot:
-                    self.has_slot = True
+                if self.wants_slot:
+                    self.wants_slot = False
                     yield Part("content", view[done:at])
                     yield Part("slot")
                     done = at
@@ -131,6 +129,8 @@ class _Walk:
                     yield Part("content", view[done:at])
                     yield Part("marker", view[at:end], block[at + 8 + len(_PREFIX) : end - 4])
                     done = end
+            elif kind == b"caBX":  # a C2PA signature, which any byte of ours would break
+                self.wants_slot = False
             elif kind == b"IEND" or length > _CHUNK_LIMIT or not kind.isalpha():
                 self.in_chunks = False
             at = end
@@ -153,6 +153,8 @@ def _is_marker(block: bytes, at: int, end: int) -> bool | None:
 
 
 def _preview_without(left_out: frozenset[bytes], file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
+    if not left_out:
+        return images.make_thumbnails(file, "PNG", limits)
     with TemporaryFile() as copy:
         _copy_without(left_out, file, copy)
         copy.seek(0)

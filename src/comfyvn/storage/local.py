@@ -116,7 +116,7 @@ class Staged:
     """A file being made on the library's own volume, not yet visible under any key."""
 
     path: Path
-    file: IO[bytes]
+    file: BinaryIO
 
     def __enter__(self) -> Staged:
         return self
@@ -181,13 +181,17 @@ class LocalStorage:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LibraryUnreachable(path=path, why=f"this file is damaged ({error})") from error
 
-    def ensure(self) -> str:
-        """Make the folder and its ``library.json`` where missing; return the library's id."""
+    def ensure(self, library_id: str | None = None) -> str:
+        """Make the folder and its ``library.json`` where missing; return the library's id.
+
+        Args:
+            library_id: the id that a missing ``library.json`` gets; a new one by default.
+        """
         self.root.mkdir(parents=True, exist_ok=True)
         known = self.library_id()
         if known is not None:
             return known
-        payload = {"library": str(uuid.uuid4()), "created_at": utc_now()}
+        payload = {"library": library_id or str(uuid.uuid4()), "created_at": utc_now()}
         with self.stage() as staged:
             staged.file.write((json.dumps(payload, indent=2) + "\n").encode())
             staged.file.close()
@@ -297,20 +301,14 @@ class LocalStorage:
                 continue
         raise FileExistsError(errno.EEXIST, "there are 9,999 copies already", str(self.path(key)))
 
-    def trash(self, keys: list[str], label: str) -> str | None:
-        """Move files into the library's trash, their folders kept; return the trash folder's name.
-
-        Files that are gone are left out; None when none was there.
-        """
-        present = [key for key in keys if self.exists(key)]
-        if not present:
-            return None
-        folder = f"{utc_now().replace(' ', '_').replace(':', '')}-{label}-{secrets.token_hex(3)}"
-        for key in present:
+    def trash(self, keys: list[str], folder: str) -> None:
+        """Move files into one folder of the library's trash, with their folders; what is gone is left out."""
+        for key in keys:
+            if not self.exists(key):
+                continue
             target = self._own.joinpath("trash", folder, *key.split("/"))
             target.parent.mkdir(parents=True, exist_ok=True)
             self._inside(self.path(key)).replace(target)
-        return folder
 
     def close(self) -> None:
         """Remove our staging folder; the storage can still be used and makes a new one."""

@@ -1,0 +1,1 @@
+"""Upkeep of a whole library: bulk ingest, rebuild from disk, audit of sidecars, doctor."""

@@ -1,0 +1,204 @@
+"""Audit of sidecars and metadata: look, and on request repair. One code behind both commands of the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import click
+
+from comfyvn.errors import InvalidSidecar
+from comfyvn.model import Asset, Facts, normalise_tags
+from comfyvn.registry import console
+from comfyvn.studio.core import AssetRegistry
+from comfyvn.studio.core.library import Library
+
+__all__ = ["AuditReport", "audit_sidecars", "enforce"]
+
+
+@dataclass(slots=True)
+class AuditReport:
+    """What an audit found and did; lists of uids unless said otherwise.
+
+    ``metadata_missing`` holds ``{"uid", "fields"}``, ``broken_sidecars`` ``{"uid", "error"}``,
+    ``failed_previews`` ``{"uid", "path", "reason"}``. What was repaired stands in both lists.
+    """
+
+    checked: int = 0
+    missing_sidecars: list[str] = field(default_factory=list)
+    repaired_sidecars: list[str] = field(default_factory=list)
+    metadata_missing: list[dict[str, Any]] = field(default_factory=list)
+    metadata_fixed: list[str] = field(default_factory=list)
+    broken_sidecars: list[dict[str, str]] = field(default_factory=list)
+    missing_mirrors: list[str] = field(default_factory=list)
+    missing_files: list[str] = field(default_factory=list)
+    failed_previews: list[dict[str, str]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return asdict(self)
+
+    @property
+    def unrepaired_sidecars(self) -> list[str]:
+        """The sidecars that are still missing or broken."""
+        wrong = [*self.missing_sidecars, *(each["uid"] for each in self.broken_sidecars)]
+        return sorted(set(wrong) - set(self.repaired_sidecars))
+
+
+def audit_sidecars(
+    registry: AssetRegistry,
+    *,
+    fix_missing: bool = False,
+    overwrite: bool = False,
+    fill_metadata: bool = False,
+    on_asset: Callable[[], None] | None = None,
+) -> AuditReport:
+    """Check every asset's sidecar, mirror, file, preview and metadata.
+
+    Args:
+        registry: the library.
+        fix_missing: write missing sidecars and mirrors from the ledger.
+        overwrite: write every sidecar again; hand edits are merged in, a broken one is copied aside first.
+        fill_metadata: where tags or licence are missing, take tags from folders and file name, and
+            "unknown" as licence. Nothing is invented without it.
+        on_asset: called after each asset, for a progress bar.
+    """
+    report = AuditReport()
+    for asset in registry.library.ledger.iterate():
+        report.checked += 1
+        _check(registry.library, asset, report)
+        if fill_metadata:
+            _fill(registry.library, asset, report)
+        is_wrong = asset.uid in report.missing_sidecars[-1:] or asset.uid in report.missing_mirrors[-1:]
+        if overwrite or (fix_missing and is_wrong):
+            registry.library.change([asset.uid], lambda known: known.facts, force=True)
+            report.repaired_sidecars.append(asset.uid)
+        if on_asset is not None:
+            on_asset()
+    return report
+
+
+def _check(library: Library, asset: Asset, report: AuditReport) -> None:
+    if library.storage.stat(asset.key) is None:
+        report.missing_files.append(asset.uid)
+    try:
+        if library.read_sidecar(asset.key, asset.facts) is None:
+            report.missing_sidecars.append(asset.uid)
+    except InvalidSidecar as error:
+        report.broken_sidecars.append({"uid": asset.uid, "error": str(error)})
+    if library.mirrors is not None and (
+        asset.mirror_key is None or library.mirrors.stat(asset.mirror_key) is None
+    ):
+        report.missing_mirrors.append(asset.uid)
+    if asset.preview.state == "failed":
+        reason = asset.preview.reason or ""
+        report.failed_previews.append({"uid": asset.uid, "path": asset.key, "reason": reason})
+    missing = _missing_fields(asset.facts)
+    if missing:
+        report.metadata_missing.append({"uid": asset.uid, "fields": missing})
+
+
+def _fill(library: Library, asset: Asset, report: AuditReport) -> None:
+    if not _missing_fields(asset.facts):
+        return
+    library.change([asset.uid], lambda known: fallback_facts(known.key, known.facts))
+    report.metadata_fixed.append(asset.uid)
+
+
+def _missing_fields(facts: Facts) -> list[str]:
+    return [name for name, value in (("tags", facts.tags), ("license", facts.license)) if not value]
+
+
+def fallback_facts(key: str, facts: Facts) -> Facts:
+    """Fill missing tags from folder names and file name, in lower case, and a missing licence with "unknown".
+
+    >>> fallback_facts("characters/Mara/happy.png", Facts()).tags
+    ('characters', 'mara', 'happy')
+    """
+    *folders, name = key.split("/")
+    guessed = normalise_tags(
+        [*(folder.lower() for folder in folders), name.rpartition(".")[0].lower() or name]
+    )
+    return replace(facts, tags=facts.tags or guessed, license=facts.license or "unknown")
+
+
+@click.command("assets_enforcer")
+@console.library_options
+@click.option("--dry-run", is_flag=True, help="Only look; change nothing.")
+@click.option("--fill-metadata", is_flag=True, help="Guess missing tags and licences from the folders.")
+@click.option("--overwrite", is_flag=True, help="Write every sidecar again, also those that are there.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
+@click.option("--verbose", is_flag=True, help="Show more log messages.")
+def enforce(
+    dry_run: bool, fill_metadata: bool, overwrite: bool, as_json: bool, verbose: bool, **library: str | None
+) -> int:
+    """Check that every asset has its sidecar, and write those that are missing.
+
+    Exit code 0: fine. 1: sidecars are (still) missing or broken.
+    """
+    console.set_up_logging("INFO" if verbose else None)
+    with console.open_registry(**library, makes=False) as registry:
+        report = audit_sidecars(
+            registry,
+            fix_missing=not dry_run,
+            overwrite=overwrite and not dry_run,
+            fill_metadata=fill_metadata and not dry_run,
+        )
+    if as_json:
+        console.emit_json(report.as_dict())
+    else:
+        click.echo(summary(report))
+    return 1 if report.unrepaired_sidecars else 0
+
+
+@click.command()
+@console.library_options
+@click.option("--strict", is_flag=True, help="Assets without tags or licence are findings too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
+def audit(strict: bool, as_json: bool, **library: str | None) -> int:
+    """Look for missing sidecars, mirrors, files, previews and metadata; change nothing.
+
+    Exit code 0: fine. 1: findings.
+    """
+    console.set_up_logging()
+    with console.open_registry(**library, makes=False) as registry:
+        report = audit_sidecars(registry)
+    if as_json:
+        console.emit_json(report.as_dict())
+    else:
+        click.echo(summary(report))
+    findings = (
+        report.unrepaired_sidecars,
+        report.missing_mirrors,
+        report.missing_files,
+        report.failed_previews,
+        report.metadata_missing if strict else [],
+    )
+    return 1 if any(findings) else 0
+
+
+def summary(report: AuditReport) -> str:
+    """Return an audit as lines for people; nothing to say about what is fine."""
+    counts = {
+        "without sidecar": len(report.missing_sidecars),
+        "with a broken sidecar": len(report.broken_sidecars),
+        "without mirror": len(report.missing_mirrors),
+        "whose file is gone": len(report.missing_files),
+        "without tags or licence": len(report.metadata_missing),
+        "without preview": len(report.failed_previews),
+    }
+    lines = [f"{report.checked} assets checked."]
+    lines += [f"  {count} {what}" for what, count in counts.items() if count]
+    if report.repaired_sidecars:
+        lines.append(f"  {len(report.repaired_sidecars)} sidecars written")
+    if report.metadata_fixed:
+        lines.append(f"  {len(report.metadata_fixed)} assets given tags or licence from their folders")
+    lines += [f"  {each['error']}" for each in report.broken_sidecars]
+    lines += [f"  {each['path']}: {each['reason']}" for each in report.failed_previews]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command of ``tools/assets_enforcer.py``."""
+    console.run(enforce, "assets_enforcer.py")

@@ -1,0 +1,145 @@
+"""What all commands share: the options that say which library, JSON on stdout, sentences and exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from comfyvn.config import load
+from comfyvn.errors import ComfyVNError, NoLibrary
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from comfyvn.studio.core import AssetRegistry
+
+__all__ = ["Bar", "emit_json", "library_options", "open_registry", "progress", "run", "set_up_logging"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_OPTIONS = (
+    click.option("--db-path", type=click.Path(), help="The ledger (setting db)."),
+    click.option("--assets-dir", type=click.Path(), help="The assets folder (setting assets_root)."),
+    click.option("--thumbs-dir", type=click.Path(), help="The preview cache (setting thumbs_root)."),
+    click.option("--project-id", help="The project in the ledger (setting project)."),
+)
+
+
+def library_options(command: _F) -> _F:
+    """Add the options that say which library a command works on."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def open_registry(
+    db_path: str | None = None,
+    assets_dir: str | None = None,
+    thumbs_dir: str | None = None,
+    project_id: str | None = None,
+    *,
+    makes: bool = True,
+) -> Iterator[AssetRegistry]:
+    """Open the library that the options name, and close it at the end.
+
+    Args:
+        makes: make the library where there is none; else say that there is none.
+
+    Raises:
+        NoLibrary: there is none.
+        RegistryUnusable: it can't be made or opened.
+    """
+    ledger = load({"db": db_path}).db
+    if not makes and not ledger.exists():
+        raise NoLibrary(path=ledger)
+    from comfyvn.studio.core import AssetRegistry
+
+    registry = AssetRegistry(db_path, project_id, assets_root=assets_dir, thumb_root=thumbs_dir)
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+def emit_json(value: object) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class Bar:
+    """A progress bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, progress: Progress | None, task: TaskID | None) -> None:
+        self._progress = progress
+        self._task = task
+        self._started_s = time.monotonic()
+        self._files = 0
+
+    def advance(self) -> None:
+        """Count one more file."""
+        self._files += 1
+        if self._progress is not None and self._task is not None:
+            elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
+            self._progress.update(self._task, advance=1, rate=f"{self._files / elapsed_s:,.0f} files/s")
+
+
+@contextmanager
+def progress(what: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Bar]:
+    """Show a progress bar with rate and remaining time on stderr, if that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield Bar(None, None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with RichProgress(*columns, console=Console(stderr=True)) as shown:
+        yield Bar(shown, shown.add_task(what, total=total, rate=""))
+
+
+def set_up_logging(level: str | None = None) -> None:
+    """Send log messages to stderr, from the given level on (default: setting ``log_level``)."""
+    wanted = (level or load().log_level).upper()
+    numeric = logging.getLevelNamesMapping().get(wanted, logging.WARNING)
+    logging.basicConfig(level=numeric, format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
+
+
+def run(command: click.Command, prog_name: str) -> NoReturn:
+    """Run a command and exit: our errors become one sentence on stderr and their exit code.
+
+    Exit codes: 0 fine, 1 findings or some items failed, 2 wrong usage, 3 not found, 4 refused, 5 registry
+    unusable, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal can't show must not end the command
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = command.main(prog_name=prog_name, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except ComfyVNError as error:
+        click.echo(f"comfyvn: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("comfyvn: interrupted. What was reported done is done.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone: nothing more to say
+        sys.exit(0)

@@ -1,0 +1,229 @@
+"""Bulk ingest: folders of art, music and voices become registered assets.
+
+The walk is lazy and the registration a pipeline, so memory does not grow with the folder.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import mimetypes
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from comfyvn.errors import ComfyVNError, LibraryUnreachable, SourceMissing
+from comfyvn.studio.core import AssetRegistry
+
+__all__ = ["IngestItem", "Selection", "ingest", "measure", "plan", "type_of_medium"]
+
+_JUNK: Final = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+_TYPES: Final = {"image": "images", "audio": "audio", "video": "video", "font": "fonts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to take in, and what to say of it.
+
+    ``paths`` are files and folders. ``asset_type`` serves for all; without it a file's type is the first
+    folder below the path, for files directly in it the path's own name, for a file named itself its kind of
+    medium. ``exclude`` are glob patterns on name or relative path. ``is_in_place``: files of the assets
+    folder are registered where they are.
+    """
+
+    paths: Sequence[Path]
+    asset_type: str | None = None
+    tags: tuple[str, ...] = ()
+    license: str | None = None
+    source: str | None = None
+    exclude: tuple[str, ...] = ()
+    is_in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IngestItem:
+    """What became of one file; ``reason`` says why it was skipped or failed, and what to do."""
+
+    file: str
+    status: Literal["registered", "known", "updated", "new", "skipped", "failed"]
+    uid: str | None = None
+    path: str | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the item as JSON values, without what does not apply."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file to be taken in."""
+
+    path: Path
+    asset_type: str
+    dest_relative: str
+
+
+def measure(selection: Selection, registry: AssetRegistry) -> tuple[int, int]:
+    """Return how many files a selection holds and their size in bytes, for a progress bar."""
+    files = size_bytes = 0
+    for found in _walk(selection, registry):
+        if isinstance(found, _Found):
+            files += 1
+            try:
+                size_bytes += found.path.stat().st_size
+            except OSError:
+                continue  # the registration will say what is wrong with it
+    return files, size_bytes
+
+
+def ingest(
+    selection: Selection, registry: AssetRegistry, is_stopped: Callable[[], bool] = lambda: False
+) -> Iterator[IngestItem]:
+    """Register everything in a selection; yield what became of each file, once that is recorded and synced.
+
+    Run again, it registers nothing twice and goes on where it was interrupted.
+
+    Args:
+        selection: what to take in.
+        registry: where to.
+        is_stopped: asked before each file; True ends the walk, and what was begun is finished.
+    """
+    metadata = {"tags": list(selection.tags)} | ({"license": selection.license} if selection.license else {})
+    aside: list[IngestItem] = []
+
+    def items() -> Iterator[dict[str, Any]]:
+        for found in _walk(selection, registry):
+            if is_stopped():
+                return
+            if isinstance(found, IngestItem):
+                aside.append(found)
+                continue
+            yield {
+                "source_path": found.path,
+                "asset_type": found.asset_type,
+                "dest_relative": None if selection.is_in_place else found.dest_relative,
+                "metadata": metadata,
+                "provenance": {"source": selection.source} if selection.source else None,
+                "copy_file": not selection.is_in_place,
+            }
+
+    for result in registry.register_many(items()):
+        while aside:
+            yield aside.pop(0)
+        asset = result["asset"]
+        yield IngestItem(
+            file=result["source"],
+            status=result["status"],
+            uid=asset["uid"] if asset else None,
+            path=asset["path"] if asset else None,
+            reason=result["error"],
+        )
+    yield from aside
+
+
+def plan(selection: Selection, registry: AssetRegistry) -> Iterator[IngestItem]:
+    """Tell, file by file, what `ingest` would do; files are read, nothing is changed."""
+    seen: dict[str, str] = {}
+    for found in _walk(selection, registry):
+        if isinstance(found, IngestItem):
+            yield found
+            continue
+        try:
+            planned = registry.plan_file(
+                found.path,
+                found.asset_type,
+                dest_relative=None if selection.is_in_place else found.dest_relative,
+                metadata={"tags": list(selection.tags)},
+                license_tag=selection.license,
+                copy_file=not selection.is_in_place,
+            )
+        except ComfyVNError as error:
+            yield IngestItem(str(found.path), "failed", reason=str(error))
+            continue
+        twin = seen.setdefault(planned["hash"], planned["path"])
+        is_new = planned["status"] == "new" and twin == planned["path"]
+        yield IngestItem(str(found.path), "new" if is_new else "known", planned["uid"], twin)
+
+
+def type_of_medium(name: str) -> str:
+    """Return the type that a file gets from its suffix alone.
+
+    >>> type_of_medium("mara.png"), type_of_medium("notes.xyz")
+    ('images', 'generic')
+    """
+    kind = (mimetypes.guess_type(name)[0] or "").partition("/")[0]
+    return _TYPES.get(kind, "generic")
+
+
+def _walk(selection: Selection, registry: AssetRegistry) -> Iterator[_Found | IngestItem]:
+    for path in selection.paths:
+        if path.is_dir():
+            yield from _walk_folder(path, selection, registry)
+        elif os.path.lexists(path):
+            kind = selection.asset_type or type_of_medium(path.name)
+            yield _Found(path, kind, f"{kind}/{path.name}")
+        else:
+            yield IngestItem(str(path), "failed", reason=str(SourceMissing(path=path)))
+
+
+def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> Iterator[_Found | IngestItem]:
+    root = registry.ASSETS_ROOT.resolve()
+    if not selection.is_in_place and top.resolve().is_relative_to(root):
+        why = "it lies inside the library: use --in-place, or `comfyvn rebuild --from-disk`"
+        raise LibraryUnreachable(path=top, why=why)
+    ours = {root, registry.THUMB_ROOT.resolve(), registry.db_path.parent.resolve()}
+    in_place_ours = {root / "_meta", root / ".comfyvn"}
+    for path in _files(top, in_place_ours if selection.is_in_place else ours):
+        reason = _why_skipped(path, top, selection, registry)
+        if reason is not None:
+            yield IngestItem(str(path), "skipped", reason=reason)
+            continue
+        parts = path.relative_to(top).parts
+        if selection.is_in_place:
+            parts = path.resolve().relative_to(root).parts
+        kind = selection.asset_type or (parts[0] if len(parts) > 1 else _name_of(top, selection, path))
+        below = parts[1:] if len(parts) > 1 and selection.asset_type is None else parts
+        yield _Found(path, kind, "/".join((kind, *below)))
+
+
+def _files(folder: Path, leave_out: set[Path]) -> Iterator[Path]:
+    """Yield files, links and special files below a folder, in sorted order; folder links are not followed."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if not entry.is_dir(follow_symlinks=False):
+            yield path
+        elif not entry.name.startswith(".") and path.resolve() not in leave_out:
+            yield from _files(path, leave_out)
+
+
+def _why_skipped(path: Path, top: Path, selection: Selection, registry: AssetRegistry) -> str | None:
+    name, relative = path.name, path.relative_to(top).as_posix()
+    if name.startswith(".") or name.casefold() in _JUNK:
+        return "hidden files and folder leavings of the system are no assets"
+    if name.endswith(registry.sidecar_suffix):
+        return "a sidecar, not an asset"
+    if relative.startswith("_meta/"):
+        return "a mirror of a sidecar, not an asset"
+    for pattern in selection.exclude:
+        if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(relative, pattern):
+            return f"excluded by {pattern!r}"
+    if path.is_dir() and not path.is_symlink():
+        return "this folder can't be read; check its permissions"
+    if path.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
+        return "a link that leads out of the folder; ingest its target instead"
+    if path.is_symlink() and path.is_dir():
+        return "a link to a folder, which is taken in under its own name"
+    return None
+
+
+def _name_of(top: Path, selection: Selection, path: Path) -> str:
+    """Return the type of a file directly in the folder that was named."""
+    return type_of_medium(path.name) if selection.is_in_place else top.resolve().name

@@ -1,0 +1,717 @@
+"""`AssetRegistry`: register files, list them, change what is written about them, listen to changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict
+
+from comfyvn import config as settings
+from comfyvn import sidecar
+from comfyvn.errors import (
+    AssetNotFound,
+    ComfyVNError,
+    InvalidFilter,
+    InvalidMetadata,
+    SidecarMissing,
+    UnsafePath,
+)
+from comfyvn.events import (
+    HOOK_ASSET_META_UPDATED,
+    HOOK_ASSET_REGISTERED,
+    HOOK_ASSET_REMOVED,
+    HOOK_ASSET_SIDECAR_WRITTEN,
+    Hook,
+)
+from comfyvn.model import (
+    THUMBNAIL_SIZES,
+    Asset,
+    AssetFilter,
+    Facts,
+    fold,
+    normalise_license,
+    normalise_tags,
+    normalise_type,
+    parse_facts,
+    parse_provenance,
+    parse_version,
+    utc_now,
+)
+from comfyvn.storage import safe_key
+from comfyvn.storage.keys import OWN_FOLDERS
+from comfyvn.studio.core.library import Library
+from comfyvn.studio.core.previews import POOL
+from comfyvn.studio.core.registration import Outcome, Registrar, Request
+
+__all__ = ["AssetRecord", "AssetRegistry", "RegisterResult"]
+
+_BULK: int = 256
+
+
+class AssetRecord(TypedDict):
+    """One asset as the registry answers it; all values are JSON.
+
+    ``path``, ``sidecar`` and ``links`` are relative to the assets folder; names of previews start with the
+    setting ``thumbs_rel``. ``hash`` is the SHA-256 of the content without our marker, ``bytes``
+    its length. ``preview_state`` is ``none``, ``pending``, ``ready`` or ``failed``. ``provenance`` is the
+    newest row; in lists without ``inputs``. ``duplicate`` stands in answers to a registration.
+    """
+
+    id: int
+    uid: str
+    project: str
+    type: str
+    path: str
+    hash: str
+    bytes: int
+    version: int
+    tags: list[str]
+    license: str | None
+    meta: dict[str, Any]
+    thumb: str | None
+    preview: dict[str, Any] | None
+    preview_state: str
+    sidecar: str
+    links: dict[str, Any]
+    provenance: dict[str, Any] | None
+    created_at: str
+    updated_at: str
+    missing_since: str | None
+    duplicate: NotRequired[bool]
+
+
+class RegisterResult(TypedDict):
+    """What became of one file of `AssetRegistry.register_many`, in the order of the files.
+
+    ``status``: ``registered`` (new), ``known`` (its content was there already), ``updated`` (a file in place
+    has new content) or ``failed`` (``error`` says why and what to do; ``asset`` is None).
+    """
+
+    source: str
+    status: Literal["registered", "known", "updated", "failed"]
+    asset: AssetRecord | None
+    error: str | None
+
+
+class AssetRegistry:
+    """The assets of one project.
+
+    Args:
+        db_path: the ledger; default: setting ``db``, ``comfyvn/data/comfyvn.db`` in the project folder.
+        project_id: the project in that ledger; default: setting ``project``, "default".
+        assets_root: the assets folder; default: setting ``assets_root``.
+        thumb_root: the preview cache; default: setting ``thumbs_root``.
+        meta_root: where the mirrors go; default ``<assets>/_meta``, False for no mirrors.
+        sidecar_suffix: what is added to an asset's file name; default ``.asset.json``.
+        durability: default: setting ``durability``, ``full``.
+
+    Folders and tables are made where they are missing. Any number of registries, threads and processes may
+    work on one library at once. Close it, or use it in ``with``, to release its files.
+
+    Raises:
+        RegistryUnusable: folders or ledger can't be made or opened.
+        InvalidSetting: a setting can't be what it must be.
+    """
+
+    THUMB_SIZES: ClassVar[tuple[int, ...]] = THUMBNAIL_SIZES
+    HOOK_ASSET_REGISTERED: ClassVar[str] = HOOK_ASSET_REGISTERED
+    HOOK_ASSET_META_UPDATED: ClassVar[str] = HOOK_ASSET_META_UPDATED
+    HOOK_ASSET_REMOVED: ClassVar[str] = HOOK_ASSET_REMOVED
+    HOOK_ASSET_SIDECAR_WRITTEN: ClassVar[str] = HOOK_ASSET_SIDECAR_WRITTEN
+
+    def __init__(
+        self,
+        db_path: str | Path | None = None,
+        project_id: str | None = None,
+        *,
+        assets_root: str | Path | None = None,
+        thumb_root: str | Path | None = None,
+        meta_root: str | Path | Literal[False] | None = None,
+        sidecar_suffix: str | None = None,
+        durability: settings.Durability | None = None,
+    ) -> None:
+        stated = {
+            "db": db_path,
+            "project": project_id,
+            "assets_root": assets_root,
+            "thumbs_root": thumb_root,
+            "durability": durability,
+        }
+        suffix = sidecar.SUFFIX if sidecar_suffix is None else _check_suffix(sidecar_suffix)
+        mirror_root = Path(meta_root) if isinstance(meta_root, str) else meta_root
+        self._library = Library(settings.load(stated), meta_root=mirror_root, sidecar_suffix=suffix)
+
+    def __enter__(self) -> AssetRegistry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        root = str(self.ASSETS_ROOT)
+        return f"AssetRegistry({str(self.db_path)!r}, {self.project_id!r}, assets_root={root!r})"
+
+    def close(self) -> None:
+        """Wait for previews in the making, then close the ledger."""
+        POOL.wait()
+        self._library.close()
+
+    # -- where it lies --------------------------------------------------------------------------------
+
+    @property
+    def ASSETS_ROOT(self) -> Path:  # noqa: N802 - the name that scripts know
+        """The assets folder."""
+        return self._library.config.assets_root
+
+    @property
+    def META_ROOT(self) -> Path | None:  # noqa: N802 - the name that scripts know
+        """The folder of the mirrors, None when there are none."""
+        return self._library.mirrors.root if self._library.mirrors else None
+
+    @property
+    def THUMB_ROOT(self) -> Path:  # noqa: N802 - the name that scripts know
+        """The preview cache."""
+        return self._library.config.thumbs_root
+
+    @property
+    def db_path(self) -> Path:
+        """The ledger's file."""
+        return self._library.config.db
+
+    @property
+    def project_id(self) -> str:
+        """The project whose assets these are."""
+        return self._library.config.project
+
+    @property
+    def sidecar_suffix(self) -> str:
+        """What is added to an asset's file name to name its sidecar."""
+        return self._library.sidecar_suffix
+
+    # -- registering ----------------------------------------------------------------------------------
+
+    def register_file(
+        self,
+        source_path: str | Path,
+        asset_type: str,
+        *,
+        dest_relative: str | Path | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        copy: bool = True,
+        provenance: Mapping[str, Any] | None = None,
+        license_tag: str | None = None,
+        copy_file: bool | None = None,
+    ) -> AssetRecord:
+        """Register one file: copy, hash, stamp, sidecar, ledger row, provenance row, preview.
+
+        Content that the project knows is not copied again: its asset is returned with ``duplicate`` true,
+        tags united, licence and other keys replaced where given, and a provenance row appended.
+
+        Args:
+            source_path: a regular file, read once.
+            asset_type: one plain folder name, such as ``characters``.
+            dest_relative: where under the assets folder; default ``<asset_type>/<file name>``. A name that
+                other content has gets ``-<first 8 of the uid>``; one that some systems refuse is made safe,
+                and the given one kept as ``meta["original_name"]``.
+            metadata: JSON values; ``tags``, ``license``, ``origin``, ``source`` have a meaning of their own.
+            copy: the older name of ``copy_file``.
+            provenance: ``source``, ``workflow_hash``, ``commit_hash``, ``inputs``, ``user_id``,
+                ``c2pa_like``; any other key counts as an input.
+            license_tag: the licence, where ``metadata`` has none; "" clears that of known content.
+            copy_file: False registers a file of the assets folder where it is, and never writes to it.
+
+        Returns:
+            The record, recorded and synced; its preview is made behind the call.
+
+        Raises:
+            SourceMissing, SourceUnreadable, SourceChanged: the file can't be read as one.
+            InvalidAssetType, InvalidMetadata, UnsafePath, OutsideLibrary: refused, nothing was written.
+            RegistryUnusable: the library can't be written.
+        """
+        is_copy = copy if copy_file is None else copy_file
+        request = self._request(
+            source_path, asset_type, dest_relative, metadata, is_copy, provenance, license_tag
+        )
+        outcome = Registrar(self._library).register(request)
+        assert outcome.asset is not None
+        record = self._record(self._asset(outcome.asset.uid))
+        record["duplicate"] = outcome.status == "known"
+        return record
+
+    def plan_file(
+        self,
+        source_path: str | Path,
+        asset_type: str,
+        *,
+        dest_relative: str | Path | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        license_tag: str | None = None,
+        copy_file: bool = True,
+    ) -> dict[str, Any]:
+        """Tell what `register_file` would do with a file: reads it, changes nothing.
+
+        Returns:
+            ``status`` (``new`` or ``known``), ``uid``, ``path`` (where it would lie, or lies) and ``hash``.
+
+        Raises:
+            ComfyVNError: as `register_file`.
+        """
+        request = self._request(
+            source_path, asset_type, dest_relative, metadata, copy_file, None, license_tag
+        )
+        return Registrar(self._library).plan(request)
+
+    def register_many(
+        self, items: Iterable[Mapping[str, Any]], *, is_repeatable: bool = True
+    ) -> Iterator[RegisterResult]:
+        """Register many files in one pipeline: reading and copying ahead, ledger writes in batches.
+
+        Args:
+            items: the arguments of `register_file` by name, for each file.
+            is_repeatable: known content gets another provenance row only if that says something new, so
+                that the same call may be run again and again.
+
+        Yields:
+            One result a file, in order, once its batch is recorded and synced. A bad file is a result with
+            its error; the others go on.
+        """
+        requests: list[Request | RegisterResult] = []
+
+        def good() -> Iterator[Request]:
+            for item in items:
+                try:
+                    request = self._request_of(item)
+                except ComfyVNError as error:
+                    requests.append(
+                        RegisterResult(
+                            source=str(item.get("source_path")), status="failed", asset=None, error=str(error)
+                        )
+                    )
+                else:
+                    requests.append(request)
+                    yield request
+
+        def refused() -> Iterator[RegisterResult]:
+            while requests and not isinstance(requests[0], Request):
+                yield requests.pop(0)  # type: ignore[misc]
+
+        for outcome in Registrar(self._library, is_repeatable=is_repeatable).register_all(good()):
+            yield from refused()
+            requests.pop(0)
+            yield self._result(outcome)
+        yield from refused()
+
+    # -- listing --------------------------------------------------------------------------------------
+
+    def list_assets(
+        self,
+        asset_type: str | None = None,
+        *,
+        hash_value: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+        license: str | None = None,
+        cursor: int | None = None,
+    ) -> list[AssetRecord]:
+        """Return assets, newest first; all conditions given must hold.
+
+        Args:
+            asset_type: the exact type.
+            hash_value: the exact hash, ignoring case.
+            tags: all of them, ignoring case.
+            text: a substring of the path or of a text at the top of the metadata, ignoring case.
+            limit: at most so many.
+            license: the licence, ignoring case; "" for assets without one.
+            cursor: ``id`` of the last record of the page before; only older ones follow.
+
+        Raises:
+            InvalidFilter: a condition of a wrong type, or a limit below 1.
+        """
+        wanted = _filter(asset_type, hash_value, tags, text, license)
+        for name, value in (("limit", limit), ("cursor", cursor)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidFilter(why=f"{name} must be a whole number of at least 1, not {value!r:.40}")
+        if cursor is None and limit is None:
+            return [self._record(asset, with_inputs=False) for asset in self._library.ledger.iterate(wanted)]
+        with self._library.read() as rows:
+            found = rows.find(wanted, limit=limit, before_id=cursor)
+        return [self._record(asset, with_inputs=False) for asset in found]
+
+    def iter_assets(
+        self,
+        asset_type: str | None = None,
+        *,
+        hash_value: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        text: str | None = None,
+        license: str | None = None,
+    ) -> Iterator[AssetRecord]:
+        """Yield what `list_assets` returns, page by page: memory does not grow with the library."""
+        wanted = _filter(asset_type, hash_value, tags, text, license)
+        for asset in self._library.ledger.iterate(wanted):
+            yield self._record(asset, with_inputs=False)
+
+    def count_assets(
+        self,
+        asset_type: str | None = None,
+        *,
+        hash_value: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        text: str | None = None,
+        license: str | None = None,
+    ) -> int:
+        """Return how many assets match; conditions as in `list_assets`."""
+        with self._library.read() as rows:
+            return rows.count(_filter(asset_type, hash_value, tags, text, license))
+
+    def get_asset(self, uid: str) -> AssetRecord | None:
+        """Return one record with the inputs of its newest provenance, None if the uid is unknown."""
+        asset = self._find(uid)
+        return None if asset is None else self._record(asset)
+
+    def list_provenance(self, uid: str) -> list[dict[str, Any]]:
+        """Return every provenance row of a uid, newest first; those of removed assets too."""
+        with self._library.read() as rows:
+            return [sidecar.describe_provenance(row) for row in rows.provenance_of(uid)]
+
+    # -- changing -------------------------------------------------------------------------------------
+
+    def update_asset_meta(self, uid: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace an asset's metadata (tags, licence and origin included) and rewrite its sidecar.
+
+        Keys that only we fill in (``preview``, ``thumbnails``, ``version``) may be handed back as they came.
+
+        Raises:
+            AssetNotFound: no such uid.
+            InvalidMetadata: refused; nothing was changed.
+        """
+        new = parse_facts(meta, self._library.limits)
+        done = self._library.change([uid], lambda asset: replace(new, extra=asset.facts.extra))
+        if uid not in done:
+            raise AssetNotFound(uid=uid, project=self.project_id)
+        return sidecar.describe_meta(done[uid])
+
+    def bulk_update_tags(
+        self,
+        uids: Iterable[str],
+        *,
+        add_tags: str | Iterable[str] | None = None,
+        remove_tags: str | Iterable[str] | None = None,
+        license_tag: str | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """Add and remove tags and set the licence of many assets, as one operation in the journal.
+
+        Args:
+            uids: the assets; unknown ones are skipped.
+            add_tags: tags that all of them get.
+            remove_tags: tags that none of them keeps, ignoring case.
+            license_tag: the licence that all get; "" clears, None leaves.
+
+        Returns:
+            The new metadata, by uid.
+
+        Raises:
+            InvalidMetadata: a tag or licence of a wrong type; nothing was changed.
+        """
+        add = normalise_tags(add_tags, self._library.limits)
+        remove = {fold(tag) for tag in normalise_tags(remove_tags, self._library.limits)}
+        licence = normalise_license(license_tag)
+
+        def edit(asset: Asset) -> Facts:
+            kept = [tag for tag in asset.facts.tags if fold(tag) not in remove]
+            new = normalise_tags([*kept, *add], self._library.limits)
+            stated = asset.facts.license if license_tag is None else licence
+            return replace(asset.facts, tags=new, license=stated)
+
+        wanted = iter(dict.fromkeys([uids] if isinstance(uids, str) else uids))
+        operation = self._library.ledger.reserve_ids(1)[0]
+        done: dict[str, dict[str, Any]] = {}
+        while chunk := list(islice(wanted, _BULK)):
+            changed = self._library.change(chunk, edit, operation_id=operation)
+            done.update((uid, sidecar.describe_meta(changed[uid])) for uid in chunk if uid in changed)
+        return done
+
+    def remove_asset(self, uid: str, *, delete_files: bool = False) -> bool:
+        """Forget an asset; its sidecar and mirror move to the library's trash, its provenance rows stay.
+
+        Args:
+            uid: the asset.
+            delete_files: move the file to the trash as well; else it stays where it is, unregistered.
+
+        Returns:
+            False if the uid is unknown.
+        """
+        library = self._library
+        with library.transaction() as change:
+            asset = change.rows.asset(uid)
+            if asset is None:
+                return False
+            change.rows.remove(asset)
+            trash = f"{utc_now().replace(' ', '_').replace(':', '')}-{asset.uid}-{change.operation_id}"
+            keys = [library.sidecar_key(asset.key), *([asset.key] if delete_files else [])]
+            library.tell_removed(change, asset, {"trash": trash, "keys": keys})
+
+            def clear() -> None:
+                library.storage.trash(keys, trash)
+                if library.mirrors is not None and asset.mirror_key is not None:
+                    library.mirrors.delete(asset.mirror_key)
+                for path in library.preview_paths(asset):
+                    path.unlink(missing_ok=True)
+
+            change.afterwards.append(clear)
+        return True
+
+    # -- sidecars and files ---------------------------------------------------------------------------
+
+    def ensure_sidecar(self, uid: str, *, overwrite: bool = False) -> Path:
+        """Make sure that an asset has its sidecar and return where it lies.
+
+        Hand edits in it are taken into the ledger.
+
+        Args:
+            uid: the asset.
+            overwrite: write it again even if it is there; a broken one is copied aside first.
+
+        Raises:
+            AssetNotFound: no such uid.
+            InvalidSidecar: it is broken, and ``overwrite`` is False.
+        """
+        asset = self._asset(uid)
+        if not overwrite:
+            self._library.read_sidecar(asset.key, asset.facts)
+        done = self._library.change([uid], lambda known: known.facts, force=overwrite)
+        if uid not in done:
+            raise AssetNotFound(uid=uid, project=self.project_id)
+        return self._library.storage.path(self._library.sidecar_key(done[uid].key))
+
+    def read_sidecar(self, uid: str) -> dict[str, Any]:
+        """Return what an asset's sidecar says now.
+
+        Raises:
+            AssetNotFound: no such uid.
+            SidecarMissing: there is none on disk.
+            InvalidSidecar: it is not JSON, or not usable.
+        """
+        asset = self._asset(uid)
+        found = self._library.read_sidecar(asset.key)
+        if found is None:
+            raise SidecarMissing(path=self._library.sidecar_key(asset.key), uid=uid)
+        return dict(found.payload)
+
+    def sidecar_path(self, uid: str) -> Path | None:
+        """Return where an asset's sidecar lies or would lie, None if the uid is unknown."""
+        asset = self._find(uid)
+        return None if asset is None else self._library.storage.path(self._library.sidecar_key(asset.key))
+
+    def resolve_path(self, uid: str) -> Path | None:
+        """Return where an asset's file lies or should lie, None if the uid is unknown."""
+        asset = self._find(uid)
+        return None if asset is None else self._library.storage.path(asset.key)
+
+    def resolve_thumbnail_path(self, uid: str | Mapping[str, Any]) -> Path | None:
+        """Return the file of an asset's preview (256 px, or the waveform) if it exists.
+
+        Args:
+            uid: a uid or a record.
+        """
+        wanted = uid if isinstance(uid, str) else uid.get("uid")
+        asset = self._find(wanted) if isinstance(wanted, str) else None
+        paths = self._library.preview_paths(asset) if asset is not None else []
+        return paths[0] if paths and paths[0].is_file() else None
+
+    @classmethod
+    def wait_for_thumbnails(cls, timeout: float | None = None) -> bool:
+        """Wait till all queued previews of this process are made.
+
+        Args:
+            timeout: seconds; None waits as long as it takes.
+
+        Returns:
+            False if the time was up before that.
+        """
+        return POOL.wait(timeout)
+
+    # -- hooks ----------------------------------------------------------------------------------------
+
+    def add_hook(self, event: str, callback: Hook) -> None:
+        """Call ``callback(payload)`` after each ``event`` of this registry, once it is committed, in order.
+
+        Payloads are plain dicts of their own (`comfyvn.events`). What a hook raises is logged. A hook may use
+        the registry, but must not wait for another thread that changes it.
+
+        Raises:
+            UnknownEvent: no event has that name.
+        """
+        self._library.bus.add(event, callback)
+
+    def remove_hook(self, event: str, callback: Hook) -> None:
+        """Forget a hook; one that was never added is fine.
+
+        Raises:
+            UnknownEvent: no event has that name.
+        """
+        self._library.bus.remove(event, callback)
+
+    def iter_hooks(self, event: str | None = None) -> dict[str, tuple[Hook, ...]]:
+        """Return the hooks of one event, or of all, as ``{event: (callback, ...)}``.
+
+        Raises:
+            UnknownEvent: no event has that name.
+        """
+        return self._library.bus.hooks(event)
+
+    @property
+    def library(self) -> Library:
+        """The parts behind this registry, for our own upkeep commands; not a public interface."""
+        return self._library
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _request_of(self, item: Mapping[str, Any]) -> Request:
+        known = {
+            "source_path", "asset_type", "dest_relative", "metadata", "copy", "provenance", "license_tag",
+            "copy_file",
+        }  # fmt: skip
+        if unknown := set(item) - known:
+            raise InvalidMetadata(why=f"register_file has no argument {sorted(unknown)[0]!r}")
+        is_copy = item.get("copy", True) if item.get("copy_file") is None else item["copy_file"]
+        return self._request(
+            item.get("source_path"),
+            item.get("asset_type"),
+            item.get("dest_relative"),
+            item.get("metadata"),
+            is_copy,
+            item.get("provenance"),
+            item.get("license_tag"),
+        )
+
+    def _request(
+        self,
+        source_path: object,
+        asset_type: object,
+        dest_relative: object,
+        metadata: Mapping[str, Any] | None,
+        is_copy: bool,
+        provenance: Mapping[str, Any] | None,
+        license_tag: str | None,
+    ) -> Request:
+        """Check and normalise everything before the first side effect."""
+        if not isinstance(source_path, (str, Path)) or not str(source_path):
+            raise UnsafePath(path=source_path, why="the source must be a path")
+        source, library = Path(source_path), self._library
+        kind = normalise_type(asset_type)
+        facts = parse_facts(metadata, library.limits, license_tag)
+        claim = parse_provenance(
+            provenance,
+            facts.meta,
+            user_id=library.config.user,
+            commit_hash=library.commit_hash(),
+            limits=library.limits,
+        )
+        if is_copy:
+            wanted = f"{kind}/{source.name}" if dest_relative is None else _relative(dest_relative)
+            key = safe_key(wanted, sidecar_suffix=library.sidecar_suffix)
+            facts = _keep_original_name(facts, wanted, key)
+        else:
+            key = self._key_in_place(source)
+        stated = (metadata or {}).get("version", 1)
+        return Request(
+            source=source,
+            type=kind,
+            key=key,
+            facts=facts,
+            claim=claim,
+            version=parse_version(stated),
+            is_copy=is_copy,
+            license_given=license_tag is not None or "license" in (metadata or {}),
+        )
+
+    def _key_in_place(self, source: Path) -> str:
+        key = self._library.storage.key_of(source)
+        if key.partition("/")[0].casefold() in OWN_FOLDERS:
+            raise UnsafePath(path=str(source), why="that folder is reserved for comfyvn itself")
+        if self._library.is_sidecar(key):
+            raise UnsafePath(path=str(source), why="a sidecar can't be an asset")
+        return key
+
+    def _find(self, uid: str) -> Asset | None:
+        with self._library.read() as rows:
+            return rows.asset(uid)
+
+    def _asset(self, uid: str) -> Asset:
+        asset = self._find(uid)
+        if asset is None:
+            raise AssetNotFound(uid=uid, project=self.project_id)
+        return asset
+
+    def _result(self, outcome: Outcome) -> RegisterResult:
+        asset = self._record(outcome.asset) if outcome.asset is not None else None
+        if asset is not None:
+            asset["duplicate"] = outcome.status == "known"
+        return RegisterResult(
+            source=str(outcome.request.source),
+            status=outcome.status,
+            asset=asset,
+            error=str(outcome.error) if outcome.error is not None else None,
+        )
+
+    def _record(self, asset: Asset, *, with_inputs: bool = True) -> AssetRecord:
+        newest = asset.provenance
+        return AssetRecord(
+            id=asset.id,
+            uid=asset.uid,
+            project=asset.project_id,
+            type=asset.type,
+            path=asset.key,
+            hash=asset.digest,
+            bytes=asset.size_bytes,
+            version=asset.version,
+            tags=list(asset.facts.tags),
+            license=asset.facts.license,
+            meta=sidecar.describe_meta(asset),
+            thumb=asset.preview.path,
+            preview=sidecar.describe_preview(asset),
+            preview_state=asset.preview.state,
+            sidecar=self._library.sidecar_key(asset.key),
+            links=sidecar.describe_links(asset, self._library.sidecar_suffix),
+            provenance=sidecar.describe_provenance(newest, with_inputs=with_inputs) if newest else None,
+            created_at=asset.created_at,
+            updated_at=asset.updated_at,
+            missing_since=asset.missing_since,
+        )
+
+
+def _filter(
+    asset_type: str | None,
+    hash_value: str | None,
+    tags: str | Iterable[str] | None,
+    text: str | None,
+    license_tag: str | None,
+) -> AssetFilter:
+    return AssetFilter.build(
+        asset_type=asset_type, hash_value=hash_value, tags=tags, license=license_tag, text=text
+    )
+
+
+def _relative(path: object) -> str:
+    if not isinstance(path, (str, Path)):
+        raise UnsafePath(path=path, why="dest_relative must be a path")
+    return str(path)
+
+
+def _keep_original_name(facts: Facts, wanted: str, key: str) -> Facts:
+    """Remember the name that the user gave where the key could not keep it."""
+    name = wanted.replace("\\", "/").rpartition("/")[2]
+    if key.rpartition("/")[2] == name or "original_name" in facts.meta:
+        return facts
+    readable = name.encode(errors="replace").decode()
+    return replace(facts, meta={**facts.meta, "original_name": readable})
+
+
+def _check_suffix(suffix: str) -> str:
+    if not suffix.startswith(".") or len(suffix) < 2 or "/" in suffix or "\\" in suffix:
+        raise UnsafePath(path=suffix, why="a sidecar suffix starts with a dot and holds no slash")
+    return suffix

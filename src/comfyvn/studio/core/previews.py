@@ -1,0 +1,142 @@
+"""Previews, made behind the call: a bounded pool of threads that the whole process shares."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final
+
+from comfyvn import media
+from comfyvn.errors import ComfyVNError, PreviewFailed
+from comfyvn.model import Asset, Preview, preview_names
+from comfyvn.storage import Writes, open_source
+from comfyvn.studio.core.library import Library
+
+__all__ = ["POOL", "PreviewPool", "build_preview"]
+
+_log = logging.getLogger(__name__)
+_QUEUE_LIMIT: Final = 512
+_NOTE_EVERY: Final = 64
+_THREAD_NAME: Final = "comfyvn-preview"
+
+
+class PreviewPool:
+    """Makes previews in the background and notes in the ledger what became of them.
+
+    At most ``_QUEUE_LIMIT`` previews wait; then `submit` waits. What is still waiting when the process is
+    killed stays ``pending`` in the ledger and is made by the next ingest or rebuild.
+    """
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Condition()
+        self._executor: ThreadPoolExecutor | None = None
+        self._pid = os.getpid()
+        self._unfinished = 0
+        self._is_cancelled = False
+        self._made: list[tuple[Library, Asset, Preview]] = []
+
+    def submit(self, library: Library, assets: Iterable[Asset]) -> None:
+        """Queue the previews of assets whose preview is pending."""
+        for asset in assets:
+            if asset.preview.state == "pending":
+                self._submit(library, asset)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait till every queued preview is made and noted; False when the time is up before that."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._unfinished == 0, timeout_s)
+
+    def cancel(self) -> None:
+        """Give up what is waiting (it stays pending) and wait for what is being made."""
+        with self._lock:
+            self._is_cancelled = True
+        self.wait()
+        self._is_cancelled = False
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _submit(self, library: Library, asset: Asset) -> None:
+        if self._pid != os.getpid():  # a forked child has none of the parent's threads
+            self._reset()
+        with self._lock:
+            if self._executor is None:
+                workers = library.config.preview_workers
+                self._executor = ThreadPoolExecutor(workers, thread_name_prefix=_THREAD_NAME)
+            if not threading.current_thread().name.startswith(_THREAD_NAME):
+                self._lock.wait_for(lambda: self._unfinished < _QUEUE_LIMIT)
+            self._unfinished += 1
+            self._executor.submit(self._run, library, asset)
+
+    def _run(self, library: Library, asset: Asset) -> None:
+        try:
+            if not self._is_cancelled:
+                preview = build_preview(library, asset)
+                with self._lock:
+                    self._made.append((library, asset, preview))
+        except Exception:  # noqa: BLE001 - decoders are foreign code: one bad file must not end the pool
+            _log.exception("the preview of %s failed unexpectedly", asset.key)
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Note results in batches; whoever is last notes all that is left before waiters are woken."""
+        with self._lock:
+            is_last = self._unfinished <= max(1, len(self._made))  # the others have put theirs down already
+            batch = self._made if is_last or len(self._made) >= _NOTE_EVERY else []
+            self._made = [] if batch else self._made
+        try:
+            for library in {library for library, _, _ in batch}:
+                _note(library, [(asset, preview) for owner, asset, preview in batch if owner is library])
+        except ComfyVNError as error:
+            _log.warning("%d previews are made but could not all be noted: %s", len(batch), error)
+        finally:
+            with self._lock:
+                self._unfinished -= 1
+                self._lock.notify_all()
+
+
+POOL: Final = PreviewPool()
+
+
+def build_preview(library: Library, asset: Asset) -> Preview:
+    """Make the files of one asset's preview; return its new state, with the reason where it failed."""
+    preview = asset.preview
+    assert preview.kind is not None
+    try:
+        limits = media.PreviewLimits(pixels=library.config.preview_pixels)
+        with open_source(library.storage.path(asset.key), follow_links=False) as source:
+            rendered = media.render(source.file, preview.kind, limits)
+        names = preview_names(asset.uid, preview.kind)
+        for size, data in rendered.items():
+            library.thumbs.write(names[size], data, Writes(is_wanted=False))
+    except PreviewFailed as error:
+        return Preview(preview.kind, "failed", str(error.fields["why"]), preview.recipe)
+    except ComfyVNError as error:
+        return Preview(preview.kind, "failed", str(error), preview.recipe)
+    except OSError as error:
+        why = f"the preview could not be written: {error.strerror or error}"
+        return Preview(preview.kind, "failed", why, preview.recipe)
+    return replace(preview, state="ready")
+
+
+def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
+    """Write what became of previews into the ledger, and the reasons of failures into the sidecars too."""
+    good = [(asset, preview) for asset, preview in batch if preview.state == "ready"]
+    bad = {asset.uid: (asset, preview) for asset, preview in batch if preview.state == "failed"}
+    if good:
+        with library.ledger.write(is_durable=False) as rows:
+            for asset, preview in good:
+                rows.set_preview(asset.id, asset.version, preview)
+    if bad:
+        with library.transaction(wait=False) as change:
+            for asset in change.rows.assets(list(bad)):
+                old, preview = bad[asset.uid]
+                if asset.version == old.version:
+                    change.rows.update(library.write_sidecar(change, replace(asset, preview=preview)))

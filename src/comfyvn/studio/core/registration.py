@@ -1,0 +1,612 @@
+"""The main road of a file into the library.
+
+``digest -> stage -> stamp -> place -> sidecar -> record -> announce -> preview``: files first, ledger last,
+news after the commit. Killed anywhere, the worst that is left is a staged file (swept by the next writer) or
+an orphan (adopted by the next registration of the same content, or by a rebuild).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from comfyvn import media
+from comfyvn.errors import ComfyVNError, InvalidSidecar, PathConflict, SourceUnreadable
+from comfyvn.model import (
+    Asset,
+    Facts,
+    FileStat,
+    Preview,
+    ProvenanceClaim,
+    fold,
+    id_floor,
+    marker_value,
+    merge_registered,
+    utc_now,
+)
+from comfyvn.sidecar import Sidecar, build, dumps
+from comfyvn.storage import Staged, Writes, numbered_key, open_source
+from comfyvn.studio.core.library import Library, Transaction, provenance_row
+from comfyvn.studio.core.previews import POOL
+
+__all__ = ["Outcome", "Registrar", "Request"]
+
+_BATCH: Final = 64
+_AHEAD: Final = 16
+_DAY_S: Final = 86_400.0
+_UID_WIDTH: Final = 16
+_DIGEST_WIDTH: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a caller wants registered, checked and normalised; nothing has been touched yet.
+
+    ``key`` is the wanted one. ``license_given`` tells an empty licence that was stated (it clears) from none.
+    ``is_rebuild``: the file comes back with its sidecar, whose provenance then suffices. ``wanted_uid`` is
+    the one that the file's marker names.
+    """
+
+    source: Path
+    type: str
+    key: str
+    facts: Facts
+    claim: ProvenanceClaim
+    version: int = 1
+    is_copy: bool = True
+    license_given: bool = False
+    is_rebuild: bool = False
+    wanted_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request: the asset and how it came to be, or the error."""
+
+    request: Request
+    status: Literal["registered", "known", "updated", "failed"]
+    asset: Asset | None = None
+    error: ComfyVNError | OSError | None = None
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """A file on its way in: read and staged, not yet placed. ``staged`` is None for a file left in place."""
+
+    request: Request
+    asset_id: int
+    provenance_id: int
+    created_at: str
+    reading: media.Reading
+    stat: FileStat
+    staged: Staged | None = None
+
+    def discard(self) -> None:
+        if self.staged is not None:
+            self.staged.discard()
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A file in its place with its sidecar, to be recorded. ``is_new_file``: we put the file there."""
+
+    request: Request
+    asset: Asset
+    is_new_file: bool
+
+
+class Registrar:
+    """Registers files: one, or many through a pipeline with batches.
+
+    Args:
+        library: where to.
+        is_repeatable: for bulk work that is run again and again: known content then gets another provenance
+            row only if the claim differs from those it has.
+    """
+
+    def __init__(self, library: Library, *, is_repeatable: bool = False) -> None:
+        self._library = library
+        self._is_repeatable = is_repeatable
+
+    def register(self, request: Request) -> Outcome:
+        """Register one file; return when it is recorded and synced.
+
+        Raises:
+            ComfyVNError: what is wrong with the file or the library; nothing is registered then.
+        """
+        ids = self._library.ledger.reserve_ids(2)
+        outcome = next(self._settle(iter([self._arrive(request, ids)])))
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def register_all(self, requests: Iterable[Request]) -> Iterator[Outcome]:
+        """Register many files; yield an outcome for each, in order, once its batch is recorded and synced.
+
+        Reading, hashing and copying run ahead in threads by a bounded number of files. One bad file is an
+        outcome with its error; the others go on.
+        """
+        with closing(self._arrivals(requests)) as arrivals:
+            yield from self._settle(arrivals)
+
+    def plan(self, request: Request) -> dict[str, Any]:
+        """Tell what a registration would do; reads the file, changes nothing."""
+        with open_source(request.source, follow_links=request.is_copy) as source:
+            reading = media.read(source.file, name=request.key)
+        with self._library.read() as rows:
+            known = rows.known(reading.digest)
+            uid = rows.free_uid(reading.digest)
+        if known is not None:
+            return {"status": "known", "uid": known.uid, "path": known.key, "hash": reading.digest}
+        keys = _candidate_keys(request.key, uid) if request.is_copy else iter([request.key])
+        path = next(
+            key
+            for key in keys
+            if not request.is_copy or not (self._library.storage.exists(key) or self._is_owned(key, uid))
+        )
+        return {"status": "new", "uid": uid, "path": path, "hash": reading.digest}
+
+    # -- digest, stage --------------------------------------------------------------------------------
+
+    def _arrivals(self, requests: Iterable[Request]) -> Generator[_Arrival | Outcome, None, None]:
+        """Yield files as they are read and staged, in order, a bounded number ahead of the consumer."""
+        workers = self._library.config.ingest_workers
+        ahead: deque[Future[_Arrival | Outcome]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="comfyvn-ingest") as pool:
+            try:
+                for request, ids in zip(requests, self._reserved_ids(), strict=False):
+                    ahead.append(pool.submit(self._try_arrive, request, ids))
+                    if len(ahead) >= _AHEAD:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    if not future.cancel() and isinstance(arrival := future.result(), _Arrival):
+                        arrival.discard()
+
+    def _reserved_ids(self) -> Iterator[range]:
+        while True:
+            ids = self._library.ledger.reserve_ids(2 * _BATCH)
+            yield from (ids[at : at + 2] for at in range(0, len(ids), 2))
+
+    def _try_arrive(self, request: Request, ids: range) -> _Arrival | Outcome:
+        try:
+            return self._arrive(request, ids)
+        except (ComfyVNError, OSError) as error:
+            return Outcome(request, "failed", error=_named(error, request))
+
+    def _arrive(self, request: Request, ids: range) -> _Arrival:
+        """Read the source once: hash it and, unless it stays in place, copy it with room for the marker."""
+        asset_id, provenance_id = ids
+        created_at = utc_now()
+        blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
+        with open_source(request.source, follow_links=request.is_copy) as source:
+            if source.stat.size_bytes == 0:
+                raise SourceUnreadable(path=request.source, why="the file is empty (0 bytes)")
+            staged = self._library.storage.stage() if request.is_copy else None
+            try:
+                sink, room = (staged.file, len(blank)) if staged else (None, 0)
+                reading = media.read(source.file, sink, marker_bytes=room, name=request.key)
+                source.check_unchanged()
+            except BaseException:
+                if staged is not None:
+                    staged.discard()
+                raise
+        return _Arrival(request, asset_id, provenance_id, created_at, reading, source.stat, staged)
+
+    # -- stamp, place, sidecar, record, announce, preview ---------------------------------------------
+
+    def _settle(self, arrivals: Iterator[_Arrival | Outcome]) -> Iterator[Outcome]:
+        """Bring arrivals to their end in order; those of new content are recorded in batches."""
+        batch: list[_Admitted] = []
+        outcomes: list[Outcome | None] = []  # None stands for the next of the batch, once recorded
+        writes = self._library.new_writes()
+        try:
+            for arrival in arrivals:
+                is_twin = isinstance(arrival, _Arrival) and any(
+                    arrival.reading.digest == other.asset.digest for other in batch
+                )
+                if is_twin or len(outcomes) >= _BATCH:
+                    yield from self._record(batch, outcomes, writes)
+                settled = self._try_admit(arrival, batch, writes)
+                if isinstance(settled, _Admitted):
+                    batch.append(settled)
+                outcomes.append(settled if isinstance(settled, Outcome) else None)
+        except BaseException:  # interrupted: what is in its place is recorded
+            self._record_batch(batch, writes)
+            raise
+        yield from self._record(batch, outcomes, writes)
+
+    def _try_admit(
+        self, arrival: _Arrival | Outcome, batch: list[_Admitted], writes: Writes
+    ) -> _Admitted | Outcome:
+        if isinstance(arrival, Outcome):
+            return arrival
+        try:
+            with arrival.staged or nullcontext():
+                return self._admit(arrival, batch, writes)
+        except (ComfyVNError, OSError) as error:
+            return Outcome(arrival.request, "failed", error=_named(error, arrival.request))
+
+    def _admit(self, arrival: _Arrival, batch: list[_Admitted], writes: Writes) -> _Admitted | Outcome:
+        """Stamp and place new content and write its sidecar; known content is settled at once."""
+        request, digest = arrival.request, arrival.reading.digest
+        with self._library.read() as rows:
+            at_key = None if request.is_copy else rows.asset_at(request.key)
+            known = at_key if at_key is not None and at_key.digest == digest else rows.known(digest)
+            uid = rows.free_uid(digest)
+        if known is not None and (at_key is None or at_key.id == known.id):
+            return self._meet_again(known, arrival)
+        if at_key is not None:
+            return self._take_new_version(at_key, arrival)
+        if not request.is_copy:
+            uid = self._uid_beside(request.key) or request.wanted_uid or uid
+        arrival = self._stamp(arrival, uid)
+        with arrival.staged or nullcontext():
+            return self._put(arrival, uid, batch, writes)
+
+    def _put(self, arrival: _Arrival, uid: str, batch: list[_Admitted], writes: Writes) -> _Admitted:
+        key, stat, is_new_file, arrival = self._place(arrival, uid, batch, writes)
+        try:
+            asset = self._new_asset(arrival, uid, key, stat)
+            asset = self._library.write_files(
+                asset, dumps(build(asset, self._library.sidecar_suffix)), writes
+            )
+        except BaseException:
+            if is_new_file:
+                self._library.storage.delete(key)
+            raise
+        return _Admitted(arrival.request, asset, is_new_file)
+
+    def _stamp(self, arrival: _Arrival, uid: str) -> _Arrival:
+        """Fill the marker that was reserved while the copy was made."""
+        staged, reading = arrival.staged, arrival.reading
+        if staged is None or reading.slot is None:
+            return arrival
+        value = _marker(arrival.request, arrival.provenance_id, arrival.created_at, uid, reading.digest)
+        if len(uid) != _UID_WIDTH:  # the short uid was taken: this marker is longer than the room we kept
+            wider = self._library.storage.stage()
+            staged.file.seek(0)
+            reading = media.read(staged.file, wider.file, marker_bytes=len(value), name=arrival.request.key)
+            staged.discard()
+            arrival = replace(arrival, staged=wider, reading=reading)
+            staged = wider
+        media.fill_marker(staged.file, reading, value)
+        return arrival
+
+    def _place(
+        self, arrival: _Arrival, uid: str, batch: list[_Admitted], writes: Writes
+    ) -> tuple[str, FileStat, bool, _Arrival]:
+        """Give the file its key: the wanted one, or one with the uid in it where another file has that."""
+        request, storage = arrival.request, self._library.storage
+        if arrival.staged is None:
+            return request.key, arrival.stat, False, arrival
+        pending = {fold(other.asset.key) for other in batch}
+        for key in _candidate_keys(request.key, uid):
+            if fold(key) in pending or self._is_owned(key, uid):
+                continue
+            try:
+                return key, storage.place(arrival.staged, key, writes), True, arrival
+            except FileExistsError:
+                adopted = self._adopt(key, uid, arrival)
+                if adopted is not None:
+                    return key, adopted.stat, False, adopted
+        raise AssertionError("there is always another name")  # pragma: no cover
+
+    def _is_owned(self, key: str, uid: str) -> bool:
+        """Tell whether a key belongs to an asset whose file is gone, or to a sidecar of something else."""
+        with self._library.read() as rows:
+            if rows.is_taken(key):
+                return True
+        try:
+            found = self._library.read_sidecar(key)
+        except InvalidSidecar:
+            return True
+        return found is not None and found.uid != uid
+
+    def _uid_beside(self, key: str) -> str | None:
+        """Return the uid that the sidecar of a file in place gives it, if no other asset has that."""
+        try:
+            found = self._library.read_sidecar(key)
+        except InvalidSidecar:
+            return None
+        if found is None or found.uid is None:
+            return None
+        with self._library.read() as rows:
+            return found.uid if rows.asset(found.uid) is None else None
+
+    def _adopt(self, key: str, uid: str, arrival: _Arrival) -> _Arrival | None:
+        """Return the arrival as the file that lies at ``key``, if that has the same content and no owner.
+
+        That is what a killed run leaves; its marker tells which provenance id it was about to record.
+        """
+        if self._library.storage.stat(key) is None:
+            return None
+        try:
+            with open_source(self._library.storage.path(key), follow_links=False) as source:
+                reading = media.read(source.file, name=key)
+                source.check_unchanged()
+        except (ComfyVNError, OSError):
+            return None
+        if reading.digest != arrival.reading.digest:
+            return None
+        left = _parse_marker(reading.marker)
+        provenance_id, created_at = left.get("provenance_id"), left.get("created_at")
+        if left.get("uid") == uid and isinstance(provenance_id, int) and isinstance(created_at, str):
+            with self._library.read() as rows:
+                is_free = 0 < provenance_id < 2**53 and not rows.taken_provenance_ids([provenance_id])
+            if is_free:
+                arrival = replace(arrival, provenance_id=provenance_id, created_at=created_at)
+        return replace(arrival, reading=reading, stat=source.stat, staged=None)
+
+    def _new_asset(self, arrival: _Arrival, uid: str, key: str, stat: FileStat) -> Asset:
+        """Put together the asset that is to be recorded; what a sidecar beside the file says is kept."""
+        request, reading = arrival.request, arrival.reading
+        asset = Asset(
+            id=arrival.asset_id,
+            project_id=self._library.ledger.project_id,
+            uid=uid,
+            type=request.type,
+            key=key,
+            digest=reading.digest,
+            size_bytes=reading.size_bytes,
+            facts=request.facts,
+            created_at=arrival.created_at,
+            updated_at=arrival.created_at,
+            version=request.version,
+            preview=self._library.planned_preview(uid, reading.preview_kind),
+            file=stat,
+            is_in_place=not request.is_copy,
+        )
+        found = self._sidecar_in_place(key)
+        if found is not None:
+            asset = self._inherit(asset, found, request)
+        if request.is_rebuild and asset.provenance is not None:
+            return asset
+        newest = provenance_row(asset, request.claim, arrival.provenance_id, arrival.created_at)
+        history = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
+        history = tuple(row for row in history if row.id != newest.id)
+        return replace(asset, provenance=newest, provenance_history=history)
+
+    def _inherit(self, asset: Asset, found: Sidecar, request: Request) -> Asset:
+        """Give a new asset what the sidecar beside its file says: facts, version, dates, ids, provenance."""
+        facts = merge_registered(found.facts, request.facts, license_given=request.facts.license is not None)
+        ceiling = id_floor(time.time() + _DAY_S)  # an id from the future would push all later ones ahead
+        with self._library.read() as rows:
+            wanted = found.asset_id if found.uid == asset.uid else None
+            asset_id = wanted if wanted and wanted < ceiling and not rows.has_id(wanted) else asset.id
+            taken = rows.taken_provenance_ids([row.id for row in found.provenance])
+        fresh = iter(self._library.ledger.reserve_ids(len(found.provenance) + 1))
+        history = tuple(
+            replace(
+                row,
+                id=row.id if 0 < row.id < ceiling and row.id not in taken else next(fresh),
+                asset_id=asset_id,
+                asset_uid=asset.uid,
+                created_at=row.created_at or asset.created_at,
+            )
+            for row in found.provenance
+        )
+        is_repainted = found.payload.get("schema") and found.digest not in (None, asset.digest)
+        return replace(
+            asset,
+            id=asset_id,
+            facts=facts,
+            version=max(asset.version, found.version + (1 if is_repainted else 0)),
+            preview=asset.preview if is_repainted else self._preview_left(asset, found),
+            created_at=found.created_at or asset.created_at,
+            updated_at=found.updated_at or asset.updated_at,
+            provenance=history[0] if history else None,
+            provenance_history=history[1:],
+        )
+
+    def _preview_left(self, asset: Asset, found: Sidecar) -> Preview:
+        """Return the preview as ready if its files are still there, made by today's recipe."""
+        described, preview = found.payload.get("preview"), asset.preview
+        recipe = described.get("recipe") if isinstance(described, dict) else None
+        paths = self._library.preview_paths(asset)
+        is_left = (
+            found.uid == asset.uid and recipe == preview.recipe and all(path.is_file() for path in paths)
+        )
+        return replace(preview, state="ready") if is_left and preview.state == "pending" else preview
+
+    def _sidecar_in_place(self, key: str) -> Sidecar | None:
+        """Return the sidecar that already lies beside a file; a broken one is copied aside."""
+        try:
+            return self._library.read_sidecar(key)
+        except InvalidSidecar as error:
+            self._library.set_aside(self._library.sidecar_key(key), error)
+            return None
+
+    def _record(
+        self, batch: list[_Admitted], outcomes: list[Outcome | None], writes: Writes
+    ) -> Iterator[Outcome]:
+        """Sync, record and announce a batch, start its previews, and yield its outcomes in order."""
+        recorded, settled = iter(self._record_batch(batch, writes)), outcomes.copy()
+        batch.clear()
+        outcomes.clear()
+        for outcome in settled:
+            yield next(recorded) if outcome is None else outcome
+
+    def _record_batch(self, batch: list[_Admitted], writes: Writes) -> list[Outcome]:
+        if not batch:
+            return []
+        try:
+            writes.sync()
+            with self._library.transaction() as change:
+                late = {
+                    each.asset.id
+                    for each in batch
+                    if change.rows.known(each.asset.digest)
+                    or change.rows.asset(each.asset.uid)
+                    or change.rows.is_taken(each.asset.key)
+                }  # another process recorded these since we looked
+                self._insert(change, [each.asset for each in batch if each.asset.id not in late])
+        except (ComfyVNError, OSError) as error:
+            return [Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch]
+        POOL.submit(self._library, [each.asset for each in batch if each.asset.id not in late])
+        return [
+            self._give_way(each) if each.asset.id in late else Outcome(each.request, "registered", each.asset)
+            for each in batch
+        ]
+
+    def _insert(self, change: Transaction, assets: list[Asset]) -> None:
+        change.rows.insert(assets)
+        for asset in assets:
+            self._library.tell_registered(change, asset)
+            self._library.tell_sidecar_written(change, asset)
+
+    def _give_way(self, admitted: _Admitted) -> Outcome:
+        """Start over a registration that another process overtook; what we placed for it is taken back."""
+        asset, library = admitted.asset, self._library
+        with library.read() as rows:
+            is_ours = admitted.is_new_file and rows.asset_at(asset.key) is None
+        if is_ours:
+            library.storage.delete(asset.key)
+            library.storage.delete(library.sidecar_key(asset.key))
+            if asset.mirror_key is not None and library.mirrors is not None:
+                library.mirrors.delete(asset.mirror_key)
+        arrival = self._try_arrive(admitted.request, library.ledger.reserve_ids(2))
+        return next(self._settle(iter([arrival])))
+
+    # -- known content --------------------------------------------------------------------------------
+
+    def _meet_again(self, known: Asset, arrival: _Arrival) -> Outcome:
+        """Merge what is said of content that the project already knows; restore its file if that is gone."""
+        request, library = arrival.request, self._library
+        writes = library.new_writes()
+        restored = self._restore(known, arrival, writes)
+        if self._is_repeatable and restored is None and self._adds_nothing(known, request):
+            self._renew_preview(known)
+            return Outcome(request, "known", known)
+        writes.sync()
+        with library.transaction() as change:
+            asset = change.rows.asset(known.uid)
+            if asset is None:  # removed since we looked
+                raise PathConflict(path=request.source, why="the asset was removed while it was registered")
+            before = asset
+            if restored is not None:
+                asset = self._note_restored(change, asset, *restored)
+            if not (self._is_repeatable and _has_claim(asset, request.claim)):
+                asset = library.append_provenance(
+                    change, asset, request.claim, arrival.provenance_id, arrival.created_at
+                )
+            wanted = merge_registered(before.facts, request.facts, license_given=request.license_given)
+            asset = library.change_one(change, asset, wanted, force=True, announce=True)
+        self._renew_preview(asset)
+        return Outcome(request, "known", asset)
+
+    def _note_restored(self, change: Transaction, asset: Asset, key: str, stat: FileStat) -> Asset:
+        if key != asset.key:
+            return self._library.relocate(change, asset, key, stat)
+        change.tell("asset_restored", asset, before={"missing_since": asset.missing_since})
+        return replace(asset, file=stat, missing_since=None)
+
+    def _adds_nothing(self, known: Asset, request: Request) -> bool:
+        merged = merge_registered(known.facts, request.facts, license_given=request.license_given)
+        has_sidecar = self._library.storage.stat(self._library.sidecar_key(known.key)) == known.sidecar_file
+        return has_sidecar and merged == known.facts and _has_claim(known, request.claim)
+
+    def _restore(self, known: Asset, arrival: _Arrival, writes: Writes) -> tuple[str, FileStat] | None:
+        """Bring the file of a known asset back if it is gone and this is its present content."""
+        storage, request = self._library.storage, arrival.request
+        if known.digest != arrival.reading.digest:
+            return None
+        stat = storage.stat(known.key)
+        if stat is not None:
+            return (known.key, stat) if known.missing_since is not None else None
+        if arrival.staged is None:
+            return (request.key, arrival.stat)  # the file was moved to where it now lies
+        self._stamp(arrival, known.uid)
+        try:
+            return (known.key, storage.place(arrival.staged, known.key, writes))
+        except FileExistsError as error:
+            why = f"its asset {known.uid} belongs at {known.key}, where something else lies now"
+            raise PathConflict(path=request.source, why=why) from error
+
+    def _take_new_version(self, asset: Asset, arrival: _Arrival) -> Outcome:
+        """Record that an asset's file has new content: it was painted over in place."""
+        library, request, reading = self._library, arrival.request, arrival.reading
+        with library.transaction() as change:
+            current = change.rows.asset(asset.uid) or asset
+            preview = library.planned_preview(current.uid, reading.preview_kind)
+            newer = replace(
+                current,
+                digest=reading.digest,
+                size_bytes=reading.size_bytes,
+                version=current.version + 1,
+                preview=preview,
+                file=arrival.stat,
+                missing_since=None,
+                updated_at=arrival.created_at,
+            )
+            newer = library.append_provenance(
+                change, newer, request.claim, arrival.provenance_id, arrival.created_at
+            )
+            change.rows.add_version(newer)
+            change.tell(
+                "asset_content_changed",
+                newer,
+                before={"hash": current.digest, "version": current.version},
+                after={"hash": newer.digest, "version": newer.version},
+            )
+            wanted = merge_registered(current.facts, request.facts, license_given=request.license_given)
+            newer = library.change_one(change, newer, wanted, force=True, announce=True)
+        POOL.submit(library, [newer])
+        return Outcome(request, "updated", newer)
+
+    def _renew_preview(self, asset: Asset) -> None:
+        """Queue a preview that a killed run left pending, or whose files were deleted."""
+        preview = asset.preview
+        is_lost = preview.state == "ready" and not all(
+            path.is_file() for path in self._library.preview_paths(asset)
+        )
+        if is_lost or preview.state == "pending":
+            POOL.submit(self._library, [replace(asset, preview=replace(preview, state="pending"))])
+
+
+def _marker(request: Request, provenance_id: int, created_at: str, uid: str, digest: str) -> bytes:
+    return marker_value(request.claim, provenance_id, created_at, uid, digest)
+
+
+def _parse_marker(value: bytes | None) -> dict[str, Any]:
+    try:
+        parsed = json.loads(value or b"{}")
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _candidate_keys(key: str, uid: str) -> Iterator[str]:
+    yield key
+    yield numbered_key(key, uid[:8])
+    for number in itertools.count(2):
+        yield numbered_key(key, f"{uid[:8]}-{number}")
+
+
+def _has_claim(asset: Asset, claim: ProvenanceClaim) -> bool:
+    """Tell whether a provenance row of the asset already says what the claim says."""
+    rows = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
+    return any(
+        row.source == claim.source
+        and row.workflow_hash == claim.workflow_hash
+        and {name: value for name, value in row.inputs.items() if name not in ("asset_uid", "asset_hash")}
+        == dict(claim.inputs)
+        for row in rows
+    )
+
+
+def _named(error: ComfyVNError | OSError, request: Request) -> ComfyVNError | OSError:
+    """Give an error of the operating system the name of the user's file and a sentence."""
+    if isinstance(error, ComfyVNError):
+        return error
+    return SourceUnreadable(path=request.source, why=f"it could not be registered: {error.strerror or error}")

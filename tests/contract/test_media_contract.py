@@ -1,0 +1,176 @@
+"""Our own media formats keep the contract that strangers' formats must keep."""
+
+import io
+import struct
+import wave
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import pytest
+from PIL import Image, features
+
+from comfyvn.errors import UnsupportedMedia
+from comfyvn.media import Part, PreviewLimits
+from comfyvn.media.images import ImageFormat
+from comfyvn.media.png import PngFormat
+from comfyvn.media.wav import WavFormat
+from comfyvn.testing import MediaFormatContract
+
+
+def picture(mode: str = "RGB") -> Image.Image:
+    return Image.radial_gradient("L").resize((90, 60)).convert(mode)
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, kind, **options)
+    return sink.getvalue()
+
+
+class TestPngFormat(MediaFormatContract):
+    format = PngFormat()
+
+    @pytest.fixture
+    def samples(self) -> dict[str, bytes]:
+        frames = [picture().rotate(angle) for angle in (20, 40)]
+        return {
+            "rgb.png": saved(picture(), "PNG"),
+            "palette.png": saved(picture("P"), "PNG"),
+            "animated.png": saved(picture(), "PNG", save_all=True, append_images=frames, duration=50),
+        }
+
+
+class TestImageFormat(MediaFormatContract):
+    format = ImageFormat()
+
+    @pytest.fixture
+    def samples(self) -> dict[str, bytes]:
+        made = {
+            "a.jpg": saved(picture(), "JPEG"),
+            "b.webp": saved(picture("RGBA"), "WEBP"),
+            "c.bmp": saved(picture(), "BMP"),
+            "d.gif": saved(picture("P"), "GIF", save_all=True, append_images=[picture("L")]),
+            "e.tif": saved(picture("CMYK"), "TIFF"),
+        }
+        if features.check("avif"):
+            made["f.avif"] = saved(picture(), "AVIF", speed=10)
+        return made
+
+
+class TestWavFormat(MediaFormatContract):
+    format = WavFormat()
+
+    @pytest.fixture
+    def samples(self) -> dict[str, bytes]:
+        sink = io.BytesIO()
+        with wave.open(sink, "wb") as file:
+            file.setnchannels(2)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(b"".join(struct.pack("<hh", at % 900, -at) for at in range(1500)))
+        return {"a.wav": sink.getvalue()}
+
+
+class AppendedFormat:
+    """A stranger's format as small as can be: a magic word, and a marker with its length at the very end."""
+
+    name = "appended"
+    preview_kind = None
+
+    def sniff(self, head: bytes, name: str) -> bool:
+        return head.startswith(b"APPENDED")
+
+    def split(self, blocks: Iterable[bytes]) -> Iterator[Part]:
+        content = b"".join(blocks)
+        length = int.from_bytes(content[-8:-4], "big")
+        start = len(content) - 12 - length
+        is_stamped = content.endswith(b"MARK") and start >= 0 and content[start : start + 4] == b"MARK"
+        if is_stamped:
+            yield Part("content", content[:start])
+            yield Part("slot")
+            yield Part("marker", content[start:], content[start + 4 : -8])
+        else:
+            yield Part("content", content)
+            yield Part("slot")
+
+    def encode_marker(self, value: bytes) -> bytes:
+        return b"MARK" + value + len(value).to_bytes(4, "big") + b"MARK"
+
+
+class TestAStrangersStampableFormat(MediaFormatContract):
+    format = AppendedFormat()
+
+    @pytest.fixture
+    def samples(self) -> dict[str, bytes]:
+        return {"a.app": b"APPENDED" + bytes(range(200))}
+
+
+class NamedFormat:
+    """A stranger's format that is told by its file name and has a preview."""
+
+    name = "named"
+    preview_kind = "thumbnail"
+
+    def sniff(self, head: bytes, name: str) -> bool:
+        return name.endswith(".named")
+
+    def preview(self, file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
+        return {"256": file.read(4), "512": b"512"}
+
+    def unavailable(self) -> str | None:
+        return None
+
+
+class TestAStrangersFormatWithAPreview(MediaFormatContract):
+    format = NamedFormat()
+
+    @pytest.fixture
+    def samples(self) -> dict[str, bytes]:
+        return {"a.named": b"four and more"}
+
+    @pytest.fixture
+    def damaged(self) -> list[bytes]:
+        return [b"four"]
+
+
+class CarelessFormat(AppendedFormat):
+    """Forgets a byte now and then."""
+
+    name = "careless"
+
+    def split(self, blocks: Iterable[bytes]) -> Iterator[Part]:
+        for block in blocks:
+            yield Part("content", block[:-1])
+
+
+def test_a_format_that_loses_bytes_fails_the_contract() -> None:
+    """The contract would let a plug-in pass that damages every file it copies."""
+    contract = MediaFormatContract()
+    contract.format = CarelessFormat()
+
+    with pytest.raises(UnsupportedMedia, match="careless lost bytes"):
+        contract.test_reading_copies_every_byte_of_any_file({"a.app": b"APPENDED" * 20}, [])
+
+
+class MovingFormat(AppendedFormat):
+    """Changes a byte of the content when it stamps."""
+
+    def encode_marker(self, value: bytes) -> bytes:
+        return b"?" + super().encode_marker(value)
+
+
+def test_a_format_whose_marker_is_not_found_again_fails_the_contract() -> None:
+    """The contract would let a plug-in pass whose stamped files have another digest than the original."""
+    contract = MediaFormatContract()
+    contract.format = MovingFormat()
+
+    with pytest.raises(AssertionError):
+        contract.test_a_stamped_file_without_its_marker_is_the_original({"a.app": b"APPENDED" * 20}, [])
+
+
+def test_a_contract_without_samples_says_what_is_missing() -> None:
+    """A contract that tests nothing would pass."""
+    samples = MediaFormatContract.samples.__wrapped__
+
+    with pytest.raises(NotImplementedError, match="fixture `samples`"):
+        samples(MediaFormatContract())
