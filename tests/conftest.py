@@ -1,0 +1,73 @@
+"""Fixtures that every test may use: a project folder of its own, registries that are closed, real art."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from comfyvn.studio.core import AssetRegistry
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run each test in an empty project folder, with no setting from the environment."""
+    for name in list(os.environ):
+        if name.startswith("COMFYVN_") and not name.startswith("COMFYVN_TEST_"):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def open_registry(project: Path) -> Iterator[Callable[..., AssetRegistry]]:
+    """Open registries on the project (durability ``off`` unless said); they are closed at the end."""
+    opened: list[AssetRegistry] = []
+
+    def open_one(**arguments: object) -> AssetRegistry:
+        registry = AssetRegistry(**{"durability": "off", **arguments})
+        opened.append(registry)
+        return registry
+
+    yield open_one
+    for registry in opened:
+        registry.close()
+
+
+@pytest.fixture
+def registry(open_registry: Callable[..., AssetRegistry]) -> AssetRegistry:
+    """A registry on the empty project."""
+    return open_registry()
+
+
+@pytest.fixture
+def make_png(tmp_path: Path) -> Callable[..., Path]:
+    """Make real PNG files outside the project; another ``seed`` gives other content."""
+
+    def make(
+        name: str = "mara.png", *, seed: int = 1, size: tuple[int, int] = (64, 48), **save: object
+    ) -> Path:
+        path = tmp_path / "art" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.new("RGBA", size, (seed * 37 % 256, seed * 91 % 256, seed * 53 % 256, 255))
+        image.putpixel((seed % size[0], seed // size[0] % size[1]), (255, 0, 0, 0))
+        image.save(path, format="PNG", **save)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def art() -> Path:
+    """The unpacked art of Debian's Ren'Py games; CI must have it, elsewhere such tests are skipped."""
+    folder = os.environ.get("COMFYVN_TEST_ART")
+    if folder is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must set COMFYVN_TEST_ART: see scripts/fetch-art")
+        pytest.skip("COMFYVN_TEST_ART is not set: run scripts/fetch-art")
+    return Path(folder)
