@@ -5,6 +5,7 @@ No other file asks which database it talks to.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -41,6 +42,7 @@ class Engine:
         self._busy_timeout_s = busy_timeout_s
         self._synchronous = _SYNCHRONOUS[durability]
         self._writer = threading.Lock()
+        self._pid = os.getpid()
         self._engine = sa.create_engine(
             sa.URL.create("sqlite+pysqlite", database=str(path)),
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
@@ -54,6 +56,7 @@ class Engine:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """Give a connection that sees one state of the ledger."""
+        self._notice_fork()
         with self._explained(), self._engine.connect() as connection, connection.begin():
             yield connection
 
@@ -65,6 +68,7 @@ class Engine:
             is_durable: False for what may be lost in a power cut (ids held back, the state of previews): the
                 commit then waits for no disk.
         """
+        self._notice_fork()
         with self._explained(), self._writer, self._engine.connect() as connection:
             connection = connection.execution_options(**{_WRITE: True})
             _set_synchronous(connection, self._synchronous if is_durable else "OFF")
@@ -76,6 +80,13 @@ class Engine:
         self._engine.dispose()
 
     # -- inside ---------------------------------------------------------------------------------------
+
+    def _notice_fork(self) -> None:
+        """Leave the parent's connections to the parent: SQLite forbids to use them in a forked child."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._writer = threading.Lock()
+            self._engine.dispose(close=False)
 
     def _on_connect(self, connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves

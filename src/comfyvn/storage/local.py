@@ -104,7 +104,8 @@ class Writes:
     def sync(self) -> None:
         """Bring all to the disk: contents first, then the folders that name them."""
         for path in self.files:
-            _sync(path)
+            with suppress(FileNotFoundError):  # taken back meanwhile: the file of a registration that failed
+                _sync(path)
         for folder in self.folders:
             _sync_folder(folder)
         self.files.clear()
@@ -255,7 +256,7 @@ class LocalStorage:
             OutsideLibrary: the folder leads out of the root.
         """
         staged.file.close()
-        target = self._prepare(key)
+        target = self._prepare(key, writes)
         _move_exclusive(staged.path, target)
         writes.note(target)
         return _file_stat(os.lstat(target))
@@ -266,7 +267,7 @@ class LocalStorage:
         Raises:
             OutsideLibrary: the folder leads out of the root.
         """
-        target = self._prepare(key)
+        target = self._prepare(key, writes)
         with self.stage() as staged:
             staged.file.write(data)
             staged.file.close()
@@ -318,11 +319,17 @@ class LocalStorage:
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _prepare(self, key: str) -> Path:
+    def _prepare(self, key: str, writes: Writes) -> Path:
+        """Return where a key goes, its folder made; new folders are to be synced like new files."""
         target = self.path(key)
         if not target.parent.is_dir():
-            self._inside(self._nearest_folder(target.parent) / "x")
+            nearest = self._nearest_folder(target.parent)
+            self._inside(nearest / "x")
             target.parent.mkdir(parents=True, exist_ok=True)
+            if writes.is_wanted:
+                writes.folders.update(
+                    folder for folder in target.parents if folder == nearest or nearest in folder.parents
+                )
         return self._inside(target)
 
     def _nearest_folder(self, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -220,7 +221,8 @@ class AssetRegistry:
             provenance: ``source``, ``workflow_hash``, ``commit_hash``, ``inputs``, ``user_id``,
                 ``c2pa_like``; any other key counts as an input.
             license_tag: the licence, where ``metadata`` has none; "" clears that of known content.
-            copy_file: False registers a file of the assets folder where it is, and never writes to it.
+            copy_file: False registers a file of the assets folder where it is, and never writes to it. So
+                does True for a file that lies already where it would be copied to.
 
         Returns:
             The record, recorded and synced; its preview is made behind the call.
@@ -277,7 +279,7 @@ class AssetRegistry:
             One result a file, in order, once its batch is recorded and synced. A bad file is a result with
             its error; the others go on.
         """
-        requests: list[Request | RegisterResult] = []
+        requests: deque[Request | RegisterResult] = deque()
 
         def good() -> Iterator[Request]:
             for item in items:
@@ -295,11 +297,11 @@ class AssetRegistry:
 
         def refused() -> Iterator[RegisterResult]:
             while requests and not isinstance(requests[0], Request):
-                yield requests.pop(0)  # type: ignore[misc]
+                yield requests.popleft()  # type: ignore[misc]
 
         for outcome in Registrar(self._library, is_repeatable=is_repeatable).register_all(good()):
             yield from refused()
-            requests.pop(0)
+            requests.popleft()
             yield self._result(outcome)
         yield from refused()
 
@@ -615,6 +617,7 @@ class AssetRegistry:
             wanted = f"{kind}/{source.name}" if dest_relative is None else _relative(dest_relative)
             key = safe_key(wanted, sidecar_suffix=library.sidecar_suffix)
             facts = _keep_original_name(facts, wanted, key)
+            is_copy = not _is_same_file(source, library.storage.path(key))
         else:
             key = self._key_in_place(source)
         stated = (metadata or {}).get("version", 1)
@@ -700,6 +703,14 @@ def _relative(path: object) -> str:
     if not isinstance(path, (str, Path)):
         raise UnsafePath(path=path, why="dest_relative must be a path")
     return str(path)
+
+
+def _is_same_file(source: Path, target: Path) -> bool:
+    """Tell a file that lies already where it would be copied to: it is registered in place."""
+    try:
+        return source.samefile(target)
+    except (OSError, ValueError):
+        return False
 
 
 def _keep_original_name(facts: Facts, wanted: str, key: str) -> Facts:

@@ -148,7 +148,7 @@ class Library:
                         step()
                     raise
             for step in change.afterwards:
-                step()
+                _try(step)
             self.bus.post({**payload(), "timestamp": at} for payload in change.payloads)
         self.bus.deliver(wait=wait)
 
@@ -443,6 +443,14 @@ class Library:
             raise RegistryUnusable(path=self.config.assets_root, why=why) from error
         with self.ledger.write() as writer:
             writer.claim_library(found)
+
+
+def _try(step: Callable[[], None]) -> None:
+    """Tidy up after a commit: what fails here can't undo it, and a rebuild finds what was left."""
+    try:
+        step()
+    except (ComfyVNError, OSError) as error:
+        _log.warning("done, but something was left lying: %s. `comfyvn rebuild` tells what.", error)
 
 
 def provenance_row(asset: Asset, claim: ProvenanceClaim, provenance_id: int, created_at: str) -> Provenance:
