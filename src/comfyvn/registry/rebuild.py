@@ -379,7 +379,7 @@ def _type_of(key: str) -> str:
 
 @click.command("rebuild")
 @console.library_options
-@click.option("--from-disk", is_flag=True, help="Do it: bring the ledger in step with the folder.")
+@click.option("--from-disk", is_flag=True, help="Do it; `comfyvn rebuild` needs no such word.")
 @click.option("--enforce-sidecars", is_flag=True, help="Then write sidecars and mirrors that are missing.")
 @click.option("--fix-metadata", is_flag=True, help="Guess missing tags and licences from the folders.")
 @click.option("--overwrite-sidecars", is_flag=True, help="Write every sidecar again.")
@@ -394,10 +394,12 @@ def _type_of(key: str) -> str:
 def command(context: click.Context, /, from_disk: bool, quiet: bool, verbose: bool, **options: Any) -> int:
     """Bring the ledger in step with the assets folder. Nothing is ever deleted.
 
+    As `python -m comfyvn.registry.rebuild` it does nothing without --from-disk, as older releases did.
+
     Exit code 0: fine. 1: conflicts, files that could not be taken in, or sidecars missing or broken. 4:
     refused, nothing was changed.
     """
-    if not from_disk:
+    if not from_disk and context.parent is None:
         click.echo(context.get_help(), err=True)
         return 1
     console.set_up_logging("ERROR" if quiet else "INFO" if verbose else None)

@@ -1,0 +1,96 @@
+"""Make the pages of docs/ that come from the code: settings, commands, errors. ``--check`` only compares."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from comfyvn import errors
+from comfyvn.cli import cli
+from comfyvn.config import settings_table
+
+DOCS = Path(__file__).parent.parent / "docs"
+NOTE = "<!-- Made by tools/make_docs.py from the code; edit that. -->\n\n"
+
+
+def settings_page() -> str:
+    """Return docs/settings.md."""
+    head = (
+        "# Settings\n\n"
+        "A setting is taken from, in this order: an argument of the Python call or command, its\n"
+        "environment variable, `comfyvn.toml` in the project folder, its default. `comfyvn doctor` shows\n"
+        "each value and where it came from. Relative paths in variables and in `comfyvn.toml` start at\n"
+        "the project folder.\n\n"
+        '```toml\n# comfyvn.toml\nassets_root = "game/assets"\nuser = "mika"\n```\n\n'
+        "| setting | variable | default | what it is |\n|---|---|---|---|\n"
+    )
+    rows = [
+        f"| `{row['name']}` | `{row['env']}` | {row['default']} | {row['doc']} |" for row in settings_table()
+    ]
+    return NOTE + head + "\n".join(rows) + "\n"
+
+
+def commands_page() -> str:
+    """Return docs/commands.md."""
+    exits = (
+        "Exit codes: 0 fine, 1 findings or some items failed, 2 wrong usage, 3 not found, 4 refused,\n"
+        "5 registry unusable, 130 interrupted. With `--json` a command prints one JSON document on stdout\n"
+        "and nothing else; progress and messages go to stderr.\n\n"
+        "The two commands of older releases are here too: `python -m comfyvn.registry.rebuild` is\n"
+        "`comfyvn rebuild`, and `python tools/assets_enforcer.py` in a checkout is `comfyvn enforce`.\n\n"
+    )
+    context = cli.make_context("comfyvn", ["list"], resilient_parsing=True, terminal_width=100)
+    pages = [f"```text\n{cli.get_help(context)}\n```\n"]
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        below = click.Context(command, parent=context, info_name=name, terminal_width=100)
+        pages.append(f"## comfyvn {name}\n\n```text\n{command.get_help(below)}\n```\n")
+    return f"{NOTE}# Commands\n\n{exits}" + "\n".join(pages)
+
+
+def errors_page() -> str:
+    """Return docs/errors.md."""
+    head = (
+        "# Errors\n\n"
+        "All of them are in `comfyvn.errors` and derive from `ComfyVNError`; each is also the built-in\n"
+        "error in the third column, so that `except FileNotFoundError` works as well. `error.fields` holds\n"
+        "the parts of the message by name.\n\n"
+        "| error | exit code | also a | message |\n|---|---|---|---|\n"
+    )
+    return NOTE + head + "\n".join(_error_rows()) + "\n"
+
+
+def _error_rows() -> Iterator[str]:
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        if kind is errors.ComfyVNError:
+            continue
+        builtin = next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
+        message = inspect.cleandoc(kind.__doc__).replace("\n", " ").replace("|", "\\|")
+        yield f"| `{name}` | {kind.exit_code} | `{builtin}` | {message} |"
+
+
+PAGES = {"settings.md": settings_page, "commands.md": commands_page, "errors.md": errors_page}
+
+
+def main() -> int:
+    """Write the pages, or with ``--check`` name those that are not up to date."""
+    stale = []
+    for name, make in PAGES.items():
+        path, text = DOCS / name, make()
+        if "--check" in sys.argv:
+            stale += [name] if not path.exists() or path.read_text("utf-8") != text else []
+        else:
+            path.write_text(text, "utf-8")
+    for name in stale:
+        print(f"docs/{name} is not up to date: run tools/make_docs.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
