@@ -131,7 +131,7 @@ def ingest(
         interrupted = is_stopped()
         _finish_previews(registry, quiet=as_json, give_up=interrupted)
     if interrupted:
-        click.echo("Interrupted. What is listed above is done; run the same command to go on.", err=True)
+        console.echo("Interrupted. What is listed above is done; run the same command to go on.", err=True)
         return 130
     return code
 
@@ -203,7 +203,7 @@ def list_command(
             records, f"{len(records)} of {total} assets" if len(records) < total else f"{total} assets"
         )
         if records and len(records) == count and len(records) < total:
-            click.echo(f"More: add --cursor {records[-1]['id']}, or --limit 0 for all.")
+            console.echo(f"More: add --cursor {records[-1]['id']}, or --limit 0 for all.")
     return 0
 
 
@@ -248,7 +248,7 @@ def doctor(as_json: bool) -> int:
         for finding in findings:
             style = {"problem": "bold red", "note": "yellow"}.get(finding.level, "")
             cells = (marks[finding.level], f"{finding.group}: {finding.name}", finding.value, finding.why)
-            table.add_row(*(Text(cell, style=style) for cell in cells))
+            table.add_row(*(Text(console.plain(cell), style=style) for cell in cells))
         _print(table)
     return 1 if any(finding.level == "problem" for finding in findings) else 0
 
@@ -286,7 +286,7 @@ def tag(
         console.emit_json({"changed": changed, "unknown": unknown})
     for uid, meta in {} if as_json else changed.items():
         licence = meta["license"] or "no licence"
-        click.echo(f"{uid}: {', '.join(meta['tags']) or 'no tags'} ({licence})")
+        console.echo(f"{uid}: {', '.join(meta['tags']) or 'no tags'} ({licence})")
     return _complain_unknown(unknown)
 
 
@@ -309,7 +309,7 @@ def remove(uids: tuple[str, ...], keep_file: bool, as_json: bool, **library: str
         console.emit_json({"removed": removed, "unknown": unknown, "trash": str(trash)})
     elif removed:
         what = "Their sidecars lie" if keep_file else "Their files lie"
-        click.echo(f"{len(removed)} removed. {what} in {trash}.")
+        console.echo(f"{len(removed)} removed. {what} in {trash}.")
     return _complain_unknown(unknown)
 
 
@@ -372,15 +372,15 @@ def _report(items: Iterable[IngestItem], as_json: bool, *, each: bool = False) -
         problems = 0
         for item in counted():
             if each and item.reason is None:
-                click.echo(f"{item.status:<10} {item.file} -> {item.path}")
+                console.echo(f"{item.status:<10} {item.file} -> {item.path}")
             elif item.reason is not None and (each or problems < _PROBLEMS_SHOWN):
                 problems += 1
-                click.echo(f"{item.status:<10} {_with_file(item)}", err=not each)
+                console.echo(f"{item.status:<10} {_with_file(item)}", err=not each)
         words = {"updated": "with new content", "known": "already known"}
         shown = ", ".join(f"{count} {words.get(status, status)}" for status, count in counts.items())
-        click.echo(f"{sum(counts.values())} files: {shown}." if counts else "There are no files.")
+        console.echo(f"{sum(counts.values())} files: {shown}." if counts else "There are no files.")
         if sum(counts[status] for status in ("skipped", "failed")) > problems:
-            click.echo("Not every reason is shown; --json lists them all.", err=True)
+            console.echo("Not every reason is shown; --json lists them all.", err=True)
     return 1 if counts["failed"] else 0
 
 
@@ -396,7 +396,7 @@ def _finish_previews(registry: AssetRegistry, *, quiet: bool = False, give_up: b
         POOL.cancel()
         return
     if not quiet and sys.stderr.isatty() and not registry.wait_for_thumbnails(0.5):
-        click.echo("Finishing previews ...", err=True)
+        console.echo("Finishing previews ...", err=True)
     registry.wait_for_thumbnails()
 
 
@@ -431,7 +431,7 @@ def _emit_list(name: str, items: Iterable[Any], rest: Callable[[], dict[str, Any
 
 def _complain_unknown(uids: list[str]) -> int:
     for uid in uids:
-        click.echo(f"comfyvn: no asset with uid {uid}. List the uids with `comfyvn list`.", err=True)
+        console.echo(f"comfyvn: no asset with uid {uid}. List the uids with `comfyvn list`.", err=True)
     return 3 if uids else 0
 
 
@@ -469,18 +469,18 @@ def _print_assets(records: list[AssetRecord], title: str) -> None:
             record["license"] or "",
             state,
         )
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(console.plain(cell)) for cell in cells))
     if records:
         _print(table)
-    click.echo(title)
+    console.echo(title)
 
 
 def _print_places(registry: AssetRegistry) -> None:
-    click.echo("\nWhere it lies:")
-    click.echo(f"  files and sidecars  {registry.ASSETS_ROOT}")
-    click.echo(f"  mirrors             {registry.META_ROOT}")
-    click.echo(f"  thumbnails          {registry.THUMB_ROOT}")
-    click.echo(f"  ledger              {registry.db_path}")
+    console.echo("\nWhere it lies:")
+    console.echo(f"  files and sidecars  {registry.ASSETS_ROOT}")
+    console.echo(f"  mirrors             {registry.META_ROOT}")
+    console.echo(f"  thumbnails          {registry.THUMB_ROOT}")
+    console.echo(f"  ledger              {registry.db_path}")
 
 
 def _print_next(folder: Path, records: list[AssetRecord]) -> None:
@@ -488,10 +488,10 @@ def _print_next(folder: Path, records: list[AssetRecord]) -> None:
     program = program if program.startswith((".", "/")) and not _is_on_path(program) else "comfyvn"
     home = f'"{folder}"' if " " in str(folder) else str(folder)
     uid = records[-1]["uid"] if records else "UID"
-    click.echo("\nTry next:")
-    click.echo(f"  {program} --home {home} list --type characters --tag sample")
-    click.echo(f"  {program} --home {home} show {uid}")
-    click.echo(f"  {program} --home {home} tag {uid} --add favourite --license CC-BY-4.0")
+    console.echo("\nTry next:")
+    console.echo(f"  {program} --home {home} list --type characters --tag sample")
+    console.echo(f"  {program} --home {home} show {uid}")
+    console.echo(f"  {program} --home {home} tag {uid} --add favourite --license CC-BY-4.0")
 
 
 def _is_on_path(program: str) -> bool:
@@ -529,7 +529,7 @@ def _print_record(registry: AssetRegistry, record: AssetRecord, history: list[di
     table.show_header = False
     for name, value in rows.items():
         if value is not None:
-            table.add_row(Text(name, style="bold"), Text(str(value)))
+            table.add_row(Text(console.plain(name), style="bold"), Text(console.plain(str(value))))
     _print(table)
 
 

@@ -474,6 +474,8 @@ def _optional_text(value: object, name: str) -> str | None:
         raise InvalidMetadata(why=f"{name} must be text, not {type(value).__name__}")
     _check_text(value, name)
     text = value.strip()
+    if any(unicodedata.category(char) == "Cc" for char in text):
+        raise InvalidMetadata(why=f"{name} has a control character")
     if len(text) > 1_000:
         raise InvalidMetadata(why=f"{name} has {len(text)} characters, the limit is 1,000")
     return text or None

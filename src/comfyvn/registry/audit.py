@@ -148,7 +148,7 @@ def enforce(
     if as_json:
         console.emit_json(report.as_dict())
     else:
-        click.echo(summary(report))
+        console.echo(summary(report))
     return 1 if report.unrepaired_sidecars else 0
 
 
@@ -167,7 +167,7 @@ def audit(strict: bool, as_json: bool, **library: str | None) -> int:
     if as_json:
         console.emit_json(report.as_dict())
     else:
-        click.echo(summary(report))
+        console.echo(summary(report))
     findings = (
         report.unrepaired_sidecars,
         report.missing_mirrors,

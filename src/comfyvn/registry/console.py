@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
 
     from comfyvn.studio.core import AssetRegistry
 
-__all__ = ["Bar", "emit_json", "library_options", "open_registry", "progress", "run", "set_up_logging"]
+__all__ = [
+    "Bar",
+    "echo",
+    "emit_json",
+    "library_options",
+    "open_registry",
+    "plain",
+    "progress",
+    "run",
+    "set_up_logging",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _OPTIONS = (
@@ -66,6 +77,27 @@ def open_registry(
         yield registry
     finally:
         registry.close()
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text for people; control characters of names and metadata never reach the terminal."""
+    click.echo(plain(text), err=err)
+
+
+def plain(text: str) -> str:
+    r"""Return text with its control and direction characters spelled out, line ends kept.
+
+    >>> plain("mara\x1b[31m.png")
+    'mara\\x1b[31m.png'
+    """
+    return "".join(
+        char if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else _spelled(char)
+        for char in text
+    )
+
+
+def _spelled(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def emit_json(value: object) -> None:
@@ -132,7 +164,7 @@ def run(command: click.Command, prog_name: str) -> NoReturn:
         code = command.main(prog_name=prog_name, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except ComfyVNError as error:
-        click.echo(f"comfyvn: {error}", err=True)
+        echo(f"comfyvn: {error}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

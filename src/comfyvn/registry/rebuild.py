@@ -445,8 +445,8 @@ def rebuild_command(
     if as_json:
         console.emit_json({"rebuild": report.as_dict(), "audit": audit.as_dict()})
     elif not quiet:
-        click.echo(_summary(report))
-        click.echo(audit_summary(audit))
+        console.echo(_summary(report))
+        console.echo(audit_summary(audit))
     wants_sidecars = enforce_sidecars or overwrite_sidecars
     is_unfinished = bool(audit.unrepaired_sidecars) if wants_sidecars else bool(audit.broken_sidecars)
     return 1 if report.conflicts or report.failed or is_unfinished else 0
