@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from comfyvn.config import SETTINGS_FILE
 from comfyvn.errors import ComfyVNError, LibraryUnreachable, SourceMissing
 from comfyvn.studio.core import AssetRegistry
 
@@ -173,9 +174,15 @@ def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> It
     if not selection.is_in_place and top.resolve().is_relative_to(root):
         why = "it lies inside the library: use --in-place, or `comfyvn rebuild --from-disk`"
         raise LibraryUnreachable(path=top, why=why)
-    ours = {root, registry.THUMB_ROOT.resolve(), registry.db_path.parent.resolve()}
+    ledger = registry.db_path.resolve()
+    ours = {root, registry.THUMB_ROOT.resolve(), registry.library.config.home.resolve() / SETTINGS_FILE}
+    ours |= {ledger.with_name(ledger.name + end) for end in ("", "-wal", "-shm", "-journal")}
     in_place_ours = {root / "_meta", root / ".comfyvn"}
     for path in _files(top, in_place_ours if selection.is_in_place else ours):
+        if path.is_dir() and not path.is_symlink():
+            why = "this folder can't be read; nothing in it was registered. Check its permissions."
+            yield IngestItem(str(path), "failed", reason=f"{path}: {why}")
+            continue
         reason = _why_skipped(path, top, selection, registry)
         if reason is not None:
             yield IngestItem(str(path), "skipped", reason=reason)
@@ -189,35 +196,45 @@ def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> It
 
 
 def _files(folder: Path, leave_out: set[Path]) -> Iterator[Path]:
-    """Yield files, links and special files below a folder, in sorted order; folder links are not followed."""
+    """Yield files, links, special files and unreadable folders below a folder, in sorted order.
+
+    Links to folders are not followed.
+    """
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError:
         yield folder
         return
+    names = {path.name for path in leave_out}
     for entry in entries:
         path = folder / entry.name
+        if entry.name in names and _real(path) in leave_out:
+            continue
         if not entry.is_dir(follow_symlinks=False):
             yield path
-        elif not entry.name.startswith(".") and path.resolve() not in leave_out:
+        elif not entry.name.startswith("."):
             yield from _files(path, leave_out)
 
 
+def _real(path: Path) -> Path:
+    """Return where a path leads after all links; `Path.resolve` raises on links that lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def _why_skipped(path: Path, top: Path, selection: Selection, registry: AssetRegistry) -> str | None:
-    name, relative = path.name, path.relative_to(top).as_posix()
+    name, below = path.name, path.relative_to(top)
+    relative = below.as_posix()
     if name.startswith(".") or name.casefold() in _JUNK:
         return "hidden files and folder leavings of the system are no assets"
     if name.endswith(registry.sidecar_suffix):
         return "a sidecar, not an asset"
-    if relative.startswith("_meta/"):
+    if relative.startswith("_meta/") or ("_meta" in below.parent.parts and name.endswith(".json")):
         return "a mirror of a sidecar, not an asset"
     for pattern in selection.exclude:
         if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(relative, pattern):
             return f"excluded by {pattern!r}"
-    if path.is_dir() and not path.is_symlink():
-        return "this folder can't be read; check its permissions"
-    if path.is_symlink() and not path.resolve().is_relative_to(top.resolve()):
+    if path.is_symlink() and not _real(path).is_relative_to(_real(top)):
         return "a link that leads out of the folder; ingest its target instead"
     if path.is_symlink() and path.is_dir():
         return "a link to a folder, which is taken in under its own name"

@@ -238,7 +238,7 @@ class AssetRegistry:
         )
         outcome = Registrar(self._library).register(request)
         assert outcome.asset is not None
-        record = self._record(self._asset(outcome.asset.uid))
+        record = self._record(outcome.asset)
         record["duplicate"] = outcome.status == "known"
         return record
 

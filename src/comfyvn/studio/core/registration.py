@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from comfyvn import media
+from comfyvn.db import Reader
 from comfyvn.errors import ComfyVNError, InvalidSidecar, PathConflict, SourceUnreadable
 from comfyvn.model import (
     Asset,
@@ -244,12 +245,13 @@ class Registrar:
             at_key = None if request.is_copy else rows.asset_at(request.key)
             known = at_key if at_key is not None and at_key.digest == digest else rows.known(digest)
             uid = rows.free_uid(digest)
-        if known is not None and (at_key is None or at_key.id == known.id):
+        own_uid = None if request.is_copy else self._uid_beside(request.key)
+        comes_back = request.is_rebuild and own_uid is not None  # as an asset of its own, whatever it holds
+        if known is not None and (at_key is None or at_key.id == known.id) and not comes_back:
             return self._meet_again(known, arrival)
         if at_key is not None:
             return self._take_new_version(at_key, arrival)
-        if not request.is_copy:
-            uid = self._uid_beside(request.key) or request.wanted_uid or uid
+        uid = own_uid or request.wanted_uid or uid
         arrival = self._stamp(arrival, uid)
         with arrival.staged or nullcontext():
             return self._put(arrival, uid, batch, writes)
@@ -264,6 +266,7 @@ class Registrar:
         except BaseException:
             if is_new_file:
                 self._library.storage.delete(key)
+                self._library.storage.delete(self._library.sidecar_key(key))
             raise
         return _Admitted(arrival.request, asset, is_new_file)
 
@@ -443,13 +446,7 @@ class Registrar:
         try:
             writes.sync()
             with self._library.transaction() as change:
-                late = {
-                    each.asset.id
-                    for each in batch
-                    if change.rows.known(each.asset.digest)
-                    or change.rows.asset(each.asset.uid)
-                    or change.rows.is_taken(each.asset.key)
-                }  # another process recorded these since we looked
+                late = {each.asset.id for each in batch if _is_late(change.rows, each)}
                 self._insert(change, [each.asset for each in batch if each.asset.id not in late])
         except (ComfyVNError, OSError) as error:
             return [Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch]
@@ -493,14 +490,13 @@ class Registrar:
             asset = change.rows.asset(known.uid)
             if asset is None:  # removed since we looked
                 raise PathConflict(path=request.source, why="the asset was removed while it was registered")
-            before = asset
             if restored is not None:
                 asset = self._note_restored(change, asset, *restored)
             if not (self._is_repeatable and _has_claim(asset, request.claim)):
                 asset = library.append_provenance(
                     change, asset, request.claim, arrival.provenance_id, arrival.created_at
                 )
-            wanted = merge_registered(before.facts, request.facts, license_given=request.license_given)
+            wanted = merge_registered(asset.facts, request.facts, license_given=request.license_given)
             asset = library.change_one(change, asset, wanted, force=True, announce=True)
         self._renew_preview(asset)
         return Outcome(request, "known", asset)
@@ -576,6 +572,16 @@ class Registrar:
 
 def _marker(request: Request, provenance_id: int, created_at: str, uid: str, digest: str) -> bytes:
     return marker_value(request.claim, provenance_id, created_at, uid, digest)
+
+
+def _is_late(rows: Reader, admitted: _Admitted) -> bool:
+    """Tell whether another process recorded this content, uid or name since we looked."""
+    asset, request = admitted.asset, admitted.request
+    if rows.asset(asset.uid) or rows.asset_at(asset.key):
+        return True
+    if request.is_copy and rows.is_taken(asset.key):
+        return True
+    return not request.is_rebuild and rows.known(asset.digest) is not None
 
 
 def _parse_marker(value: bytes | None) -> dict[str, Any]:
