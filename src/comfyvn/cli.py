@@ -122,9 +122,9 @@ def ingest(
     selection = bulk.Selection(paths, asset_type, tags, license_tag, source, exclude, in_place)
     _check_words(selection)
     with _registry(library, makes=not dry_run) as registry:
+        files, _ = bulk.measure(selection, registry)  # refuses a wrong folder before anything is printed
         if dry_run:
             return _report(bulk.plan(selection, registry), as_json, each=True)
-        files, _ = bulk.measure(selection, registry)
         with console.progress("registering", files, quiet=as_json) as bar, _stop_on_interrupt() as is_stopped:
             items = _counted(bulk.ingest(selection, registry, is_stopped), bar)
             code = _report(items, as_json)
@@ -381,6 +381,8 @@ def _report(items: Iterable[IngestItem], as_json: bool, *, each: bool = False) -
         console.echo(f"{sum(counts.values())} files: {shown}." if counts else "There are no files.")
         if sum(counts[status] for status in ("skipped", "failed")) > problems:
             console.echo("Not every reason is shown; --json lists them all.", err=True)
+        if counts["failed"] and not each:
+            console.echo("Mend what failed and run the same command again; nothing is done twice.", err=True)
     return 1 if counts["failed"] else 0
 
 
@@ -423,9 +425,9 @@ def _emit_list(name: str, items: Iterable[Any], rest: Callable[[], dict[str, Any
     click.echo(f'{{\n  "{name}": [', nl=False)
     separator = "\n    "
     for item in items:
-        click.echo(separator + json.dumps(item, ensure_ascii=False), nl=False)
+        click.echo(separator + console.to_json(item), nl=False)
         separator = ",\n    "
-    tail = "".join(f',\n  "{key}": {json.dumps(value)}' for key, value in rest().items())
+    tail = "".join(f',\n  "{key}": {console.to_json(value)}' for key, value in rest().items())
     click.echo(f"\n  ]{tail}\n}}")
 
 

@@ -111,7 +111,7 @@ def load(arguments: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
     stated = {name: value for name, value in (arguments or {}).items() if value is not None}
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    home = Path(stated.get("home") or environ.get("COMFYVN_HOME") or Path.cwd()).expanduser().absolute()
+    home = _find_home(stated, environ)
     from_file = _read_file(home / SETTINGS_FILE)
     kinds = get_type_hints(Config)
     for item in _settings():
@@ -153,9 +153,17 @@ def _find(
     return None, None, home
 
 
+def _find_home(stated: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
+    if "home" in stated:
+        return Path(_convert("home", Path, stated["home"], "argument", Path.cwd()))
+    if environ.get("COMFYVN_HOME"):
+        return Path(_convert("home", Path, environ["COMFYVN_HOME"], "COMFYVN_HOME", Path.cwd()))
+    return Path.cwd()
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -191,16 +199,20 @@ def _to_path(name: str, raw: Any, origin: str, base: Path) -> Path:
     if "://" in raw:
         why = "only SQLite files serve as ledger and only folders as storage in this release; give a path"
         raise InvalidSetting(name=name, value=raw, origin=origin, why=why)
-    return (base / Path(raw).expanduser()).absolute()
+    try:
+        return (base / Path(raw).expanduser()).absolute()
+    except RuntimeError as error:
+        raise InvalidSetting(name=name, value=raw, origin=origin, why="there is no such user") from error
 
 
 def _to_number(name: str, kind: type[int] | type[float], raw: Any, origin: str) -> int | float:
     try:
         number = kind(raw)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = kind(0)
-    if isinstance(raw, bool) or not 0 < number < 1e15:
-        raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be a number above 0")
+    if isinstance(raw, bool) or not 0 < number < 1e15 or (isinstance(raw, float) and number != raw):
+        what = "a whole number" if kind is int else "a number"
+        raise InvalidSetting(name=name, value=raw, origin=origin, why=f"it must be {what} above 0")
     return number
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,6 +52,7 @@ THUMBNAIL_SIZES: Final = (256, 512)
 UNSPECIFIED: Final = "unspecified"
 DERIVED_KEYS: Final = frozenset({"preview", "thumbnails"})
 """Metadata keys that we fill in ourselves on every answer."""
+_KEYS_WITH_A_MEANING: Final = frozenset({"tags", "license", "origin", "version", *DERIVED_KEYS})
 
 PreviewKind = Literal["thumbnail", "waveform", "animation"]
 PreviewState = Literal["none", "pending", "ready", "failed"]
@@ -198,12 +199,15 @@ class AssetFilter:
         Raises:
             InvalidFilter: a value has the wrong type or is too long.
         """
-        for name, value in (("type", asset_type), ("hash", hash_value), ("license", license), ("text", text)):
+        texts = {"type": asset_type, "hash": hash_value, "license": license, "text": text}
+        for name, value in texts.items():
             if value is not None and not isinstance(value, str):
                 raise InvalidFilter(why=f"{name} must be text, not {type(value).__name__}")
         if text is not None and len(text) > 512:
             raise InvalidFilter(why=f"the search text has {len(text)} characters, the limit is 512")
         try:
+            for name, value in texts.items():
+                _check_text(value or "", name)
             wanted = normalise_tags(tags)
         except InvalidMetadata as error:
             raise InvalidFilter(why=str(error.fields["why"])) from error
@@ -336,15 +340,15 @@ def parse_facts(metadata: object, limits: Limits = Limits(), license_tag: str | 
         metadata = {}
     if not isinstance(metadata, Mapping):
         raise InvalidMetadata(why=f"it must be an object (a dict), not {type(metadata).__name__}")
-    clean = _json_object(metadata, limits, "metadata", leave_out=("tags",))
-    for name in DERIVED_KEYS & clean.keys():
-        if not _is_derived(name, clean[name]):
+    # what we add ourselves must not count, or a sidecar of ours would be beyond the limit
+    clean = _json_object(metadata, limits, "metadata", leave_out=_KEYS_WITH_A_MEANING)
+    for name in DERIVED_KEYS & metadata.keys():
+        if not _is_derived(name, metadata[name]):
             raise InvalidMetadata(why=f"the key {name!r} is filled in by comfyvn; choose another name")
-        del clean[name]
-    parse_version(clean.pop("version", 1))
+    parse_version(metadata.get("version", 1))
     tags = normalise_tags(metadata.get("tags"), limits)
-    stated = normalise_license(clean.pop("license", None))
-    origin = _optional_text(clean.pop("origin", None), "origin")
+    stated = normalise_license(metadata.get("license"))
+    origin = _optional_text(metadata.get("origin"), "origin")
     return Facts(tags, stated or normalise_license(license_tag), origin, clean)
 
 
@@ -462,7 +466,7 @@ def _is_derived(name: str, value: object) -> bool:
     """Tell our own answer, handed back, from a user's key of the same name."""
     if value is None:
         return True
-    if not isinstance(value, dict):
+    if not isinstance(value, Mapping):
         return False
     return "kind" in value if name == "preview" else all(str(size).isdigit() for size in value)
 
@@ -491,7 +495,7 @@ def _check_text(text: str, name: str) -> None:
 
 
 def _json_object(
-    value: Mapping[Any, Any], limits: Limits, name: str, leave_out: Sequence[str] = ()
+    value: Mapping[Any, Any], limits: Limits, name: str, leave_out: AbstractSet[str] = frozenset()
 ) -> dict[str, Any]:
     """Return a deep copy of a mapping as strict JSON, or say what in it is not."""
     budget = [limits.metadata_values]
@@ -515,7 +519,7 @@ def _json_value(value: object, name: str, depth: int, budget: list[int]) -> Any:
         return value
     if isinstance(value, str):
         _check_text(value, name)
-        return str(value)
+        return str.__str__(value)  # plain str() of an enum's member is its name
     if isinstance(value, int):
         return _json_int(value, name)
     if isinstance(value, float):
@@ -544,4 +548,4 @@ def _json_key(key: object, name: str) -> str:
     if not isinstance(key, str):
         raise InvalidMetadata(why=f"a key of {name} is {key!r:.40}; keys must be text")
     _check_text(key, f"a key of {name}")
-    return str(key)
+    return str.__str__(key)

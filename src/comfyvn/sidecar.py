@@ -7,6 +7,8 @@ keys in a fixed order, final newline, so that it diffs and merges well in git.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
@@ -17,6 +19,7 @@ from comfyvn.model import (
     Facts,
     Limits,
     Provenance,
+    canonical_json,
     fold,
     normalise_license,
     normalise_tags,
@@ -50,6 +53,10 @@ _OWN_KEYS: Final = frozenset(
     }
 )
 _ABSENT: Final = object()
+_FRAME_NESTING: Final = 4
+"""How deep a row's inputs lie: the sidecar, ``provenance``, ``history``, the row."""
+_UID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""What older releases wrote too (``legacy_7``); nothing that means a folder, since previews are named so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +202,17 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
             and ``meta.tags``) was edited.
 
     Raises:
-        InvalidSidecar: not UTF-8, not JSON, not an object, a key twice, or a value of a wrong type.
+        InvalidSidecar: not UTF-8, not JSON, not an object, a key twice, a value that could not be written
+            again, or one of a wrong type.
     """
-    payload = _load(data, path)
+    payload = _load(data, path, limits)
     try:
         facts = facts_of(payload, limits, base)
     except InvalidMetadata as error:
         _fail(path, data, str(error.fields["why"]))
     uid = payload.get("uid") or payload.get("id")
+    if isinstance(uid, str) and uid and not _UID.fullmatch(uid):
+        _fail(path, data, f"uid may hold letters, digits, _ and -, at most 64; it is {uid!r:.80}")
     digest, key = payload.get("hash"), payload.get("path")
     history = tuple(_parse_history(payload.get("provenance"), str(uid or "")))
     return Sidecar(
@@ -213,7 +223,7 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         type=_text(payload.get("type")),
         key=_text(key),
         digest=digest.lower() if isinstance(digest, str) and len(digest) == 64 else None,
-        size_bytes=_whole(payload.get("bytes")),
+        size_bytes=_whole(payload.get("bytes"), least=0),
         version=_whole(payload.get("version")) or 1,
         asset_id=next((row.asset_id for row in history if row.asset_id), None),
         created_at=_text(payload.get("created_at")),
@@ -256,9 +266,9 @@ def merge(base: Facts, theirs: Facts, ours: Facts) -> Merged:
     lost: dict[str, Any] = {}
 
     def choose(name: str, old: Any, file: Any, new: Any) -> Any:
-        if file in (old, new):
+        if _is_same(file, old) or _is_same(file, new):
             return new
-        if new != old:
+        if not _is_same(new, old):
             lost[name] = None if new is _ABSENT else new
         return file
 
@@ -282,6 +292,13 @@ def merge(base: Facts, theirs: Facts, ours: Facts) -> Merged:
     return Merged(facts, lost)
 
 
+def _is_same(one: Any, other: Any) -> bool:
+    """Compare as JSON does, for which 1, 1.0 and true are three values and key order is none."""
+    if one is _ABSENT or other is _ABSENT:
+        return one is other
+    return one == other and canonical_json(one) == canonical_json(other)
+
+
 def _merge_tags(base: tuple[str, ...], theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
     if theirs == base:
         return ours
@@ -298,7 +315,7 @@ def _describe_history(asset: Asset) -> dict[str, Any] | None:
     return {**newest, "history": older} if older else newest
 
 
-def _load(data: bytes, path: str) -> dict[str, Any]:
+def _load(data: bytes, path: str, limits: Limits) -> dict[str, Any]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -307,6 +324,7 @@ def _load(data: bytes, path: str) -> dict[str, Any]:
         raise InvalidSidecar(path=path, line=line, column=column, why="it is not UTF-8 text") from error
     try:
         payload = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        _check_strict(payload, limits.metadata_nesting + _FRAME_NESTING)
     except json.JSONDecodeError as error:
         raise InvalidSidecar(path=path, line=error.lineno, column=error.colno, why=error.msg) from error
     except RecursionError as error:
@@ -333,6 +351,24 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} stands twice")
     return found
+
+
+def _check_strict(value: Any, depth: int) -> None:
+    """Refuse what JSON's grammar lets pass but we could not write again: half characters, 1e999, mazes."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+            raise ValueError(f"a text has a lone surrogate (half a character): {value!r:.80}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number is too large")
+    elif isinstance(value, (dict, list)):
+        if depth <= 0:
+            raise ValueError("it is nested too deeply")
+        if isinstance(value, dict):
+            for name in value:
+                _check_strict(name, 0)
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_strict(item, depth - 1)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -379,6 +415,6 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _whole(value: object) -> int | None:
-    is_whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+def _whole(value: object, least: int = 1) -> int | None:
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**63
     return value if is_whole and isinstance(value, int) else None

@@ -5,6 +5,7 @@ No other file asks which database it talks to.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -18,7 +19,6 @@ import sqlalchemy as sa
 
 from comfyvn.db import schema
 from comfyvn.errors import OlderLibrary, RegistryBusy, RegistryUnusable
-from comfyvn.model import canonical_json
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -28,6 +28,8 @@ __all__ = ["Engine", "inspect_ledger", "open_engine"]
 
 _WRITE: Final = "comfyvn_write"
 _SYNCHRONOUS: Final = {"full": "FULL", "batch": "FULL", "off": "OFF"}
+_MIGRATING: Final = threading.Lock()
+"""Alembic keeps the migration at hand in module globals: two at once would use each other's connection."""
 
 
 class Engine:
@@ -46,7 +48,7 @@ class Engine:
         self._engine = sa.create_engine(
             sa.URL.create("sqlite+pysqlite", database=str(path)),
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
-            json_serializer=canonical_json,
+            json_serializer=_dump_json,
             pool_size=8,
             max_overflow=-1,
         )
@@ -98,7 +100,13 @@ class Engine:
             cursor.close()
 
     def _enter_wal(self, cursor: Any) -> None:
-        """Switch to WAL; SQLite answers "busy" at once here, without the usual waiting, so we wait."""
+        """Switch to WAL; SQLite answers "busy" at once here, without the usual waiting, so we wait.
+
+        The switch writes to the file, so one that is to be left untouched is refused before it.
+        """
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
+        _refuse_older(cursor.connection, self.path)
         deadline = time.monotonic() + self._busy_timeout_s
         while True:
             try:
@@ -210,37 +218,44 @@ def _migrate(engine: Engine) -> None:
         if revision is not None and revision > schema.HEAD:
             why = f"a newer comfyvn wrote it (schema {revision}; known here: {schema.HEAD}). Upgrade comfyvn."
             raise RegistryUnusable(path=engine.path, why=why)
-        if revision is None:
-            _refuse_older(connection, engine.path)
+        driver: Any = connection.connection.driver_connection
+        _refuse_older(driver, engine.path)
         from alembic import command
         from alembic.config import Config
 
         config = Config()
         config.set_main_option("script_location", "comfyvn.db:migrations")
         config.attributes["connection"] = connection
-        command.upgrade(config, schema.HEAD)
+        with _MIGRATING:
+            command.upgrade(config, schema.HEAD)
 
 
 def _revision(connection: sa.Connection) -> str | None:
-    if not _has_table(connection, schema.VERSION_TABLE):
+    driver: Any = connection.connection.driver_connection
+    if not _has_table(driver, schema.VERSION_TABLE):
         return None
     found = connection.exec_driver_sql(f"SELECT version_num FROM {schema.VERSION_TABLE}").scalar()
     return None if found is None else str(found)
 
 
-def _refuse_older(connection: sa.Connection, path: Path) -> None:
+def _refuse_older(driver: sqlite3.Connection, path: Path) -> None:
     """Leave a database alone whose asset tables are not ours."""
+    if _has_table(driver, schema.VERSION_TABLE):
+        return
     for table in ("assets_registry", "provenance"):
-        if _has_table(connection, table):
-            columns = [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")]
+        if _has_table(driver, table):
+            columns = [row[1] for row in driver.execute(f"PRAGMA table_info({table})")]
             raise OlderLibrary(path=path, shape=f"{table} with the columns {', '.join(columns)}")
 
 
-def _has_table(connection: sa.Connection, name: str) -> bool:
-    found = connection.exec_driver_sql(
-        "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?", (name,)
-    )
-    return found.first() is not None
+def _has_table(driver: sqlite3.Connection, name: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?"
+    return driver.execute(query, (name,)).fetchone() is not None
+
+
+def _dump_json(value: object) -> str:
+    """Return compact JSON with the keys in their own order: it is the order in which sidecars show them."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _set_synchronous(connection: sa.Connection, level: str) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import click
 
-from comfyvn.errors import InvalidSidecar
+from comfyvn.config import load
+from comfyvn.errors import ForeignLibrary, InvalidSidecar, LibraryUnreachable
 from comfyvn.model import Asset, Facts, normalise_tags
 from comfyvn.registry import console
 from comfyvn.studio.core import AssetRegistry
 from comfyvn.studio.core.library import Library
 
-__all__ = ["AuditReport", "audit_sidecars", "enforce"]
+__all__ = ["AuditReport", "audit_sidecars", "check_folder", "check_library", "enforce"]
 
 
 @dataclass(slots=True)
@@ -123,6 +126,52 @@ def fallback_facts(key: str, facts: Facts) -> Facts:
     return replace(facts, tags=facts.tags or guessed, license=facts.license or "unknown")
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not there, before anything is made.
+
+    Raises:
+        LibraryUnreachable: no such folder.
+    """
+    if not folder.is_dir():
+        raise LibraryUnreachable(path=folder, why="there is no such assets folder")
+
+
+def check_library(library: Library, *, allow_missing: bool = False) -> None:
+    """Refuse when folder and ledger don't belong together, or the folder has lost everything.
+
+    Raises:
+        LibraryUnreachable, ForeignLibrary: refused; no row was changed.
+    """
+    root = library.storage.root
+    with library.read() as rows:
+        expected, known = rows.library_id(), rows.count()
+    found = library.storage.library_id()
+    if found is None and not allow_missing:
+        why = (
+            "its .comfyvn/library.json is gone (`rebuild --allow-missing` says that this is the right folder)"
+        )
+        raise LibraryUnreachable(path=root, why=why)
+    if found is None:
+        library.storage.ensure(expected)
+    elif expected not in (None, found):
+        raise ForeignLibrary(path=root, found=found, expected=expected)
+    is_empty = next(library.storage.walk([]), None) is None
+    if known and is_empty and not allow_missing:
+        why = f"this assets folder is empty, but the ledger knows {known} assets"
+        raise LibraryUnreachable(path=root, why=why)
+
+
+@contextmanager
+def _open_whole(**library: str | None) -> Iterator[AssetRegistry]:
+    """Open a library whose folder is there and its own: what is written into another one is a mess."""
+    config = load({"db": library["db_path"], "assets_root": library["assets_dir"]})
+    if config.db.exists():
+        check_folder(config.assets_root)
+    with console.open_registry(**library, makes=False) as registry:
+        check_library(registry.library)
+        yield registry
+
+
 @click.command("assets_enforcer")
 @console.library_options
 @click.option("--dry-run", is_flag=True, help="Only look; change nothing.")
@@ -138,7 +187,7 @@ def enforce(
     Exit code 0: fine. 1: sidecars are (still) missing or broken.
     """
     console.set_up_logging("INFO" if verbose else None)
-    with console.open_registry(**library, makes=False) as registry:
+    with _open_whole(**library) as registry:
         report = audit_sidecars(
             registry,
             fix_missing=not dry_run,
@@ -162,7 +211,7 @@ def audit(strict: bool, as_json: bool, **library: str | None) -> int:
     Exit code 0: fine. 1: findings.
     """
     console.set_up_logging()
-    with console.open_registry(**library, makes=False) as registry:
+    with _open_whole(**library) as registry:
         report = audit_sidecars(registry)
     if as_json:
         console.emit_json(report.as_dict())

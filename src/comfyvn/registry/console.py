@@ -31,6 +31,7 @@ __all__ = [
     "progress",
     "run",
     "set_up_logging",
+    "to_json",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -102,7 +103,13 @@ def _spelled(char: str) -> str:
 
 def emit_json(value: object) -> None:
     """Print one JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(to_json(value, indent=2))
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """Return JSON for stdout; ASCII alone where that is not UTF-8, since JSON is UTF-8 everywhere."""
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "").replace("_", "")
+    return json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
 
 
 class Bar:

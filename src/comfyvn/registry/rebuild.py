@@ -21,14 +21,13 @@ from comfyvn import media
 from comfyvn.config import load
 from comfyvn.errors import (
     ComfyVNError,
-    ForeignLibrary,
     InvalidSidecar,
     LibraryChanged,
     LibraryUnreachable,
 )
 from comfyvn.model import Asset, Facts, FileStat, parse_provenance, utc_now
 from comfyvn.registry import console
-from comfyvn.registry.audit import audit_sidecars
+from comfyvn.registry.audit import audit_sidecars, check_folder, check_library
 from comfyvn.registry.audit import summary as audit_summary
 from comfyvn.registry.ingest import type_of_medium
 from comfyvn.sidecar import Sidecar
@@ -130,7 +129,7 @@ def rebuild(
     """
     library = registry.library
     report = RebuildReport(str(registry.ASSETS_ROOT), str(registry.THUMB_ROOT))
-    _check_library(library, allow_missing)
+    check_library(library, allow_missing=allow_missing)
     missing = _find_missing(library, allow_missing) if mark_missing else []
     _mark_missing(library, missing, report)
     skipped: list[tuple[str, str]] = []
@@ -140,16 +139,6 @@ def rebuild(
         rebuilder.take(chunk)
     report.skipped += [{"path": path, "why": why} for path, why in skipped]
     return report
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that is not there, before anything is made.
-
-    Raises:
-        LibraryUnreachable: no such folder.
-    """
-    if not folder.is_dir():
-        raise LibraryUnreachable(path=folder, why="there is no such assets folder")
 
 
 class _Rebuilder:
@@ -311,25 +300,6 @@ class _Rebuilder:
 
     def _note(self, items: list[dict[str, str]], uid: str, key: str) -> None:
         items.append({"uid": uid, "path": key})
-
-
-def _check_library(library: Library, allow_missing: bool) -> None:
-    """Refuse when folder and ledger don't belong together, or the folder has lost everything."""
-    root = library.storage.root
-    with library.read() as rows:
-        expected, known = rows.library_id(), rows.count()
-    found = library.storage.library_id()
-    if found is None and not allow_missing:
-        why = "its .comfyvn/library.json is gone (--allow-missing says that this is the right folder)"
-        raise LibraryUnreachable(path=root, why=why)
-    if found is None:
-        library.storage.ensure(expected)
-    elif expected not in (None, found):
-        raise ForeignLibrary(path=root, found=found, expected=expected)
-    is_empty = next(library.storage.walk([]), None) is None
-    if known and is_empty and not allow_missing:
-        why = f"this assets folder is empty, but the ledger knows {known} assets"
-        raise LibraryUnreachable(path=root, why=why)
 
 
 def _find_missing(library: Library, allow_missing: bool) -> list[str]:

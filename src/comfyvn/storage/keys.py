@@ -19,8 +19,8 @@ OWN_FOLDERS: Final = ("_meta", ".comfyvn")
 """Folders under the assets root that hold no assets: the mirrors, and what is ours."""
 
 _FORBIDDEN: Final = frozenset('<>:"|?*\\/')
-_RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])(\.|$)", re.IGNORECASE)
-_BIDI: Final = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
+_BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def safe_key(path: str, *, sidecar_suffix: str = ".asset.json") -> str:
@@ -37,7 +37,7 @@ def safe_key(path: str, *, sidecar_suffix: str = ".asset.json") -> str:
     if not isinstance(path, str) or not path.strip():
         raise UnsafePath(path=path, why="the path is empty")
     unified = path.replace("\\", "/")
-    if unified.startswith(("/", "~")) or re.match(r"[A-Za-z]:", unified):
+    if unified.startswith("/") or re.match(r"[A-Za-z]:", unified):
         raise UnsafePath(path=path, why="the path is absolute")
     if "\0" in unified:
         raise UnsafePath(path=path, why="the path has a NUL character")
@@ -49,6 +49,8 @@ def safe_key(path: str, *, sidecar_suffix: str = ".asset.json") -> str:
     if len(parts) > MAX_DEPTH:
         raise UnsafePath(path=path, why=f"{len(parts)} folders deep, the limit is {MAX_DEPTH}")
     safe = [safe_name(part) for part in parts[:-1]] + [safe_name(parts[-1], sidecar_suffix)]
+    if safe[0].startswith("~"):
+        raise UnsafePath(path=path, why="the path is absolute")
     if len(safe) > 1 and safe[0].casefold() in OWN_FOLDERS:
         raise UnsafePath(path=path, why=f"the folder {safe[0]!r} is reserved for comfyvn itself")
     if len(safe) == 1 and safe[0].casefold() in OWN_FOLDERS:
@@ -67,15 +69,10 @@ def safe_name(name: str, sidecar_suffix: str = "") -> str:
     ('_aux.png', 'what_.wav', 'x.asset_.json')
     """
     text = "".join(_safe_char(char) for char in unicodedata.normalize("NFC", name))
-    text = text.strip(" ").rstrip(". ")
-    if not text.strip("."):
-        text = "_"
-    if _RESERVED.match(text):
-        text = f"_{text}"
-    if sidecar_suffix and text.casefold().endswith(sidecar_suffix.casefold()):
-        stem, dot, last = text.rpartition(".")
-        text = f"{stem}_{dot}{last}" if dot else f"{text}_"
-    return _shorten(text)
+    safe = _mend(text, sidecar_suffix)
+    if len(safe.encode()) > MAX_NAME_BYTES:  # what is cut off may lay bare a device name or the suffix
+        safe = _mend(_shorten(safe, MAX_NAME_BYTES - 3), sidecar_suffix)
+    return safe
 
 
 def numbered_key(key: str, mark: str) -> str:
@@ -91,16 +88,31 @@ def numbered_key(key: str, mark: str) -> str:
     )
 
 
+def _mend(text: str, sidecar_suffix: str) -> str:
+    """Return the name with what is wrong at its ends put right; at most three bytes longer."""
+    text = text.strip(" ").rstrip(". ")
+    if not text.strip("."):
+        text = "_"
+    if _RESERVED.match(text):
+        text = f"_{text}"
+    if _ends_with(text, sidecar_suffix):
+        stem, dot, last = text.rpartition(".")
+        text = f"{stem}_{dot}{last}" if dot else text
+    return f"{text}_" if _ends_with(text, sidecar_suffix) else text
+
+
+def _ends_with(text: str, suffix: str) -> bool:
+    return bool(suffix) and text.casefold().endswith(suffix.casefold())
+
+
 def _safe_char(char: str) -> str:
     is_unsafe = char in _FORBIDDEN or char in _BIDI or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
     return "_" if is_unsafe else char
 
 
-def _shorten(name: str) -> str:
-    if len(name.encode()) <= MAX_NAME_BYTES:
-        return name
+def _shorten(name: str, size_bytes: int) -> str:
     stem, suffix = _split_suffix(name)
-    return _cut(stem, MAX_NAME_BYTES - len(suffix.encode())) + suffix
+    return _cut(stem, size_bytes - len(suffix.encode())) + suffix
 
 
 def _split_suffix(name: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import sys
+import threading
 import time
 import uuid
 import weakref
@@ -25,6 +26,7 @@ from typing import IO, BinaryIO, Final
 from comfyvn.errors import (
     LibraryUnreachable,
     OutsideLibrary,
+    PathConflict,
     SourceChanged,
     SourceMissing,
     SourceUnreadable,
@@ -67,8 +69,9 @@ def open_source(path: Path, *, follow_links: bool = True) -> Iterator[Source]:
     """Open a regular file for reading, without ever waiting for a pipe or device.
 
     Raises:
-        SourceMissing: there is no such file, or a link leads nowhere.
-        SourceUnreadable: a folder, pipe, device or (when not followed) a link, or no permission.
+        SourceMissing: there is no such file.
+        SourceUnreadable: a folder, pipe, device, a link that leads nowhere or (when not followed) any link,
+            or no permission.
     """
     flags = os.O_RDONLY | _O_SAFE | (0 if follow_links else _O_NOFOLLOW)
     try:
@@ -143,6 +146,7 @@ class LocalStorage:
         self.root = root
         self._own = root / _OWN if own is None else own
         self._staging: _StagingFolder | None = None
+        self._staging_guard = threading.Lock()
 
     # -- places ---------------------------------------------------------------------------------------
 
@@ -243,9 +247,11 @@ class LocalStorage:
 
     def stage(self) -> Staged:
         """Open a new file on the library's volume; discard it, or use it in ``with``, if it is not placed."""
-        if self._staging is None or self._staging.pid != os.getpid() or not self._staging.path.is_dir():
-            self._staging = _StagingFolder(self._own / "staging")
-        path = self._staging.path / secrets.token_hex(8)
+        with self._staging_guard:  # of two folders made at once, one would be swept with its files
+            staging = self._staging
+            if staging is None or staging.pid != os.getpid() or not staging.path.is_dir():
+                staging = self._staging = _StagingFolder(self._own / "staging")
+        path = staging.path / secrets.token_hex(8)
         return Staged(path, path.open("x+b"))
 
     def place(self, staged: Staged, key: str, writes: Writes) -> FileStat:
@@ -254,6 +260,7 @@ class LocalStorage:
         Raises:
             FileExistsError: something lies there already.
             OutsideLibrary: the folder leads out of the root.
+            PathConflict: a file lies where the folder should be.
         """
         staged.file.close()
         target = self._prepare(key, writes)
@@ -325,6 +332,8 @@ class LocalStorage:
         if not target.parent.is_dir():
             nearest = self._nearest_folder(target.parent)
             self._inside(nearest / "x")
+            if os.path.lexists(nearest) and not nearest.is_dir():
+                raise PathConflict(path=target, why=f"{nearest} is a file, where a folder is needed")
             target.parent.mkdir(parents=True, exist_ok=True)
             if writes.is_wanted:
                 writes.folders.update(

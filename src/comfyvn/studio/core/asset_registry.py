@@ -605,7 +605,7 @@ class AssetRegistry:
             raise UnsafePath(path=source_path, why="the source must be a path")
         source, library = Path(source_path), self._library
         kind = normalise_type(asset_type)
-        facts = parse_facts(metadata, library.limits, license_tag)
+        facts = parse_facts(metadata, library.limits, normalise_license(license_tag))
         claim = parse_provenance(
             provenance,
             facts.meta,

@@ -124,7 +124,7 @@ class Registrar:
             ComfyVNError: what is wrong with the file or the library; nothing is registered then.
         """
         ids = self._library.ledger.reserve_ids(2)
-        outcome = next(self._settle(iter([self._arrive(request, ids)])))
+        outcome = next(self._settle(iter([self._try_arrive(request, ids)])))
         if outcome.error is not None:
             raise outcome.error
         return outcome
