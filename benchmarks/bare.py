@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import sqlite3
 import wave
 from collections.abc import Sequence
@@ -74,11 +73,11 @@ def take_in_on_two_threads(sources: Sequence[Path], folder: Path) -> None:
 
 
 def rewrite(records: dict[Path, bytes]) -> None:
-    """Write small files over their older selves, and sync each, then their folders."""
+    """Write small files over their older selves, then sync them and their folders."""
     for path, data in records.items():
-        write(path, data, is_synced=True)
-    for folder in {path.parent for path in records}:
-        number = os.open(folder, os.O_RDONLY)
+        write(path, data)
+    for path in (*records, *{path.parent for path in records}):
+        number = os.open(path, os.O_RDONLY)
         os.fsync(number)
         os.close(number)
 
@@ -99,12 +98,14 @@ def register_tiny(sources: Sequence[Path], folder: Path) -> None:
     connection.close()
 
 
-def copy_folder(source: Path, target: Path) -> None:
-    shutil.copytree(source, target)
-
-
 def describe(name: str, digest: str) -> bytes:
     """Return a record as large as a real sidecar."""
     meta = {"tags": ["bench", "night"], "license": "CC0-1.0", "version": 1, "note": "x" * 600}
-    record = {"uid": digest[:16], "path": name, "hash": digest, "created_at": "2026-01-01 00:00:00", "meta": meta}
+    record = {
+        "uid": digest[:16],
+        "path": name,
+        "hash": digest,
+        "created_at": "2026-01-01 00:00:00",
+        "meta": meta,
+    }
     return (json.dumps(record, indent=2) + "\n").encode()

@@ -15,7 +15,18 @@ from PIL import Image, ImageDraw
 Pixels = NDArray[np.uint8]
 
 # Of every ten files: four backgrounds, three sprites, one JPEG, one WebP, one voice.
-_MIX = ("background", "sprite", "background", "voice", "sprite", "background", "jpeg", "background", "sprite", "webp")
+_MIX = (
+    "background",
+    "sprite",
+    "background",
+    "voice",
+    "sprite",
+    "background",
+    "jpeg",
+    "background",
+    "sprite",
+    "webp",
+)
 _FOLDERS = {
     "background": ("backgrounds", "png"),
     "sprite": ("characters", "png"),
@@ -42,6 +53,12 @@ def make_tiny(folder: Path, count: int) -> list[Path]:
         path.write_text(f"line {number} of the script: {number * 2654435761 % 2**32:08x}\n", encoding="utf-8")
         paths.append(path)
     return paths
+
+
+def make_warm(path: Path) -> Path:
+    """Write a small picture, for a first registration that is not measured."""
+    Image.new("RGBA", (16, 16), (40, 90, 160, 200)).save(path)
+    return path
 
 
 def remember(folder: Path, paths: list[Path]) -> None:

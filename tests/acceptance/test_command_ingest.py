@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfyvn import cli
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
 COMFYVN = str(Path(sys.executable).with_name("comfyvn"))
@@ -32,6 +34,7 @@ code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 unit = 1 if sys.platform == "darwin" else 1024
 print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit)
 """
+Run = Callable[..., subprocess.CompletedProcess[str]]
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="pipes, links and rights of POSIX")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes, rights of Linux")
 
@@ -40,10 +43,10 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "COMFYVN_DURABILITY": "off", **more}
 
 
-def run(
+def process(
     *arguments: str | Path, through: tuple[str, ...] = (), **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the installed command in the current folder."""
+    """Run the installed command as a process of its own in the current folder."""
     return subprocess.run(
         [*through, COMFYVN, *map(str, arguments)],
         capture_output=True,
@@ -53,6 +56,25 @@ def run(
         check=False,
         env=environment(**environ),
     )
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run the command through the program's own entry, in this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.setenv("COMFYVN_DURABILITY", "off")
+
+    def run_one(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["comfyvn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(sys.argv, ended.value.code, told.out, told.err)
+
+    yield run_one
+    root.handlers[:], root.level = handlers, level
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -100,7 +122,7 @@ def document(answer: subprocess.CompletedProcess[str]) -> Any:
 
 
 def test_a_folder_is_taken_in_recursively_and_its_folders_name_the_types(
-    make_png: Callable[..., Path], tmp_path: Path
+    run: Run, make_png: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A maker's folders would be flattened, or deep ones forgotten."""
     make_png("characters/mara.png", seed=1)
@@ -119,7 +141,7 @@ def test_a_folder_is_taken_in_recursively_and_its_folders_name_the_types(
     assert answer.stdout == "4 files: 4 registered.\n"
 
 
-def test_previews_are_made_when_the_command_is_back(make_png: Callable[..., Path]) -> None:
+def test_previews_are_made_when_the_command_is_back(run: Run, make_png: Callable[..., Path]) -> None:
     """The command would end before its own thumbnails are there."""
     art = make_png("characters/mara.png").parent
 
@@ -134,7 +156,7 @@ def test_previews_are_made_when_the_command_is_back(make_png: Callable[..., Path
     ]
 
 
-def test_the_type_that_is_stated_serves_for_all_files(tmp_path: Path) -> None:
+def test_the_type_that_is_stated_serves_for_all_files(run: Run, tmp_path: Path) -> None:
     """``--type`` would be overruled by folders, or would swallow them."""
     art = write(tmp_path / "art", {"one.txt": "1", "deep/two.txt": "2"})
 
@@ -148,7 +170,7 @@ def test_the_type_that_is_stated_serves_for_all_files(tmp_path: Path) -> None:
 
 
 def test_several_paths_are_taken_in_at_once_and_a_single_file_gets_the_type_of_its_medium(
-    make_png: Callable[..., Path], tmp_path: Path
+    run: Run, make_png: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A file that is named itself has no folder of the maker's to be named after."""
     single, folder = make_png("mara.png"), write(tmp_path / "sounds", {"rain.txt": "rain"})
@@ -159,7 +181,9 @@ def test_several_paths_are_taken_in_at_once_and_a_single_file_gets_the_type_of_i
     assert keys() == ["images/mara.png", "sounds/rain.txt"]
 
 
-def test_tags_licence_and_source_are_given_to_every_file_in_ledger_and_sidecar(tmp_path: Path) -> None:
+def test_tags_licence_and_source_are_given_to_every_file_in_ledger_and_sidecar(
+    run: Run, tmp_path: Path
+) -> None:
     """What was said of the whole folder would be lost for some files or in one of the places."""
     art = write(tmp_path / "art", {"one.txt": "1", "two.txt": "2"})
 
@@ -174,7 +198,7 @@ def test_tags_licence_and_source_are_given_to_every_file_in_ledger_and_sidecar(t
 
 
 def test_files_of_the_assets_folder_are_registered_in_place_and_never_written_to(
-    make_png: Callable[..., Path], project: Path
+    run: Run, make_png: Callable[..., Path], project: Path
 ) -> None:
     """An artist's working file would be stamped, moved or copied."""
     make_png("mara.png")
@@ -193,7 +217,7 @@ def test_files_of_the_assets_folder_are_registered_in_place_and_never_written_to
     assert place.with_name("mara.png.asset.json").is_file()
 
 
-def test_a_file_elsewhere_is_not_registered_in_place(tmp_path: Path) -> None:
+def test_a_file_elsewhere_is_not_registered_in_place(run: Run, tmp_path: Path) -> None:
     """The ledger would point out of the library."""
     art = write(tmp_path / "art", {"one.txt": "1"})
 
@@ -204,7 +228,7 @@ def test_a_file_elsewhere_is_not_registered_in_place(tmp_path: Path) -> None:
     assert records() == []
 
 
-def test_equal_content_in_two_files_is_one_asset_and_equal_names_are_two(tmp_path: Path) -> None:
+def test_equal_content_in_two_files_is_one_asset_and_equal_names_are_two(run: Run, tmp_path: Path) -> None:
     """A copy would be registered twice, or one of two namesakes overwritten."""
     art = write(tmp_path / "art", {"a/one.txt": "same", "b/copy.txt": "same", "c/x.txt": "X"})
     other = write(tmp_path / "other", {"c/x.txt": "another X"})
@@ -217,7 +241,7 @@ def test_equal_content_in_two_files_is_one_asset_and_equal_names_are_two(tmp_pat
     assert {Path("assets", name).read_text() for name in names} == {"same", "X", "another X"}
 
 
-def test_files_that_a_pattern_excludes_stay_out(tmp_path: Path) -> None:
+def test_files_that_a_pattern_excludes_stay_out(run: Run, tmp_path: Path) -> None:
     """Working files of the paint program would fill the library."""
     art = write(tmp_path / "art", {"mara.txt": "1", "mara.psd": "2", "old/mara.txt": "3"})
 
@@ -231,8 +255,9 @@ def test_files_that_a_pattern_excludes_stay_out(tmp_path: Path) -> None:
 # -- looking before it is done ----------------------------------------------------------------------------
 
 
+@needs_posix
 def test_a_dry_run_tells_file_by_file_what_the_run_then_does_and_changes_nothing(
-    make_png: Callable[..., Path], tmp_path: Path, project: Path
+    run: Run, make_png: Callable[..., Path], tmp_path: Path, project: Path
 ) -> None:
     """People try ``--dry-run`` on the library they fear for."""
     art = make_png("characters/mara.png").parents[1]
@@ -256,7 +281,7 @@ def test_a_dry_run_tells_file_by_file_what_the_run_then_does_and_changes_nothing
             assert done[file]["path"] == path
 
 
-def test_a_dry_run_gives_json_to_programs(tmp_path: Path, project: Path) -> None:
+def test_a_dry_run_gives_json_to_programs(run: Run, tmp_path: Path, project: Path) -> None:
     """A script would have to read the lines meant for people."""
     art = write(tmp_path / "art", {"characters/mara.txt": "m"})
     run("ingest", write(tmp_path / "first", {"x.txt": "x"}))
@@ -269,7 +294,7 @@ def test_a_dry_run_gives_json_to_programs(tmp_path: Path, project: Path) -> None
     assert tree(project) == before
 
 
-def test_a_wrong_type_is_refused_before_anything_is_made(tmp_path: Path, project: Path) -> None:
+def test_a_wrong_type_is_refused_before_anything_is_made(run: Run, tmp_path: Path, project: Path) -> None:
     """Half a folder would be registered, or each file would fail on its own."""
     art = write(tmp_path / "art", {"one.txt": "1"})
 
@@ -282,7 +307,7 @@ def test_a_wrong_type_is_refused_before_anything_is_made(tmp_path: Path, project
 
 @pytest.mark.parametrize("more", [(), ("--dry-run", "--json")])
 def test_a_folder_inside_the_library_is_refused_with_nothing_on_stdout(
-    more: tuple[str, ...], tmp_path: Path, project: Path
+    run: Run, more: tuple[str, ...], tmp_path: Path, project: Path
 ) -> None:
     """The library would be copied into itself; or a program would get half a JSON document."""
     run("ingest", write(tmp_path / "art", {"characters/one.txt": "1"}))
@@ -306,7 +331,7 @@ def test_json_is_one_document_on_stdout_and_nothing_else(
     art = make_png("characters/mara.png").parents[1]
     write(art, {"Thumbs.db": "x", "broken.txt": ""})
 
-    answer = run("ingest", art, "--json")
+    answer = process("ingest", art, "--json")
 
     told = document(answer)
     assert answer.stderr == ""
@@ -324,7 +349,7 @@ def test_json_is_one_document_on_stdout_and_nothing_else(
     assert "the file is empty" in by_status["failed"]["reason"]
 
 
-def test_the_summary_counts_all_and_gives_reasons_for_what_was_left_out(tmp_path: Path) -> None:
+def test_the_summary_counts_all_and_gives_reasons_for_what_was_left_out(run: Run, tmp_path: Path) -> None:
     """A file that did not get in would go unnoticed, or nobody would know what to do about it."""
     art = write(tmp_path / "art", {"one.txt": "1", "two.txt": "2"})
     run("ingest", art)
@@ -343,7 +368,7 @@ def test_the_summary_counts_all_and_gives_reasons_for_what_was_left_out(tmp_path
     assert problems[-1].startswith("Mend what failed and run the same command again")
 
 
-def test_a_path_that_is_not_there_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_path_that_is_not_there_is_named_and_the_others_go_on(run: Run, tmp_path: Path) -> None:
     """A typing error in one of many paths would stop the rest, or pass in silence."""
     art = write(tmp_path / "art", {"one.txt": "1"})
 
@@ -408,7 +433,7 @@ def test_without_a_terminal_there_is_no_bar(tmp_path: Path) -> None:
     """Logs of a build would fill with the frames of an animation."""
     art = write(tmp_path / "art", {"one.txt": "1"})
 
-    answer = run("ingest", art, TERM="xterm")
+    answer = process("ingest", art, TERM="xterm")
 
     assert (answer.stdout, answer.stderr) == ("1 files: 1 registered.\n", "")
 
@@ -417,7 +442,7 @@ def test_without_a_terminal_there_is_no_bar(tmp_path: Path) -> None:
 
 
 def test_a_second_run_registers_nothing_and_rewrites_nothing(
-    make_png: Callable[..., Path], tmp_path: Path, project: Path
+    run: Run, make_png: Callable[..., Path], tmp_path: Path, project: Path
 ) -> None:
     """Each nightly run would grow the history, and git would show every sidecar as changed."""
     art = make_png("characters/mara.png").parents[1]
@@ -432,7 +457,7 @@ def test_a_second_run_registers_nothing_and_rewrites_nothing(
     assert (len(records()), provenance_rows()) == (2, rows)
 
 
-def test_a_second_run_that_says_more_adds_it_to_what_is_known(tmp_path: Path) -> None:
+def test_a_second_run_that_says_more_adds_it_to_what_is_known(run: Run, tmp_path: Path) -> None:
     """A tag given later would be lost, since the files are known already."""
     art = write(tmp_path / "art", {"one.txt": "1"})
     run("ingest", art, "--tag", "first")
@@ -446,7 +471,7 @@ def test_a_second_run_that_says_more_adds_it_to_what_is_known(tmp_path: Path) ->
 
 @needs_posix
 def test_an_interrupted_run_has_recorded_what_it_did_and_the_next_one_completes_it(
-    tmp_path: Path, project: Path
+    run: Run, tmp_path: Path, project: Path
 ) -> None:
     """Ctrl-C in the middle of a big folder would leave files without rows, or everything to do again."""
     total = 600
@@ -483,7 +508,7 @@ def test_an_interrupted_run_has_recorded_what_it_did_and_the_next_one_completes_
 
 
 @needs_posix
-def test_bad_files_in_the_middle_are_each_named_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_bad_files_in_the_middle_are_each_named_and_the_rest_goes_on(run: Run, tmp_path: Path) -> None:
     """One pipe or broken link would hang or end the run of a whole folder."""
     art = write(tmp_path / "art", {"a.txt": "a", "m.txt": "m", "z.txt": "z", "empty.txt": ""})
     os.mkfifo(art / "pipe.wav")
@@ -518,7 +543,7 @@ def test_files_and_folders_that_may_not_be_read_are_each_named_and_the_rest_goes
     (art / "secret.txt").chmod(0)
     (art / "shut").chmod(0)
 
-    answer = run("ingest", art, through=(sys.executable, "-c", WITHOUT_ROOT_RIGHTS))
+    answer = process("ingest", art, through=(sys.executable, "-c", WITHOUT_ROOT_RIGHTS))
 
     (art / "shut").chmod(0o700)
     assert answer.returncode == 1, answer.stderr
@@ -529,7 +554,7 @@ def test_files_and_folders_that_may_not_be_read_are_each_named_and_the_rest_goes
 
 
 @needs_posix
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_not_followed(run: Run, tmp_path: Path) -> None:
     """A link in a downloaded pack would take in what its author wanted to see."""
     art = write(tmp_path / "art", {"a.txt": "a"})
     write(tmp_path, {"private.txt": "private", "home/diary.txt": "private"})
@@ -542,7 +567,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     assert answer.stderr.count("a link that leads out of the folder") == 2
 
 
-def test_sidecars_and_mirrors_of_another_library_are_no_assets(tmp_path: Path) -> None:
+def test_sidecars_and_mirrors_of_another_library_are_no_assets(run: Run, tmp_path: Path) -> None:
     """Taking in somebody's old library would double each file with its descriptions."""
     old = write(
         tmp_path / "old",
@@ -564,7 +589,7 @@ def test_sidecars_and_mirrors_of_another_library_are_no_assets(tmp_path: Path) -
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_folder_that_contains_the_library_itself_gives_only_its_other_files(
-    times: int, tmp_path: Path, project: Path
+    run: Run, times: int, tmp_path: Path, project: Path
 ) -> None:
     """``comfyvn ingest .`` would take in assets, thumbnails, settings and the database."""
     write(project, {"art/mara.txt": "mara", "comfyvn.toml": 'user = "jd"\n'})
@@ -577,7 +602,7 @@ def test_a_folder_that_contains_the_library_itself_gives_only_its_other_files(
 
 
 def test_a_ledger_that_lies_among_the_files_is_left_out_and_nothing_else(
-    tmp_path: Path, project: Path
+    run: Run, tmp_path: Path, project: Path
 ) -> None:
     """``--db-path`` beside the art would register the database, or hide the art that lies beside it."""
     write(project, {"art/mara.txt": "mara"})
@@ -599,8 +624,8 @@ def test_names_of_any_script_are_kept_and_told_on_any_terminal(encoding: str, tm
         tmp_path / "背景", {"夕暮れ.txt": "sunset", "empty.txt": "", "café.txt": "é", "😀.txt": "smile"}
     )
 
-    person = run("ingest", art, PYTHONIOENCODING=encoding)
-    program = run("ingest", art, "--json", PYTHONIOENCODING=encoding)
+    person = process("ingest", art, PYTHONIOENCODING=encoding)
+    program = process("ingest", art, "--json", PYTHONIOENCODING=encoding)
 
     assert person.returncode == 1
     assert "Traceback" not in person.stderr
@@ -620,8 +645,8 @@ def test_names_that_are_no_text_are_registered_under_a_safe_one_and_told(
         Path(os.fsdecode(os.fsencode(art) + b"/" + name)).write_bytes(name)
     Path(os.fsdecode(os.fsencode(art) + b"/\xfe-empty.txt")).write_bytes(b"")
 
-    person = run("ingest", art, **environ)
-    program = run("ingest", art, "--json", **environ)
+    person = process("ingest", art, **environ)
+    program = process("ingest", art, "--json", **environ)
 
     assert person.returncode == program.returncode == 1
     assert "Traceback" not in person.stderr
@@ -650,7 +675,7 @@ def test_memory_grows_neither_with_the_number_of_files_nor_with_their_size(
 
     def peak_bytes(folder: Path) -> int:
         through = (sys.executable, "-c", PEAK_OF_MEMORY)
-        code, peak = map(int, run("ingest", folder, "--json", through=through).stdout.split())
+        code, peak = map(int, process("ingest", folder, "--json", through=through).stdout.split())
         assert code == 0
         return peak
 
@@ -668,7 +693,7 @@ def test_the_art_of_real_games_goes_in_byte_for_byte_and_a_second_run_changes_no
     files = [path for path in art.rglob("*") if path.is_file()]
     hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
-    first = run("ingest", art, "--json")
+    first = process("ingest", art, "--json")
 
     assert first.returncode == 0, first.stderr
     told = document(first)
@@ -684,6 +709,6 @@ def test_the_art_of_real_games_goes_in_byte_for_byte_and_a_second_run_changes_no
     assert images
     assert {record["preview_state"] for record in images} == {"ready"}
     before = tree(project / "assets")
-    second = document(run("ingest", art, "--json"))
+    second = document(process("ingest", art, "--json"))
     assert set(second["counts"]) <= {"known", "skipped"}
     assert tree(project / "assets") == before

@@ -451,7 +451,7 @@ def test_a_change_whose_sidecar_can_not_be_written_is_rolled_back(
     events: list[object] = []
     registry.add_hook("asset_meta_updated", events.append)
 
-    with pytest.raises(OSError, match="."):
+    with pytest.raises(OSError, match=r"mara|directory"):
         registry.update_asset_meta(mara, {"tags": ["changed"]})
 
     assert registry.get_asset(mara) == before

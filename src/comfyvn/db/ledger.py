@@ -40,7 +40,7 @@ from comfyvn.model import (
     uid_candidates,
 )
 
-__all__ = ["JournalEntry", "Ledger", "Reader", "Writer"]
+__all__ = ["JournalEntry", "Ledger", "Reader", "Taken", "Writer"]
 
 _CHUNK: Final = 500
 _T = TypeVar("_T")
@@ -53,6 +53,69 @@ _LIST_COLUMNS: Final = (
         for name in ("source", "workflow_hash", "commit_hash", "user_id", "created_at")
     ),
 )
+
+
+def _select_assets() -> sa.Select[Any]:
+    joined = assets_registry.outerjoin(_newest, _newest.c.id == _assets.provenance_id)
+    return sa.select(*_LIST_COLUMNS).select_from(joined)
+
+
+# Built once: putting a statement together costs more than running it on one row, and registering a file
+# asks a handful of these (benchmark `tiny`).
+_IS_MINE: Final = _assets.project_id == sa.bindparam("project_id")
+_BY_UID: Final = _select_assets().where(_IS_MINE, _assets.uid == sa.bindparam("value"))
+_BY_KEY: Final = _select_assets().where(_IS_MINE, _assets.path_full == sa.bindparam("value"))
+_BY_ID: Final = _select_assets().where(_IS_MINE, _assets.id == sa.bindparam("value"))
+_BY_UIDS: Final = _select_assets().where(_IS_MINE, _assets.uid.in_(sa.bindparam("values", expanding=True)))
+_BY_KEYS: Final = _select_assets().where(
+    _IS_MINE, _assets.path_full.in_(sa.bindparam("values", expanding=True))
+)
+_UID_BY_UID: Final = sa.select(_assets.uid).where(_IS_MINE, _assets.uid == sa.bindparam("value"))
+_UID_BY_FOLD: Final = sa.select(_assets.uid).where(_IS_MINE, _assets.path_fold == sa.bindparam("value"))
+_UID_BY_CONTENT: Final = (
+    sa.select(_assets.uid)
+    .join(asset_versions, asset_versions.c.asset_id == _assets.id)
+    .where(
+        asset_versions.c.project_id == sa.bindparam("project_id"),
+        asset_versions.c.hash == sa.bindparam("value"),
+    )
+    .order_by(_assets.hash != sa.bindparam("value"), _assets.missing_since.is_not(None), _assets.id)
+    .limit(1)
+)
+_UIDS_KNOWN: Final = sa.select(_assets.uid).where(
+    _IS_MINE, _assets.uid.in_(sa.bindparam("values", expanding=True))
+)
+_FOLDS_KNOWN: Final = sa.select(_assets.path_fold, _assets.path_full).where(
+    _IS_MINE, _assets.path_fold.in_(sa.bindparam("values", expanding=True))
+)
+_DIGESTS_KNOWN: Final = sa.select(asset_versions.c.hash).where(
+    asset_versions.c.project_id == sa.bindparam("project_id"),
+    asset_versions.c.hash.in_(sa.bindparam("values", expanding=True)),
+)
+_PROVENANCE_OF: Final = (
+    sa.select(provenance)
+    .where(provenance.c.asset_id.in_(sa.bindparam("values", expanding=True)))
+    .order_by(provenance.c.id.desc())
+)
+_TAG_IDS: Final = sa.select(asset_tags.c.fold, asset_tags.c.id).where(
+    asset_tags.c.project_id == sa.bindparam("project_id"),
+    asset_tags.c.fold.in_(sa.bindparam("values", expanding=True)),
+)
+_NEXT_ID: Final = sa.select(asset_ids.c.next_id).where(asset_ids.c.name == "id")
+_SET_NEXT_ID: Final = asset_ids.update().where(asset_ids.c.name == "id")
+_UPDATE_ASSET: Final = assets_registry.update().where(_assets.id == sa.bindparam("row_id"))
+_UPDATE_TEXT: Final = asset_text.update().where(asset_text.c.asset_id == sa.bindparam("row_id"))
+_UNLINK_TAGS: Final = asset_tag_links.delete().where(_links.asset_id == sa.bindparam("row_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What of some new assets the ledger has already: uids, keys, folded keys, digests of any version."""
+
+    uids: frozenset[str]
+    keys: frozenset[str]
+    folds: frozenset[str]
+    digests: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +188,9 @@ class Reader:
             limit: at most so many.
             before_id: only assets with a smaller id: the last one of the page before.
         """
-        query = self._matching(wanted)
+        query = self._matching(wanted, before_id)
         if query is None:
             return []
-        if before_id is not None:
-            query = query.where(_assets.id < before_id)
         if limit is not None:
             query = query.limit(limit)
         return [_asset(row) for row in self._connection.execute(query)]
@@ -144,55 +205,56 @@ class Reader:
 
     def asset(self, uid: str) -> Asset | None:
         """Return one asset with all of its provenance."""
-        return self._one(_assets.uid == uid)
+        return self._one(_BY_UID, uid)
 
     def asset_at(self, key: str) -> Asset | None:
         """Return the asset that owns a key, with all of its provenance."""
-        return self._one(_assets.path_full == key)
+        return self._one(_BY_KEY, key)
 
     def asset_with_id(self, asset_id: int) -> Asset | None:
         """Return the asset with a row id, with all of its provenance."""
-        return self._one(_assets.id == asset_id)
+        return self._one(_BY_ID, asset_id)
 
     def assets(self, uids: Iterable[str]) -> Iterator[Asset]:
         """Yield the known ones of some assets, with all of their provenance, in no order."""
         for chunk in _chunks(uids, _CHUNK):
-            query = _select_assets().where(self._mine(), _assets.uid.in_(chunk))
-            found = [_asset(row) for row in self._connection.execute(query)]
+            found = [_asset(row) for row in self._ask(_BY_UIDS, values=chunk)]
             histories = self._provenance([asset.id for asset in found])
             for asset in found:
                 yield _with_provenance(asset, histories.get(asset.id, []))
 
     def known(self, digest: str) -> Asset | None:
         """Return the asset that has, or once had, this content; the one that has it now comes first."""
-        query = (
-            sa.select(_assets.uid)
-            .join(asset_versions, asset_versions.c.asset_id == _assets.id)
-            .where(asset_versions.c.project_id == self._project_id, asset_versions.c.hash == digest)
-            .order_by(_assets.hash != digest, _assets.missing_since.is_not(None), _assets.id)
-            .limit(1)
-        )
-        uid = self._connection.execute(query).scalar()
+        uid = self._ask(_UID_BY_CONTENT, value=digest).scalar()
         return None if uid is None else self.asset(uid)
 
     def free_uid(self, digest: str) -> str:
         """Return the uid that new content gets: the shortest prefix of its digest that nobody has."""
-        candidates = list(uid_candidates(digest))
-        query = sa.select(_assets.uid).where(self._mine(), _assets.uid.in_(candidates))
-        taken = set(self._connection.execute(query).scalars())
-        return next(uid for uid in candidates if uid not in taken)
+        return next(
+            uid for uid in uid_candidates(digest) if self._ask(_UID_BY_UID, value=uid).first() is None
+        )
 
-    def is_taken(self, key: str, *, except_uid: str | None = None) -> bool:
-        """Tell whether another asset owns this key, or one that some systems would hold to be the same."""
-        query = sa.select(_assets.uid).where(self._mine(), _assets.path_fold == fold(key))
-        return any(uid != except_uid for uid in self._connection.execute(query).scalars())
+    def is_taken(self, key: str) -> bool:
+        """Tell whether an asset owns this key, or one that some systems would hold to be the same."""
+        return self._ask(_UID_BY_FOLD, value=fold(key)).first() is not None
+
+    def taken(self, assets: Sequence[Asset]) -> Taken:
+        """Tell what of some new assets the ledger has already."""
+        uids = self._ask(_UIDS_KNOWN, values=[asset.uid for asset in assets]).scalars()
+        paths = self._ask(_FOLDS_KNOWN, values=[fold(asset.key) for asset in assets]).all()
+        digests = self._ask(_DIGESTS_KNOWN, values=[asset.digest for asset in assets]).scalars()
+        return Taken(
+            uids=frozenset(uids),
+            keys=frozenset(row.path_full for row in paths),
+            folds=frozenset(row.path_fold for row in paths),
+            digests=frozenset(digests),
+        )
 
     def owners(self, keys: Sequence[str]) -> dict[str, Asset]:
         """Return the assets that own some keys, by key, without the inputs of their provenance."""
         found: dict[str, Asset] = {}
         for chunk in _chunks(keys, _CHUNK):
-            query = _select_assets().where(self._mine(), _assets.path_full.in_(chunk))
-            found.update((row.path_full, _asset(row)) for row in self._connection.execute(query))
+            found.update((row.path_full, _asset(row)) for row in self._ask(_BY_KEYS, values=chunk))
         return found
 
     def provenance_of(self, uid: str) -> list[Provenance]:
@@ -225,43 +287,47 @@ class Reader:
     def _library_name(self) -> str:
         return f"library_id:{self._project_id}"
 
-    def _mine(self) -> sa.ColumnElement[bool]:
-        return _assets.project_id == self._project_id
+    def _ask(self, statement: sa.Select[Any], **values: Any) -> sa.CursorResult[Any]:
+        return self._connection.execute(statement, {"project_id": self._project_id, **values})
 
-    def _one(self, condition: sa.ColumnElement[bool]) -> Asset | None:
-        row = self._connection.execute(_select_assets().where(self._mine(), condition)).first()
+    def _one(self, statement: sa.Select[Any], value: object) -> Asset | None:
+        row = self._ask(statement, value=value).first()
         if row is None:
             return None
         asset = _asset(row)
         return _with_provenance(asset, self._provenance([asset.id]).get(asset.id, []))
 
     def _provenance(self, asset_ids: Sequence[int]) -> dict[int, list[Provenance]]:
-        rows = provenance.c
-        query = sa.select(provenance).where(rows.asset_id.in_(asset_ids)).order_by(rows.id.desc())
         found: dict[int, list[Provenance]] = {}
-        for row in self._connection.execute(query):
+        for row in self._connection.execute(_PROVENANCE_OF, {"values": asset_ids}):
             found.setdefault(row.asset_id, []).append(_provenance(row))
         return found
 
     def _tag_ids(self, folds: Sequence[str]) -> dict[str, int]:
         found: dict[str, int] = {}
         for chunk in _chunks(folds, _CHUNK):
-            query = sa.select(asset_tags.c.fold, asset_tags.c.id).where(
-                asset_tags.c.project_id == self._project_id, asset_tags.c.fold.in_(chunk)
-            )
-            found.update((row.fold, row.id) for row in self._connection.execute(query))
+            found.update((row.fold, row.id) for row in self._ask(_TAG_IDS, values=chunk))
         return found
 
-    def _matching(self, wanted: AssetFilter) -> sa.Select[Any] | None:
+    def _matching(self, wanted: AssetFilter, before_id: int | None = None) -> sa.Select[Any] | None:
         """Return the query for a filter, newest first; None when a tag is unknown, so nothing can match."""
         tag_ids = self._tag_ids([fold(tag) for tag in wanted.tags])
         if len(tag_ids) < len(wanted.tags):
             return None
-        query = _select_assets().where(self._mine())
-        for tag_id in tag_ids.values():
-            # correlated: walks the newest assets and asks each, so a page costs a page
-            has_tag = sa.select(_links.asset_id).where(_links.tag_id == tag_id, _links.asset_id == _assets.id)
+        query = _select_assets().where(_assets.project_id == self._project_id)
+        order = _assets.id
+        for at, tag_id in enumerate(tag_ids.values()):
+            if at == 0:  # walk the assets of one tag, newest first, and ask each for the others
+                query = query.join(asset_tag_links, _links.asset_id == _assets.id)
+                query, order = query.where(_links.tag_id == tag_id), _links.asset_id
+                continue
+            other = asset_tag_links.alias().c
+            has_tag = sa.select(other.asset_id).where(
+                other.tag_id == tag_id, other.asset_id == _links.asset_id
+            )
             query = query.where(has_tag.exists())
+        if before_id is not None:
+            query = query.where(order < before_id)
         if wanted.type is not None:
             query = query.where(_assets.type == wanted.type)
         if wanted.digest is not None:
@@ -274,7 +340,7 @@ class Reader:
         if wanted.text is not None:
             in_text = asset_text.c.folded.contains(fold(wanted.text), autoescape=True)
             query = query.join(asset_text, asset_text.c.asset_id == _assets.id).where(in_text)
-        return query.order_by(_assets.id.desc())
+        return query.order_by(order.desc())
 
 
 class Writer(Reader):
@@ -286,13 +352,12 @@ class Writer(Reader):
 
     def reserve_ids(self, count: int) -> range:
         """Reserve ids; see `Ledger.reserve_ids`."""
-        ids = asset_ids.c
-        stored = self._connection.execute(sa.select(ids.next_id).where(ids.name == "id")).scalar()
+        stored = self._connection.execute(_NEXT_ID).scalar()
         first = max(stored or 0, id_floor())
         if stored is None:
-            self._connection.execute(asset_ids.insert().values(name="id", next_id=first + count))
+            self._connection.execute(asset_ids.insert(), {"name": "id", "next_id": first + count})
         else:
-            self._connection.execute(asset_ids.update().where(ids.name == "id").values(next_id=first + count))
+            self._connection.execute(_SET_NEXT_ID, {"next_id": first + count})
         return range(first, first + count)
 
     def insert(self, assets: Sequence[Asset]) -> None:
@@ -309,12 +374,9 @@ class Writer(Reader):
 
     def update(self, asset: Asset) -> None:
         """Write all columns of a known asset, its tags and search text; provenance and versions stay."""
-        query = assets_registry.update().where(_assets.id == asset.id)
-        self._connection.execute(query, _row(asset))
-        self._connection.execute(
-            asset_text.update().where(asset_text.c.asset_id == asset.id), {"folded": _search_text(asset)}
-        )
-        self._connection.execute(asset_tag_links.delete().where(_links.asset_id == asset.id))
+        self._connection.execute(_UPDATE_ASSET, {"row_id": asset.id, **_row(asset)})
+        self._connection.execute(_UPDATE_TEXT, {"row_id": asset.id, "folded": _search_text(asset)})
+        self._connection.execute(_UNLINK_TAGS, {"row_id": asset.id})
         self._link_tags([asset])
 
     def add_version(self, asset: Asset) -> None:
@@ -390,11 +452,6 @@ class Writer(Reader):
         ]
         if links:
             self._connection.execute(asset_tag_links.insert(), links)
-
-
-def _select_assets() -> sa.Select[Any]:
-    joined = assets_registry.outerjoin(_newest, _newest.c.id == _assets.provenance_id)
-    return sa.select(*_LIST_COLUMNS).select_from(joined)
 
 
 def _asset(row: sa.Row[Any]) -> Asset:

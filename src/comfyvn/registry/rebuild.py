@@ -138,6 +138,8 @@ def rebuild(
     while chunk := list(islice(files, _CHUNK)):
         rebuilder.take(chunk)
     report.skipped += [{"path": path, "why": why} for path, why in skipped]
+    found = {each["uid"] for each in report.moved}
+    report.missing = [each for each in report.missing if each["uid"] not in found]
     return report
 
 
@@ -309,9 +311,36 @@ def _find_missing(library: Library, allow_missing: bool) -> list[str]:
         total += 1
         if asset.missing_since is None and library.storage.stat(asset.key) is None:
             missing.append(asset.uid)
-    if len(missing) > max(_MISSING_SLACK, total * _MISSING_PERCENT // 100) and not allow_missing:
-        raise LibraryChanged(missing=len(missing), total=total, percent=_MISSING_PERCENT)
+    limit = max(_MISSING_SLACK, total * _MISSING_PERCENT // 100)
+    if len(missing) > limit and not allow_missing:
+        lost = set(missing) - _uids_of_strangers(library)  # a renamed folder is no lost drive
+        if len(lost) > limit:
+            raise LibraryChanged(missing=len(lost), total=total, percent=_MISSING_PERCENT)
     return missing
+
+
+def _uids_of_strangers(library: Library) -> set[str]:
+    """Return the uids that files at unknown keys have by sidecar or content: their assets were moved."""
+    found: set[str | None] = set()
+    for chunk in _chunks(key for key, _ in library.storage.walk([]) if not library.is_sidecar(key)):
+        with library.read() as rows:
+            owned = rows.owners(chunk)
+        found |= {_uid_of_stranger(library, key) for key in chunk if key not in owned}
+    return {uid for uid in found if uid is not None}
+
+
+def _uid_of_stranger(library: Library, key: str) -> str | None:
+    try:
+        beside = library.read_sidecar(key)
+        if beside is not None and beside.uid is not None:
+            return beside.uid
+        with open_source(library.storage.path(key), follow_links=False) as source:
+            digest = media.read(source.file, name=key).digest
+    except (ComfyVNError, OSError):
+        return None  # the rebuild itself will say what is wrong with it
+    with library.read() as rows:
+        known = rows.known(digest)
+    return None if known is None else known.uid
 
 
 def _mark_missing(library: Library, uids: list[str], report: RebuildReport) -> None:

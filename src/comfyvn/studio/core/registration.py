@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from comfyvn import media
-from comfyvn.db import Reader
+from comfyvn.db import Taken
 from comfyvn.errors import ComfyVNError, InvalidSidecar, PathConflict, SourceUnreadable
 from comfyvn.model import (
     Asset,
@@ -306,7 +306,10 @@ class Registrar:
         raise AssertionError("there is always another name")  # pragma: no cover
 
     def _is_owned(self, key: str, uid: str) -> bool:
-        """Tell whether a key belongs to an asset whose file is gone, or to a sidecar of something else."""
+        """Tell whether a key belongs to an asset whose file is gone, or to a sidecar of something else.
+
+        Projects that share an assets folder share no file: the uid of equal content is equal in both.
+        """
         with self._library.read() as rows:
             if rows.is_taken(key):
                 return True
@@ -314,7 +317,10 @@ class Registrar:
             found = self._library.read_sidecar(key)
         except InvalidSidecar:
             return True
-        return found is not None and found.uid != uid
+        if found is None:
+            return False
+        is_foreign = found.project not in (None, self._library.ledger.project_id)
+        return is_foreign or found.uid != uid
 
     def _uid_beside(self, key: str) -> str | None:
         """Return the uid that the sidecar of a file in place gives it, if no other asset has that."""
@@ -446,7 +452,8 @@ class Registrar:
         try:
             writes.sync()
             with self._library.transaction() as change:
-                late = {each.asset.id for each in batch if _is_late(change.rows, each)}
+                taken = change.rows.taken([each.asset for each in batch])
+                late = {each.asset.id for each in batch if _is_late(taken, each)}
                 self._insert(change, [each.asset for each in batch if each.asset.id not in late])
         except (ComfyVNError, OSError) as error:
             return [Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch]
@@ -574,14 +581,14 @@ def _marker(request: Request, provenance_id: int, created_at: str, uid: str, dig
     return marker_value(request.claim, provenance_id, created_at, uid, digest)
 
 
-def _is_late(rows: Reader, admitted: _Admitted) -> bool:
+def _is_late(taken: Taken, admitted: _Admitted) -> bool:
     """Tell whether another process recorded this content, uid or name since we looked."""
     asset, request = admitted.asset, admitted.request
-    if rows.asset(asset.uid) or rows.asset_at(asset.key):
+    if asset.uid in taken.uids or asset.key in taken.keys:
         return True
-    if request.is_copy and rows.is_taken(asset.key):
+    if request.is_copy and fold(asset.key) in taken.folds:
         return True
-    return not request.is_rebuild and rows.known(asset.digest) is not None
+    return not request.is_rebuild and asset.digest in taken.digests
 
 
 def _parse_marker(value: bytes | None) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""One measured run in a process of its own, so that its peak memory is its own: prints one JSON object."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+from cases import CASES, Job, Watch
+
+
+def main() -> None:
+    name, side, art, home, rows = sys.argv[1:]
+    job = Job(Path(art), Path(home), int(rows), Watch())
+    count = getattr(CASES[name], side)(job)
+    print(
+        json.dumps(
+            {"wall_s": job.watch.wall_s, "cpu_s": job.watch.cpu_s, "count": count, "rss_mb": _peak_rss_mb()}
+        )
+    )
+
+
+def _peak_rss_mb() -> float:
+    try:  # ru_maxrss would be the parent's where that was larger when it forked
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()

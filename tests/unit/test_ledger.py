@@ -1,0 +1,1126 @@
+"""The ledger: made by many at once, refused where it is not ours, asked in SQL, written whole or not at all."""
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from comfyvn.db import Engine, JournalEntry, Ledger, inspect_ledger, open_engine, schema
+from comfyvn.errors import OlderLibrary, RegistryBusy, RegistryUnusable
+from comfyvn.model import Asset, AssetFilter, Facts, FileStat, Preview, Provenance, id_floor, parse_facts
+
+TIMEOUT_S = 60.0
+
+# what other parts of ComfyVN, and people, keep in the same file (legacy-format.md, 2)
+FOREIGN = """
+CREATE TABLE schema_migrations (version TEXT PRIMARY KEY, description TEXT, applied_at TEXT);
+INSERT INTO schema_migrations VALUES ('v0.6', 'baseline', '2025-10-20 00:00:00');
+CREATE TABLE scenes (id INTEGER PRIMARY KEY, title TEXT NOT NULL, body JSON);
+INSERT INTO scenes VALUES (1, '夏', '{"lines": []}'), (7, 'Straße', NULL);
+CREATE TABLE characters (id INTEGER PRIMARY KEY, name TEXT UNIQUE, portrait_asset_id INTEGER);
+INSERT INTO characters VALUES (1, 'Mara', 12);
+CREATE TABLE settings (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+INSERT INTO settings VALUES ('theme', x'00ff'), ('assets', 'dark');
+CREATE TABLE thumbnails (asset_id INTEGER PRIMARY KEY, path TEXT, w INTEGER, h INTEGER);
+CREATE TABLE assets (id INTEGER PRIMARY KEY, note TEXT);
+CREATE TABLE alembic_version (version_num TEXT PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('of another program');
+CREATE INDEX ix_scenes_title ON scenes (title);
+CREATE VIEW titles AS SELECT title FROM scenes;
+CREATE TRIGGER keep_titles BEFORE DELETE ON scenes BEGIN SELECT RAISE(ABORT, 'kept'); END;
+"""
+# the shapes that assets_registry and provenance had in older releases
+OLDER = {
+    "eras 1 to 3": """
+        CREATE TABLE assets_registry (id INTEGER PRIMARY KEY, project_id TEXT DEFAULT 'default',
+            uid TEXT UNIQUE, type TEXT, path_full TEXT, path_thumb TEXT, hash TEXT, bytes INTEGER,
+            created_at TEXT DEFAULT CURRENT_TIMESTAMP, meta JSON);
+        CREATE TABLE provenance (id INTEGER PRIMARY KEY, project_id TEXT, asset_id INTEGER, source TEXT,
+            workflow_hash TEXT, commit_hash TEXT, inputs_json JSON, c2pa_like JSON, user_id TEXT,
+            created_at TEXT DEFAULT CURRENT_TIMESTAMP);
+        INSERT INTO assets_registry (uid, path_full) VALUES ('3f1a0c22b7d94e10', 'characters/mara.png');
+    """,
+    "era 3, fresh": """
+        CREATE TABLE assets_registry (id INTEGER PRIMARY KEY, uid TEXT UNIQUE, path_full TEXT, meta JSON);
+        CREATE TABLE provenance (asset_id INTEGER PRIMARY KEY, seed TEXT, tool TEXT, workflow TEXT,
+            "commit" TEXT, meta_json TEXT, FOREIGN KEY (asset_id) REFERENCES assets_registry (id));
+    """,
+    "v0.6 baseline": """
+        CREATE TABLE assets_registry (id INTEGER PRIMARY KEY, type TEXT NOT NULL, path TEXT NOT NULL,
+            hash TEXT, bytes INTEGER, meta_json TEXT, created_at TEXT);
+        INSERT INTO assets_registry VALUES (1, 'characters', 'mara.png', NULL, 5, NULL, NULL);
+    """,
+    "provenance alone": "CREATE TABLE provenance (asset_id INTEGER PRIMARY KEY, seed TEXT);",
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "comfyvn" / "data" / "comfyvn.db"
+
+
+@pytest.fixture
+def open_ledger(path: Path) -> Iterator[Callable[..., Ledger]]:
+    engines: list[Engine] = []
+
+    def open_one(project: str = "default", at: Path = path, **arguments: Any) -> Ledger:
+        engines.append(open_engine(at, **{"durability": "off", **arguments}))
+        return Ledger(engines[-1], project, "tester")
+
+    yield open_one
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def ledger(open_ledger: Callable[..., Ledger]) -> Ledger:
+    return open_ledger()
+
+
+def run_sql(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(script)
+        connection.commit()
+
+
+def dump(path: Path, *, only: set[str] | None = None) -> list[str]:
+    """Return a database as SQL; ``only`` the objects of some tables."""
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        lines = list(connection.iterdump())
+    if only is None:
+        return lines
+    return [line for line in lines if any(f'"{name}"' in line or f" {name}" in line for name in only)]
+
+
+def run_all(*jobs: Callable[[], object]) -> None:
+    """Run jobs in threads of their own, started together; what one raises is raised here."""
+    barrier, failed = threading.Barrier(len(jobs)), []
+
+    def run(job: Callable[[], object]) -> None:
+        try:
+            barrier.wait(TIMEOUT_S)
+            job()
+        except BaseException as error:  # noqa: BLE001 - it is raised again below
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(TIMEOUT_S)
+    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
+    if failed:
+        raise failed[0]
+
+
+def run_processes(script: str, path: Path, count: int) -> list[str]:
+    """Run a script in processes that start their work together; return what each printed."""
+    head = "import sys\nfrom pathlib import Path\nfrom comfyvn.db import *\npath = Path(sys.argv[1])\n"
+    head += "print('ready', flush=True)\nsys.stdin.readline()\n"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", head + script, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(count)
+    ]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        results = [process.communicate(timeout=TIMEOUT_S) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(TIMEOUT_S)
+    assert [
+        (process.returncode, errors) for process, (_, errors) in zip(processes, results, strict=True)
+    ] == [(0, "")] * count
+    return [output for output, _ in results]
+
+
+def make(number: int, **changes: Any) -> Asset:
+    """Make an asset whose uid, key and digest follow from a number; ``meta`` is parsed as a caller's."""
+    uid = f"{number:016x}"
+    asset = Asset(
+        id=number,
+        project_id=changes.get("project_id", "default"),
+        uid=uid,
+        type="characters",
+        key=f"characters/{number}.png",
+        digest=f"{number:064x}",
+        size_bytes=number,
+        facts=parse_facts(changes.pop("meta", None)),
+        created_at="2026-11-22 15:00:00",
+        updated_at="2026-11-22 15:00:01",
+    )
+    return replace(asset, **changes)
+
+
+def provenance_of(asset: Asset, number: int, **changes: Any) -> Provenance:
+    row = Provenance(
+        number, asset.id, asset.uid, "comfyui", "9c", None, {"seed": 1}, {"c": 2}, "jd", "2026-11-22 15:00:00"
+    )
+    return replace(row, **changes)
+
+
+def insert(ledger: Ledger, *assets: Asset) -> None:
+    with ledger.write() as rows:
+        rows.insert(assets)
+
+
+def found(ledger: Ledger, **wanted: Any) -> list[int]:
+    with ledger.read() as rows:
+        listed = [asset.id for asset in rows.find(AssetFilter.build(**wanted))]
+        assert rows.count(AssetFilter.build(**wanted)) == len(listed)
+        return listed
+
+
+# -- opening ------------------------------------------------------------------------------------------
+
+
+def test_a_new_ledger_runs_in_wal_mode_at_the_newest_schema(ledger: Ledger, path: Path) -> None:
+    """A reader would wait for every writer."""
+    facts, faults = inspect_ledger(path)
+
+    assert facts["journal_mode"] == "wal"
+    assert facts["schema"] == schema.HEAD
+    assert faults == []
+
+
+def test_the_migrations_make_the_declared_tables(ledger: Ledger) -> None:
+    """New ledgers and code would disagree on a column or an index."""
+    with ledger.engine.read() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "include_name": lambda name, kind, _: kind != "table" or name in schema.metadata.tables,
+            },
+        )
+        differences = compare_metadata(context, schema.metadata)
+
+    assert differences == []
+
+
+def test_the_migrations_make_what_the_declared_tables_would_make(ledger: Ledger, tmp_path: Path) -> None:
+    """Alembic's comparison overlooks primary keys, AUTOINCREMENT and WITHOUT ROWID."""
+
+    def shape(connection: sa.Connection) -> dict[str, Any]:
+        tables = {
+            row.name: (row.wr, "AUTOINCREMENT" in (row.sql or ""))
+            for row in connection.exec_driver_sql(
+                "SELECT l.name, l.wr, m.sql FROM pragma_table_list l JOIN sqlite_master m ON m.name = l.name"
+            )
+            if row.name in schema.metadata.tables
+        }
+        return {
+            name: (
+                kind,
+                sorted(tuple(row) for row in connection.exec_driver_sql(f"PRAGMA table_info({name})")),
+                sorted(
+                    (
+                        row.unique,
+                        [
+                            tuple(part)[1:]
+                            for part in connection.exec_driver_sql(f"PRAGMA index_info({row.name})")
+                        ],
+                    )
+                    for row in connection.exec_driver_sql(f"PRAGMA index_list({name})")
+                ),
+            )
+            for name, kind in tables.items()
+        }
+
+    declared = sa.create_engine(f"sqlite:///{tmp_path / 'declared.db'}")
+    schema.metadata.create_all(declared)
+
+    with declared.connect() as wanted, ledger.engine.read() as made:
+        assert shape(made) == shape(wanted)
+        assert set(shape(made)) == set(schema.metadata.tables)
+    declared.dispose()
+
+
+def test_ids_of_removed_rows_are_not_given_again(ledger: Ledger) -> None:
+    """A new journal entry would get the number of one that a reader has already seen."""
+    entry = JournalEntry("asset_registered", "0" * 16, 1, 1)
+    with ledger.write() as rows:
+        rows.record([entry, entry])
+    with ledger.engine.write() as connection:
+        connection.exec_driver_sql("DELETE FROM asset_journal")
+    with ledger.write() as rows:
+        rows.record([entry])
+
+    with ledger.engine.read() as connection:
+        assert connection.exec_driver_sql("SELECT seq FROM asset_journal").scalars().all() == [3]
+
+
+def test_opening_again_changes_nothing(open_ledger: Callable[..., Ledger], path: Path) -> None:
+    """Each start of a program would cost a migration."""
+    first = open_ledger()
+    insert(first, make(1))
+    first.engine.close()
+    before = dump(path)
+
+    open_ledger().engine.close()
+
+    assert dump(path) == before
+
+
+@pytest.mark.parametrize("name", ["a ?#%&=.db", "夏.db", "a;b.db", "file:x.db"])
+def test_a_ledger_may_have_any_name(name: str, tmp_path: Path, open_ledger: Callable[..., Ledger]) -> None:
+    """A project folder with a ? in its name would have its ledger elsewhere."""
+    ledger = open_ledger(at=tmp_path / "why? #1" / name)
+
+    insert(ledger, make(1))
+
+    assert found(ledger) == [1]
+    assert (tmp_path / "why? #1" / name).is_file()
+    assert inspect_ledger(tmp_path / "why? #1" / name)[0]["schema"] == schema.HEAD
+
+
+def test_opening_an_up_to_date_ledger_does_not_import_alembic(ledger: Ledger, path: Path) -> None:
+    """Every command would start a quarter of a second later."""
+    script = """
+engine = open_engine(path)
+with engine.read() as connection:
+    assert connection.exec_driver_sql("SELECT count(*) FROM assets_registry").scalar() == 0
+engine.close()
+print("alembic" in sys.modules)
+"""
+
+    assert run_processes(script, path, 1) == ["False\n"]
+
+
+def test_several_processes_may_open_a_fresh_ledger_at_once(path: Path) -> None:
+    """Two programs started together once crashed each other."""
+    script = """
+ledger = Ledger(open_engine(path), "default", None)
+with ledger.read() as rows:
+    print(rows.count())
+ledger.engine.close()
+"""
+
+    for turn in range(2):
+        assert run_processes(script, path.with_name(f"{turn}.db"), 5) == ["0\n"] * 5
+
+
+def test_threads_may_open_one_fresh_ledger_at_once(open_ledger: Callable[..., Ledger]) -> None:
+    """A server's first two requests would crash each other."""
+    run_all(*[open_ledger] * 6)
+
+    assert found(open_ledger()) == []
+
+
+def test_threads_may_open_different_fresh_ledgers_at_once(tmp_path: Path) -> None:
+    """Alembic keeps the migration at hand in globals: one thread would use the other's connection.
+
+    In a process of its own, since that ends it with a segmentation fault.
+    """
+    script = """
+import threading
+failed = []
+def work(number):
+    try:
+        open_engine(path.with_name(f"{number}.db")).close()
+    except BaseException as error:
+        failed.append(error)
+for turn in range(3):
+    threads = [threading.Thread(target=work, args=(f"{turn}-{each}",)) for each in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(failed)
+"""
+
+    assert run_processes(script, tmp_path / "x.db", 1) == ["[]\n"]
+    assert {inspect_ledger(made)[0]["schema"] for made in tmp_path.glob("*-*.db")} == {schema.HEAD}
+
+
+# -- what is not ours ---------------------------------------------------------------------------------
+
+
+def test_tables_of_other_parts_in_the_same_file_are_left_as_they_are(
+    path: Path, open_ledger: Callable[..., Ledger]
+) -> None:
+    """Scenes, characters and settings of a maker would be lost or changed."""
+    run_sql(path, FOREIGN)
+    with closing(sqlite3.connect(path)) as connection:
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE sql IS NOT NULL")}
+    before = dump(path, only=names)
+
+    ledger = open_ledger()
+    asset = make(1, meta={"tags": ["a"]})
+    insert(ledger, asset)
+    with ledger.write() as rows:
+        rows.update(asset)
+        rows.remove(asset)
+    open_ledger()
+    ledger.engine.close()
+
+    assert dump(path, only=names) == before
+    assert any("of another program" in line for line in before)
+    with closing(sqlite3.connect(path)) as connection:
+        made = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert made - names - {"sqlite_sequence"} == {*schema.metadata.tables, schema.VERSION_TABLE}
+
+
+@pytest.mark.parametrize("shape", OLDER)
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_database_of_an_older_release_is_refused_and_left_untouched(
+    shape: str, mode: str, path: Path
+) -> None:
+    """Half an upgrade would leave a library that neither release can open."""
+    run_sql(path, f"PRAGMA journal_mode = {mode};" + FOREIGN + OLDER[shape])
+    before = path.read_bytes()
+
+    for _ in range(2):
+        with pytest.raises(OlderLibrary, match="older ComfyVN release") as caught:
+            open_engine(path)
+
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert caught.value.exit_code == 5
+    assert "with the columns" in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_ledger_of_a_newer_release_is_refused(ledger: Ledger, path: Path) -> None:
+    """An old program would write rows that the new one does not understand."""
+    ledger.engine.close()
+    run_sql(path, f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
+    before = dump(path)
+
+    with pytest.raises(RegistryUnusable, match=r"newer comfyvn wrote it \(schema 9999.*Upgrade comfyvn"):
+        open_engine(path)
+
+    assert dump(path) == before
+
+
+@pytest.mark.parametrize("content", [b"This is a diary.\n" * 100, b"SQLite format 3\0" + b"\xff" * 4080])
+def test_a_file_that_is_no_database_is_refused_and_left_untouched(path: Path, content: bytes) -> None:
+    """A mistyped COMFYVN_DB would cost the user a file, or show a traceback."""
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+
+    with pytest.raises(RegistryUnusable, match="no SQLite database") as caught:
+        open_engine(path)
+
+    assert path.read_bytes() == content
+    assert caught.value.exit_code == 5
+    assert not isinstance(caught.value, RegistryBusy)
+
+
+def test_a_folder_in_place_of_the_ledger_is_named(path: Path) -> None:
+    """The user would see a traceback of the driver."""
+    path.mkdir(parents=True)
+
+    with pytest.raises(RegistryUnusable, match=r"comfyvn\.db: the ledger can't be opened"):
+        open_engine(path)
+
+    assert list(path.iterdir()) == []
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_file_in_place_of_the_ledgers_folder_is_named(path: Path, depth: int) -> None:
+    """The user would see a traceback of the system."""
+    in_the_way = path.parents[depth - 1]
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.write_text("a note")
+
+    with pytest.raises(RegistryUnusable, match="its folder can't be made"):
+        open_engine(path)
+
+    assert in_the_way.read_text() == "a note"
+
+
+def test_a_damaged_ledger_is_named_with_the_way_out(ledger: Ledger, path: Path) -> None:
+    """The user would not know that files and sidecars hold all of it."""
+    insert(ledger, *(make(number) for number in range(1, 200)))
+    ledger.engine.close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"\xaa" * (len(content) - 4096)
+    path.write_bytes(content)
+
+    with pytest.raises(RegistryUnusable, match=r"damaged.*comfyvn rebuild"):
+        open_engine(path)
+    assert inspect_ledger(path)[1]
+
+
+def test_a_full_disk_is_named_and_nothing_is_half_written(ledger: Ledger) -> None:
+    """The user would see an error of the driver, and half a batch."""
+    insert(ledger, make(1))
+    with ledger.engine.read() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+
+    with pytest.raises(RegistryUnusable, match="the disk is full"), ledger.write() as rows:
+        rows._connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        rows.insert([make(number, meta={"text": "x" * 2000}) for number in range(2, 200)])
+
+    assert found(ledger) == [1]
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_fresh_file_that_another_program_keeps_locked_is_named(path: Path, mode: str) -> None:
+    """`database is locked` would reach the user."""
+    run_sql(path, f"PRAGMA journal_mode = {mode}; CREATE TABLE scenes (id INTEGER PRIMARY KEY);")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("INSERT INTO scenes VALUES (1)")
+
+        with pytest.raises(RegistryBusy, match=r"locked for 0\.1 s"):
+            open_engine(path, busy_timeout_s=0.1)
+
+        other.execute("ROLLBACK")
+    open_engine(path, durability="off").close()
+
+
+def test_a_ledger_that_another_process_keeps_locked_is_named_and_can_still_be_read(
+    open_ledger: Callable[..., Ledger], path: Path
+) -> None:
+    """`database is locked` would reach the user, or a list would wait for a writer."""
+    ledger = open_ledger(busy_timeout_s=0.1)
+    insert(ledger, make(1))
+    holder = f"""
+import sqlite3, sys
+connection = sqlite3.connect({str(path)!r}, isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+
+        with pytest.raises(RegistryBusy) as caught, ledger.write():
+            pytest.fail("the lock is somebody else's")
+        readable = found(ledger)
+        process.communicate(timeout=TIMEOUT_S)
+
+    assert "has kept the ledger locked for 0.1 s" in str(caught.value)
+    assert caught.value.exit_code == 5
+    assert readable == [1]
+    insert(ledger, make(2))
+    assert found(ledger) == [2, 1]
+
+
+def test_an_error_of_ours_is_not_taken_for_one_of_the_disk(ledger: Ledger) -> None:
+    """A fault in a statement would be hidden behind a wrong explanation."""
+    with pytest.raises(sa.exc.OperationalError, match="no such table"), ledger.engine.read() as connection:
+        connection.exec_driver_sql("SELECT * FROM nowhere")
+
+
+def test_looking_at_a_ledger_changes_nothing(path: Path) -> None:
+    """`comfyvn doctor` would change the mode of a database that it only describes."""
+    run_sql(path, "PRAGMA journal_mode = delete;" + FOREIGN)
+    before = path.read_bytes()
+
+    facts, faults = inspect_ledger(path)
+
+    assert (facts["journal_mode"], facts["schema"], faults) == ("delete", "none yet", [])
+    run_sql(path, OLDER["v0.6 baseline"])
+    assert inspect_ledger(path)[0]["schema"] == "of an older release"
+    assert path.read_bytes()[:100] != b""
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert before[:16] == path.read_bytes()[:16]
+    with pytest.raises(RegistryUnusable, match="SQLite can't read it"):
+        inspect_ledger(path.with_name("gone.db"))
+    assert not path.with_name("gone.db").exists()
+
+
+# -- ids ----------------------------------------------------------------------------------------------
+
+
+def test_reserved_ids_are_unique_and_grow_over_threads(ledger: Ledger) -> None:
+    """Two assets would get one id, and one would inherit the other's provenance."""
+    reserved: list[range] = []
+    floor = id_floor()
+
+    def work() -> None:
+        mine = [ledger.reserve_ids(1 + turn % 3) for turn in range(25)]
+        assert all(one[-1] < other[0] for one, other in zip(mine, mine[1:], strict=False))
+        reserved.extend(mine)
+
+    run_all(*[work] * 4)
+
+    ids = [each for some in reserved for each in some]
+    assert len(set(ids)) == len(ids) == 4 * sum(1 + turn % 3 for turn in range(25))
+    assert floor <= min(ids)
+    assert max(ids) < 2**53
+
+
+def test_reserved_ids_are_unique_over_processes_that_start_on_a_fresh_ledger(path: Path) -> None:
+    """Two programs started together would mint the same ids, or crash each other."""
+    script = """
+ledger = Ledger(open_engine(path), "default", None)
+for turn in range(40):
+    some = ledger.reserve_ids(3)
+    print(some.start, some.stop)
+ledger.engine.close()
+"""
+
+    outputs = run_processes(script, path, 4)
+
+    printed = [[tuple(map(int, line.split())) for line in output.splitlines()] for output in outputs]
+    ids = [each for mine in printed for start, stop in mine for each in range(start, stop)]
+    assert len(ids) == len(set(ids)) == 4 * 40 * 3
+    assert max(ids) < 2**53
+    assert all(mine == sorted(mine) for mine in printed)
+
+
+def test_ids_go_on_from_a_clock_that_was_ahead(
+    ledger: Ledger, open_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the clock is put right, ids would be given a second time."""
+    monkeypatch.setattr("time.time", lambda: 1_900_000_000.0)
+    ahead = ledger.reserve_ids(5)
+    monkeypatch.undo()
+
+    after = open_ledger("another project").reserve_ids(1)
+
+    assert after[0] == ahead[-1] + 1
+
+
+def test_ids_are_new_though_the_reservation_was_lost(ledger: Ledger) -> None:
+    """A power cut may lose the reservation: the clock must keep the ids apart."""
+    first = ledger.reserve_ids(1)
+    with ledger.engine.write() as connection:
+        connection.exec_driver_sql("DELETE FROM asset_ids")
+
+    assert ledger.reserve_ids(1)[0] > first[0]
+
+
+# -- transactions -------------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_leaves_nothing(ledger: Ledger) -> None:
+    """Half of a change would stay."""
+    insert(ledger, make(1))
+
+    with pytest.raises(RuntimeError, match="half-way"), ledger.write() as rows:
+        rows.insert([make(2, meta={"tags": ["new"]})])
+        rows.update(replace(make(1), type="changed"))
+        rows.record([JournalEntry("asset_registered", "0" * 16, 2, 2)])
+        raise RuntimeError("half-way")
+
+    assert found(ledger) == [1]
+    with ledger.read() as rows:
+        assert rows.asset_with_id(1) == replace(make(1))
+    with ledger.engine.read() as connection:
+        for table in ("asset_journal", "asset_tags", "asset_tag_links"):
+            assert connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() == 0
+
+
+def test_a_batch_with_one_bad_row_leaves_nothing(ledger: Ledger) -> None:
+    """A uid would belong to two assets."""
+    twin = replace(make(3), uid=make(2).uid)
+
+    with pytest.raises(sa.exc.IntegrityError), ledger.write() as rows:
+        rows.insert([make(1), make(2), twin])
+
+    assert found(ledger) == []
+
+
+def test_a_reader_sees_one_state_while_others_write(
+    ledger: Ledger, open_ledger: Callable[..., Ledger]
+) -> None:
+    """A list and its count would disagree."""
+    insert(ledger, make(1))
+    other = open_ledger()
+
+    with ledger.read() as rows:
+        assert rows.count() == 1
+        insert(other, make(2))
+        assert rows.count() == 1
+
+    assert found(ledger) == [2, 1]
+
+
+def test_writers_in_threads_and_processes_lose_no_update(ledger: Ledger, path: Path) -> None:
+    """A transaction that reads first and locks later fails when another was faster."""
+    script = """
+ledger = Ledger(open_engine(path), "default", None)
+for turn in range(30):
+    with ledger.write() as rows:
+        asset = rows.asset("0000000000000001")
+        count = asset.facts.meta["count"] + 1
+        rows.update(dataclasses.replace(asset, facts=dataclasses.replace(asset.facts, meta={"count": count})))
+ledger.engine.close()
+"""
+    insert(ledger, make(1, meta={"count": 0}))
+
+    def work() -> None:
+        run_processes("import dataclasses\n" + script, path, 2)
+
+    def count_up() -> None:
+        for _ in range(30):
+            with ledger.write() as rows:
+                asset = rows.asset("0000000000000001")
+                assert asset is not None
+                facts = replace(asset.facts, meta={"count": asset.facts.meta["count"] + 1})
+                rows.update(replace(asset, facts=facts))
+
+    run_all(work, count_up, count_up)
+
+    with ledger.read() as rows:
+        asset = rows.asset("0000000000000001")
+    assert asset is not None
+    assert asset.facts.meta == {"count": 120}
+
+
+@pytest.mark.parametrize(
+    ("durability", "durable", "lasting"), [("full", 2, 0), ("batch", 2, 0), ("off", 0, 0)]
+)
+def test_a_commit_waits_for_the_disk_as_the_setting_says(
+    durability: str, durable: int, lasting: int, open_ledger: Callable[..., Ledger]
+) -> None:
+    """What was reported would not survive a power cut, or tests would wait for the disk."""
+    ledger = open_ledger(durability=durability)
+
+    for is_durable, level in ((True, durable), (False, lasting), (True, durable)):
+        with ledger.engine.write(is_durable=is_durable) as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_uses_connections_of_its_own(ledger: Ledger) -> None:
+    """SQLite forbids to use a connection across a fork: the database would be damaged."""
+    insert(ledger, make(1))
+
+    child = os.fork()
+    if child == 0:  # pragma: no cover - another process
+        code = 1
+        try:
+            insert(ledger, make(2))
+            code = 0 if found(ledger) == [2, 1] else 2
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert found(ledger) == [2, 1]
+
+
+# -- rows ---------------------------------------------------------------------------------------------
+
+text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+metas = st.dictionaries(text.map("k".__add__), values, max_size=4)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(metas, st.lists(text, max_size=4), metas, st.none() | text)
+def test_an_asset_comes_back_as_it_was_written(
+    ledger: Ledger, meta: dict[str, Any], tags: list[str], extra: dict[str, Any], license: str | None
+) -> None:
+    """What the ledger answers would differ from what the sidecar says."""
+    number = ledger.reserve_ids(1)[0]
+    facts = replace(parse_facts({**meta, "tags": tags, "license": license}), extra=extra)
+    plain = make(
+        number,
+        facts=facts,
+        version=3,
+        preview=Preview("thumbnail", "failed", "it is cut short", 2, "cache/thumbs/x_256.webp"),
+        mirror_key="characters/1.json",
+        file=FileStat(10, 2**62, 2**63 - 1),
+        sidecar_file=FileStat(0, 1, 2),
+        is_in_place=True,
+        missing_since="2026-11-22 15:00:02",
+    )
+    older = provenance_of(plain, ledger.reserve_ids(1)[0], inputs=meta)
+    newest = provenance_of(plain, ledger.reserve_ids(1)[0], workflow_hash=None, c2pa_like=extra, user_id=None)
+    asset = replace(plain, provenance=newest, provenance_history=(older,))
+
+    insert(ledger, asset)
+
+    with ledger.read() as rows:
+        assert rows.asset(asset.uid) == asset
+        assert rows.asset_at(asset.key) == asset
+        assert rows.asset_with_id(asset.id) == asset
+        assert list(rows.assets([asset.uid, "unknown"])) == [asset]
+        listed = rows.owners([asset.key, "unknown"])[asset.key]
+        read = rows.asset(asset.uid)
+    assert read is not None
+    assert list(read.facts.meta) == list(facts.meta)
+    assert listed == replace(
+        asset, provenance=replace(newest, inputs={}, c2pa_like={}), provenance_history=()
+    )
+
+
+def test_metadata_keeps_the_order_of_its_keys(ledger: Ledger) -> None:
+    """A sidecar's lines would change places with the first edit: noise in git."""
+    meta = {"z": 1, "a": {"y": 1, "b": 2}}
+    insert(ledger, replace(make(1), facts=Facts(meta=meta, extra={"x": 1, "c": 2})))
+
+    with ledger.read() as rows:
+        asset = rows.asset_with_id(1)
+
+    assert asset is not None
+    assert (list(asset.facts.meta), list(asset.facts.meta["a"])) == (["z", "a"], ["y", "b"])
+    assert list(asset.facts.extra) == ["x", "c"]
+
+
+def test_the_queries_of_the_manual_run(ledger: Ledger) -> None:
+    """The documented tables and columns are a promise to people with an SQL prompt."""
+    asset = make(1, meta={"artist": "J. Doe", "tags": ["夏"]})
+    insert(ledger, replace(asset, provenance=provenance_of(asset, 7)))
+
+    with closing(sqlite3.connect(ledger.engine.path)) as connection:
+        rows = connection.execute(
+            "SELECT a.id, a.project_id, a.uid, a.type, a.path_full, a.path_thumb, a.hash, a.bytes, "
+            "json_extract(a.meta, '$.artist'), json_extract(a.meta, '$.tags[0]'), a.meta LIKE '%夏%', "
+            "p.source, p.workflow_hash, p.commit_hash, json_extract(p.inputs_json, '$.seed'), p.user_id "
+            "FROM assets_registry a JOIN provenance p ON p.asset_id = a.id"
+        ).fetchall()
+
+    assert rows == [
+        (1, "default", f"{1:016x}", "characters", "characters/1.png", None, f"{1:064x}", 1)
+        + ("J. Doe", "夏", 1, "comfyui", "9c", None, 1, "jd")
+    ]
+
+
+def test_an_update_replaces_tags_and_search_text_and_keeps_provenance_and_versions(ledger: Ledger) -> None:
+    """A removed tag would still be found, or provenance be lost with an edit."""
+    asset = make(1, meta={"tags": ["old", "both"], "artist": "before"})
+    asset = replace(asset, provenance=provenance_of(asset, 7))
+    insert(ledger, asset)
+
+    with ledger.write() as rows:
+        rows.update(
+            replace(asset, key="b/new.png", facts=parse_facts({"tags": ["both", "new"], "artist": "after"}))
+        )
+
+    assert (
+        found(ledger, tags="old") == found(ledger, text="before") == found(ledger, text="characters/1") == []
+    )
+    assert (
+        found(ledger, tags=["NEW", "both"])
+        == found(ledger, text="after")
+        == found(ledger, text="b/new")
+        == [1]
+    )
+    with ledger.read() as rows:
+        assert [row.id for row in rows.provenance_of(asset.uid)] == [7]
+        known = rows.known(asset.digest)
+    assert known is not None
+    assert known.key == "b/new.png"
+
+
+def test_removing_keeps_the_provenance_and_nothing_else(ledger: Ledger) -> None:
+    """A new asset once inherited the provenance of a removed one, or the history was gone."""
+    asset = make(1, meta={"tags": ["a"], "artist": "J. Doe"})
+    asset = replace(asset, provenance=provenance_of(asset, 7))
+    insert(ledger, asset)
+
+    with ledger.write() as rows:
+        rows.remove(asset)
+
+    assert found(ledger) == found(ledger, tags="a") == found(ledger, text="Doe") == []
+    with ledger.read() as rows:
+        assert [(row.id, row.asset_uid) for row in rows.provenance_of(asset.uid)] == [(7, asset.uid)]
+        assert rows.taken_provenance_ids([6, 7]) == {7: asset.uid}
+        assert rows.known(asset.digest) is None
+        assert not rows.has_id(1)
+    insert(ledger, make(2))
+    with ledger.read() as rows:
+        second = rows.asset_with_id(2)
+    assert second is not None
+    assert second.provenance is None
+
+
+def test_every_version_of_a_content_is_known_the_present_one_first(ledger: Ledger) -> None:
+    """An older picture that comes in again would become a second asset."""
+    first, second = make(1), make(2)
+    insert(ledger, first, second)
+    repainted = replace(first, digest=second.digest, version=2)
+
+    with ledger.write() as rows:
+        rows.update(repainted)
+        rows.add_version(repainted)
+        rows.update(replace(second, digest="f" * 64, version=2))
+
+    with ledger.read() as rows:
+        old, shared = rows.known(first.digest), rows.known(second.digest)
+        assert rows.known("e" * 64) is None
+    assert old is not None
+    assert shared is not None
+    assert (old.id, shared.id) == (1, 1)
+
+
+def test_a_uid_that_is_taken_is_lengthened(ledger: Ledger) -> None:
+    """Two contents that begin alike could not both be registered."""
+    digest = "3f1a0c22b7d94e10" + "0" * 48
+
+    for length in (16, 20, 24):
+        with ledger.write() as rows:
+            uid = rows.free_uid(digest)
+            rows.insert([make(length, uid=uid, digest="f" * 64)])
+        assert uid == digest[:length]
+
+
+@pytest.mark.parametrize("key", ["Characters/MARA.png", "characters/mara.PNG"])
+def test_a_key_that_some_systems_hold_to_be_the_same_is_taken(ledger: Ledger, key: str) -> None:
+    """On Windows and macOS one asset would overwrite the other."""
+    asset = make(1, key="characters/mara.png")
+    insert(ledger, asset)
+
+    with ledger.read() as rows:
+        assert rows.is_taken(key)
+        assert not rows.is_taken("characters/mira.png")
+
+
+def test_the_state_of_a_preview_is_for_the_content_it_was_made_of(ledger: Ledger) -> None:
+    """The preview of an older version would be shown for the newer."""
+    insert(ledger, make(1, version=2))
+    ready = Preview("thumbnail", "ready", None, 1, "cache/thumbs/x_256.webp")
+
+    with ledger.write() as rows:
+        outcomes = [rows.set_preview(1, version, ready) for version in (1, 2)] + [
+            rows.set_preview(9, 2, ready)
+        ]
+        asset = rows.asset_with_id(1)
+
+    assert outcomes == [False, True, False]
+    assert asset is not None
+    assert (asset.preview.state, asset.preview.path) == ("ready", "cache/thumbs/x_256.webp")
+
+
+def test_projects_in_one_ledger_do_not_see_each_other(open_ledger: Callable[..., Ledger]) -> None:
+    """A second project once could not hold the same content."""
+    one, other = open_ledger("one"), open_ledger("other")
+    meta = {"tags": ["a"], "license": "MIT"}
+    first = make(1, project_id="one", meta=meta)
+    twin = replace(make(2, project_id="other", meta=meta), uid=first.uid, key=first.key, digest=first.digest)
+
+    insert(one, first)
+    insert(other, twin)
+
+    for ledger, number in ((one, 1), (other, 2)):
+        wanted: list[dict[str, Any]] = [
+            {},
+            {"tags": "A"},
+            {"license": "mit"},
+            {"hash_value": first.digest},
+            {"text": "png"},
+        ]
+        assert all(found(ledger, **each) == [number] for each in wanted)
+        with ledger.read() as rows:
+            by_uid, by_digest = rows.asset(first.uid), rows.known(first.digest)
+        assert by_uid is not None
+        assert by_digest is not None
+        assert (by_uid.id, by_digest.id) == (number, number)
+
+
+def test_a_project_belongs_to_the_first_library_that_claimed_it(open_ledger: Callable[..., Ledger]) -> None:
+    """A ledger would accept the files of another library as its own."""
+    one, other = open_ledger("one"), open_ledger("other")
+
+    for name in ("first", "second"):
+        with one.write() as rows:
+            rows.claim_library(name)
+
+    with one.read() as mine, other.read() as theirs:
+        assert (mine.library_id(), theirs.library_id()) == ("first", None)
+
+
+def test_the_journal_keeps_order_actor_and_values(ledger: Ledger) -> None:
+    """Undo and history would have nothing to go by."""
+    with ledger.write() as rows:
+        at = rows.record(
+            [
+                JournalEntry("asset_registered", "a" * 16, 1, 9, None, {"tags": ["夏"]}),
+                JournalEntry("asset_removed", "a" * 16, 1, 9, {"tags": []}, None),
+            ]
+        )
+        assert rows.record([]) >= at
+
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)
+    with ledger.engine.read() as connection:
+        stored = [
+            (row.seq, row.at, row.actor, row.event, row.operation_id, row.before_json, row.after_json)
+            for row in connection.execute(
+                sa.select(schema.asset_journal).order_by(schema.asset_journal.c.seq)
+            )
+        ]
+    assert stored == [
+        (1, at, "tester", "asset_registered", 9, None, {"tags": ["夏"]}),
+        (2, at, "tester", "asset_removed", 9, {"tags": []}, None),
+    ]
+
+
+# -- filters ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf(ledger: Ledger) -> Ledger:
+    insert(
+        ledger,
+        make(1, meta={"tags": ["Mara", "smile"], "license": "CC-BY-4.0", "artist": "Straße"}),
+        make(2, meta={"tags": ["mara", "Night"], "license": "MIT", "note": "100%_sure"}),
+        make(3, meta={"tags": ["NIGHT"], "by": ["夏目", "石"], "deep": {"secret": "hidden"}}),
+        make(4, type="audio", key="audio/50_percent.wav", meta={"tags": [], "note": "100 sure", "n": 100}),
+        make(5, type="audio", key="audio/か\u3099く.wav", meta={"license": "cc-by-4.0", "path": "a\\b"}),
+    )
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ({}, [5, 4, 3, 2, 1]),
+        ({"asset_type": "audio"}, [5, 4]),
+        ({"asset_type": "Audio"}, []),
+        ({"hash_value": f"{3:064x}"}, [3]),
+        ({"hash_value": f" {10:064x}".upper()}, []),
+        ({"tags": "MARA"}, [2, 1]),
+        ({"tags": ["mara", "night"]}, [2]),
+        ({"tags": {"smile", "Mara"}}, [1]),
+        ({"tags": ["mara", "unknown"]}, []),
+        ({"tags": ["smile", "night"]}, []),
+        ({"tags": []}, [5, 4, 3, 2, 1]),
+        ({"license": "cc-BY-4.0"}, [5, 1]),
+        ({"license": " mit "}, [2]),
+        ({"license": ""}, [4, 3]),
+        ({"license": "none"}, []),
+        ({"text": "strasse"}, [1]),
+        ({"text": "STRASSE"}, [1]),
+        ({"text": "straß"}, [1]),
+        ({"text": "100%"}, [2]),
+        ({"text": "%"}, [2]),
+        ({"text": "_"}, [4, 2]),
+        ({"text": "0_p"}, [4]),
+        ({"text": "100_"}, []),
+        ({"text": "\\"}, [5]),
+        ({"text": "/"}, [5, 4, 3, 2, 1]),
+        ({"text": "夏目"}, [3]),
+        ({"text": "目"}, [3]),
+        ({"text": "が"}, [5]),
+        ({"text": "hidden"}, []),
+        ({"text": "NIGH"}, [3, 2]),
+        ({"text": "characters/2"}, [2]),
+        ({"text": "mit"}, [2]),
+        ({"text": "'; DROP TABLE assets_registry; --"}, []),
+        ({"asset_type": "characters", "tags": "night", "license": ""}, [3]),
+        ({"asset_type": "audio", "license": "cc-by-4.0", "text": "がく.wav"}, [5]),
+        ({"asset_type": "audio", "tags": "night"}, []),
+    ],
+)
+def test_every_condition_of_a_filter_must_hold(shelf: Ledger, wanted: dict[str, Any], ids: list[int]) -> None:
+    """A list would show too much or too little."""
+    assert found(shelf, **wanted) == ids
+
+
+def test_a_digest_is_looked_for_ignoring_case(ledger: Ledger) -> None:
+    """Hashes of Windows tools are in capitals."""
+    insert(ledger, make(0xABC))
+
+    assert found(ledger, hash_value=f"{0xABC:064X}") == [0xABC]
+
+
+def test_a_tag_is_not_found_for_the_assets_of_another_project(open_ledger: Callable[..., Ledger]) -> None:
+    """Projects would share their tags."""
+    one, other = open_ledger("one"), open_ledger("other")
+    insert(one, make(1, project_id="one", meta={"tags": ["a"]}))
+    insert(other, make(2, project_id="other", meta={"tags": ["b"]}))
+
+    assert found(one, tags="b") == found(other, tags="a") == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
+@pytest.mark.parametrize("wanted", [{}, {"tags": "third"}, {"asset_type": "characters", "text": "png"}])
+def test_pages_join_without_gaps_or_repeats(ledger: Ledger, limit: int, wanted: dict[str, Any]) -> None:
+    """An asset would be shown twice, or never, while others come in."""
+    insert(
+        ledger,
+        *(make(number, meta={"tags": ["third"] if number % 3 == 0 else []}) for number in range(1, 21)),
+    )
+    whole, pages, last = found(ledger, **wanted), [], None
+
+    while True:
+        with ledger.read() as rows:
+            page = [asset.id for asset in rows.find(AssetFilter.build(**wanted), limit=limit, before_id=last)]
+        pages.append(page)
+        if len(page) < limit:
+            break
+        last = page[-1]
+        insert(
+            ledger, make(1000 + len(pages))
+        )  # somebody registers meanwhile: it belongs before the first page
+
+    assert [number for page in pages for number in page] == whole
+    assert all(len(page) == limit for page in pages[:-1])
+
+
+def test_a_whole_library_is_gone_through_in_batches(ledger: Ledger) -> None:
+    """Memory would grow with the library; at the border of a batch an asset would be left out."""
+    insert(ledger, *(make(number) for number in range(1, 1003)))
+
+    assert [asset.id for asset in ledger.iterate()] == list(range(1002, 0, -1))
+    assert [asset.id for asset in ledger.iterate(AssetFilter.build(hash_value=f"{7:064x}"))] == [7]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({}, "ix_assets_registry_project"),
+        ({"asset_type": "characters"}, "ix_assets_registry_type"),
+        ({"hash_value": "0" * 64}, "ix_assets_registry_hash"),
+        ({"license": "MIT"}, "ix_assets_registry_license"),
+        ({"license": ""}, "ix_assets_registry_license"),
+        ({"tags": ["Mara", "night"]}, "ix_assets_registry_project"),
+    ],
+)
+def test_a_page_costs_a_page_and_not_the_library(shelf: Ledger, wanted: dict[str, Any], index: str) -> None:
+    """Filters once loaded the whole table; `limit=10` cost as much as everything."""
+    statements: list[tuple[str, Any]] = []
+    engine = shelf.engine._engine
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        statements.append((statement, parameters))
+
+    sa.event.listen(engine, "before_cursor_execute", note)
+    with shelf.read() as rows:
+        rows.find(AssetFilter.build(**wanted), limit=10, before_id=5)
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+    with closing(sqlite3.connect(shelf.engine.path)) as connection:
+        plan = [
+            row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[-1][0]}", statements[-1][1])
+        ]
+    assert any(
+        re.search(rf"^SEARCH assets_registry USING INDEX {index} \(.*id<\?\)", step) for step in plan
+    ), plan
+    assert not any(step.startswith("SCAN") or "TEMP B-TREE" in step for step in plan), plan
+    for step in plan:
+        assert "asset_tag_links" not in step or "USING PRIMARY KEY (tag_id=? AND asset_id=?)" in step
