@@ -138,14 +138,15 @@ def ingest(
 
 @cli.command()
 @click.argument("folder", default="demo-library", type=click.Path(path_type=Path, file_okay=False))
-def demo(folder: Path) -> int:
+@_json_option
+def demo(folder: Path, as_json: bool) -> int:
     """Draw a sample library of our own into FOLDER, register it, and show what that made."""
     from comfyvn import sample
     from comfyvn.registry import ingest as bulk
     from comfyvn.studio.core import AssetRegistry
 
     art = folder / "art"
-    with console.progress("drawing the sample library", len(sample.files())) as bar:
+    with console.progress("drawing the sample library", len(sample.files()), quiet=as_json) as bar:
         sample.build(art, on_file=lambda path: bar.advance())
     home = folder.absolute()
     with AssetRegistry(
@@ -155,13 +156,24 @@ def demo(folder: Path) -> int:
         thumb_root=home / "cache" / "thumbs",
     ) as registry:
         selection = bulk.Selection([art], license="CC0-1.0", tags=("sample",), source="comfyvn demo")
-        with console.progress("registering", len(sample.files())) as bar:
+        with console.progress("registering", len(sample.files()), quiet=as_json) as bar:
             items = list(_counted(bulk.ingest(selection, registry), bar))
-        _finish_previews(registry)
+        _finish_previews(registry, quiet=as_json)
         records = registry.list_assets()
+        places = {
+            "files and sidecars": str(registry.ASSETS_ROOT),
+            "mirrors": str(registry.META_ROOT),
+            "thumbnails": str(registry.THUMB_ROOT),
+            "ledger": str(registry.db_path),
+        }
+    if as_json:
+        console.emit_json({"items": [item.as_dict() for item in items], "places": places})
+    else:
         _print_assets(records, f"{len(records)} assets registered")
-        _print_places(registry)
-    _print_next(folder, records)
+        console.echo("\nWhere it lies:")
+        for what, place in places.items():
+            console.echo(f"  {what:<18}  {place}")
+        _print_next(folder, records)
     return 1 if any(item.status == "failed" for item in items) else 0
 
 
@@ -475,14 +487,6 @@ def _print_assets(records: list[AssetRecord], title: str) -> None:
     if records:
         _print(table)
     console.echo(title)
-
-
-def _print_places(registry: AssetRegistry) -> None:
-    console.echo("\nWhere it lies:")
-    console.echo(f"  files and sidecars  {registry.ASSETS_ROOT}")
-    console.echo(f"  mirrors             {registry.META_ROOT}")
-    console.echo(f"  thumbnails          {registry.THUMB_ROOT}")
-    console.echo(f"  ledger              {registry.db_path}")
 
 
 def _print_next(folder: Path, records: list[AssetRecord]) -> None:
