@@ -23,12 +23,12 @@ from comfyvn.studio.core import AssetRegistry
 
 _PAGE = 10
 _PAGES = 100
-_STARTS = 5
+_STARTS = 3
 _TAGGED = 1_000
 
 
 class Watch:
-    """Adds up wall and CPU time (of all threads, and of children that have ended) over its ``with`` blocks."""
+    """Adds up the wall and CPU time of its ``with`` blocks: of all threads, and of children that ended."""
 
     def __init__(self) -> None:
         self.wall_s = self.cpu_s = 0.0
@@ -56,7 +56,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Case:
-    """``ours`` and ``bare`` do the work and return how many units it was; ``goal``: the largest ratio wanted."""
+    """``ours`` and ``bare`` do the work and return how many units it was; ``goal`` is the ratio wanted."""
 
     ours: Callable[[Job], int]
     bare: Callable[[Job], int]

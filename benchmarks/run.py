@@ -58,7 +58,7 @@ def _parse() -> argparse.Namespace:
         "names", nargs="*", metavar="NAME", help=f"what to measure, all by default: {', '.join(NAMES)}"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--files", type=int, default=60, help="files of the mixed library [60]")
+    parser.add_argument("--files", type=int, default=40, help="files of the mixed library [40]")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each side, in turns [3]")
     parser.add_argument(
         "--rows", type=int, default=10_000, help="rows of the larger ledger in `list` [10000]"
@@ -84,12 +84,19 @@ def _measure(name: str, folder: Path, repeat: int, rows: int) -> dict[str, Any]:
 def _run(name: str, side: str, folder: Path, rows: int) -> Run:
     home = Path(tempfile.mkdtemp(prefix=f"{name}-{side}-", dir=folder))
     command = [sys.executable, str(HERE / "worker.py"), name, side, str(folder / "art"), str(home), str(rows)]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("COMFYVN_")}
+    environment = _environment(folder)
     done = subprocess.run(
         command, env=environment, cwd=home, stdout=subprocess.PIPE, check=True, timeout=_LIMIT_S, text=True
     )
     run: Run = json.loads(done.stdout)
     return run
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Return an environment without settings of comfyvn, in which Python keeps its bytecode, elsewhere."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("COMFYVN_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
 
 
 def summarise(name: str, ours: Sequence[Run], bare: Sequence[Run]) -> dict[str, Any]:

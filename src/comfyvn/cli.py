@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ def ingest(
 
     selection = bulk.Selection(paths, asset_type, tags, license_tag, source, exclude, in_place)
     _check_words(selection)
-    with _registry(library, makes=not dry_run) as registry:
+    with _registry(library, makes=True) if not dry_run else _registry_or_empty(library) as registry:
         files, _ = bulk.measure(selection, registry)  # refuses a wrong folder before anything is printed
         if dry_run:
             return _report(bulk.plan(selection, registry), as_json, each=True)
@@ -334,6 +335,25 @@ def _registry(library: dict[str, str | None], *, makes: bool = False) -> Iterato
     console.set_up_logging()
     with console.open_registry(**library, makes=makes) as registry:
         yield registry
+
+
+@contextmanager
+def _registry_or_empty(library: dict[str, str | None]) -> Iterator[AssetRegistry]:
+    """Open the library, or an empty one in a temporary folder where there is none: nothing is made."""
+    from comfyvn.errors import NoLibrary
+
+    try:
+        with _registry(library) as registry:
+            yield registry
+    except NoLibrary:
+        with tempfile.TemporaryDirectory() as folder:
+            places: dict[str, str | None] = {
+                "db_path": f"{folder}/l.db",
+                "assets_dir": f"{folder}/a",
+                "thumbs_dir": f"{folder}/t",
+            }
+            with _registry(places, makes=True) as registry:
+                yield registry
 
 
 def _check_words(selection: Selection) -> None:

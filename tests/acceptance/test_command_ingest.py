@@ -44,7 +44,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def process(
-    *arguments: str | Path, through: tuple[str, ...] = (), **environ: str
+    *arguments: str | Path, through: tuple[str, ...] = (), environ: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the installed command as a process of its own in the current folder."""
     return subprocess.run(
@@ -54,7 +54,7 @@ def process(
         stdin=subprocess.DEVNULL,
         timeout=60,
         check=False,
-        env=environment(**environ),
+        env=environment(**(environ or {})),
     )
 
 
@@ -433,7 +433,7 @@ def test_without_a_terminal_there_is_no_bar(tmp_path: Path) -> None:
     """Logs of a build would fill with the frames of an animation."""
     art = write(tmp_path / "art", {"one.txt": "1"})
 
-    answer = process("ingest", art, TERM="xterm")
+    answer = process("ingest", art, environ={"TERM": "xterm"})
 
     assert (answer.stdout, answer.stderr) == ("1 files: 1 registered.\n", "")
 
@@ -624,8 +624,8 @@ def test_names_of_any_script_are_kept_and_told_on_any_terminal(encoding: str, tm
         tmp_path / "背景", {"夕暮れ.txt": "sunset", "empty.txt": "", "café.txt": "é", "😀.txt": "smile"}
     )
 
-    person = process("ingest", art, PYTHONIOENCODING=encoding)
-    program = process("ingest", art, "--json", PYTHONIOENCODING=encoding)
+    person = process("ingest", art, environ={"PYTHONIOENCODING": encoding})
+    program = process("ingest", art, "--json", environ={"PYTHONIOENCODING": encoding})
 
     assert person.returncode == 1
     assert "Traceback" not in person.stderr
@@ -635,7 +635,7 @@ def test_names_of_any_script_are_kept_and_told_on_any_terminal(encoding: str, tm
 
 
 @needs_linux
-@pytest.mark.parametrize("environ", [{}, {"LC_ALL": "C", "LANG": "C"}, {"PYTHONIOENCODING": "ascii"}])
+@pytest.mark.parametrize("environ", [{"LANG": "C.UTF-8"}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}])
 def test_names_that_are_no_text_are_registered_under_a_safe_one_and_told(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -645,8 +645,8 @@ def test_names_that_are_no_text_are_registered_under_a_safe_one_and_told(
         Path(os.fsdecode(os.fsencode(art) + b"/" + name)).write_bytes(name)
     Path(os.fsdecode(os.fsencode(art) + b"/\xfe-empty.txt")).write_bytes(b"")
 
-    person = process("ingest", art, **environ)
-    program = process("ingest", art, "--json", **environ)
+    person = process("ingest", art, environ=environ)
+    program = process("ingest", art, "--json", environ=environ)
 
     assert person.returncode == program.returncode == 1
     assert "Traceback" not in person.stderr

@@ -43,7 +43,8 @@ class Answer:
 
 
 @pytest.fixture(autouse=True)
-def durability_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def plain_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: these tests are about something else."""
     monkeypatch.setenv("COMFYVN_DURABILITY", "off")
 
 
@@ -180,7 +181,8 @@ def test_list_pages_by_cursor_through_everything_once(
     run: Callable[..., Answer], library: dict[str, AssetRecord]
 ) -> None:
     """A page would repeat or lose assets."""
-    seen, cursor = [], []
+    seen: list[str] = []
+    cursor: list[object] = []
 
     for _ in range(3):
         answer = run("list", "--json", "--limit", "2", *cursor)

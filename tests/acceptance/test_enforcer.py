@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import os
+import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +21,33 @@ from comfyvn.registry.rebuild import audit_sidecars
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
 TOOL = Path(__file__).parents[2] / "tools" / "assets_enforcer.py"
+Run = Callable[..., subprocess.CompletedProcess[str]]
 DOCUMENTED = "python tools/assets_enforcer.py --dry-run --json"
 LISTS = ("missing_sidecars", "repaired_sidecars", "metadata_missing", "metadata_fixed")
 
 
 @pytest.fixture(autouse=True)
-def durability_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def plain_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: these tests are about something else."""
     monkeypatch.setenv("COMFYVN_DURABILITY", "off")
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the tool from the checkout on the current folder."""
-    return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, arguments)],
-        capture_output=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run the tool of the checkout on the current folder, in this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run_one(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(TOOL), run_name="__main__")
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(sys.argv, ended.value.code, told.out, told.err)
+
+    yield run_one
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture
@@ -115,7 +125,7 @@ def test_the_documented_command_looks_at_a_healthy_library_and_changes_nothing(
 
 @pytest.mark.parametrize("more", [(), ("--fill-metadata", "--overwrite")])
 def test_a_dry_run_names_what_is_missing_and_changes_nothing(
-    more: tuple[str, ...], library: dict[str, AssetRecord], project: Path
+    run: Run, more: tuple[str, ...], library: dict[str, AssetRecord], project: Path
 ) -> None:
     """Whoever only wants to look would get a repair, or a green light for a library with holes."""
     sidecar(library["mara.png"]).unlink()
@@ -130,7 +140,7 @@ def test_a_dry_run_names_what_is_missing_and_changes_nothing(
     assert tree(project) == before
 
 
-def test_without_json_the_same_is_told_to_people(library: dict[str, AssetRecord]) -> None:
+def test_without_json_the_same_is_told_to_people(run: Run, library: dict[str, AssetRecord]) -> None:
     """People would have to read JSON, or see nothing at all."""
     sidecar(library["mara.png"]).unlink()
 
@@ -145,7 +155,7 @@ def test_without_json_the_same_is_told_to_people(library: dict[str, AssetRecord]
 
 
 def test_missing_sidecars_and_mirrors_are_written_back_equal(
-    library: dict[str, AssetRecord], project: Path
+    run: Run, library: dict[str, AssetRecord], project: Path
 ) -> None:
     """A repair that writes less than there was loses provenance and licences without a word."""
     hurt = [sidecar(library["mara.png"]), mirror(library["mara.png"]), mirror(library["Ines.png"])]
@@ -164,6 +174,7 @@ def test_missing_sidecars_and_mirrors_are_written_back_equal(
 
 
 def test_a_repair_invents_nothing_and_filling_takes_folders_and_name(
+    run: Run,
     library: dict[str, AssetRecord],
 ) -> None:
     """A guessed licence would be taken for a stated one."""
@@ -186,6 +197,7 @@ def test_a_repair_invents_nothing_and_filling_takes_folders_and_name(
 
 
 def test_a_broken_sidecar_is_told_and_kept_until_it_is_to_be_overwritten(
+    run: Run,
     library: dict[str, AssetRecord],
 ) -> None:
     """Half-written text would be destroyed, or counted as a healthy sidecar."""
@@ -207,7 +219,7 @@ def test_a_broken_sidecar_is_told_and_kept_until_it_is_to_be_overwritten(
     }
 
 
-def test_overwriting_merges_what_was_written_by_hand(library: dict[str, AssetRecord]) -> None:
+def test_overwriting_merges_what_was_written_by_hand(run: Run, library: dict[str, AssetRecord]) -> None:
     """A rewrite would undo the edit that somebody made an hour ago."""
     path = sidecar(library["mara.png"])
     payload = json.loads(path.read_text("utf-8")) | {"tags": ["by hand"], "our_key": 7}
@@ -226,12 +238,11 @@ def test_overwriting_merges_what_was_written_by_hand(library: dict[str, AssetRec
 
 
 def test_ledger_folders_and_project_may_lie_elsewhere(
-    library: dict[str, AssetRecord], tmp_path: Path, make_png: Callable[..., Path]
+    run: Run, library: dict[str, AssetRecord], tmp_path: Path, make_png: Callable[..., Path]
 ) -> None:
     """An option would be accepted and ignored, and another library repaired."""
     there = tmp_path / "there"
-    places = {"assets_root": there / "a", "thumb_root": there / "t"}
-    with AssetRegistry(there / "x.db", "remake", **places) as registry:
+    with AssetRegistry(there / "x.db", "remake", assets_root=there / "a", thumb_root=there / "t") as registry:
         record = registry.register_file(make_png("sky.png", seed=9), "backgrounds")
     (there / "a" / record["sidecar"]).unlink()
     options = ("--db-path", there / "x.db", "--assets-dir", there / "a", "--thumbs-dir", there / "t")
@@ -271,7 +282,7 @@ def foreign(project: Path) -> None:
     ],
 )
 def test_a_folder_that_is_not_the_librarys_is_refused_and_nothing_is_written_there(
-    damage: Callable[[Path], None], sentence: str, library: dict[str, AssetRecord], project: Path
+    run: Run, damage: Callable[[Path], None], sentence: str, library: dict[str, AssetRecord], project: Path
 ) -> None:
     """With the drive unplugged, its mount point would fill with sidecars of files that are not there."""
     damage(project)
@@ -285,7 +296,7 @@ def test_a_folder_that_is_not_the_librarys_is_refused_and_nothing_is_written_the
     assert tree(project) == before
 
 
-def test_without_a_library_it_says_so_and_makes_nothing(project: Path) -> None:
+def test_without_a_library_it_says_so_and_makes_nothing(run: Run, project: Path) -> None:
     """A check in the wrong folder would be green and leave an empty library there."""
     answer = run("--json")
 
@@ -294,7 +305,7 @@ def test_without_a_library_it_says_so_and_makes_nothing(project: Path) -> None:
     assert list(project.iterdir()) == []
 
 
-def test_a_wrong_option_is_exit_code_2(library: dict[str, AssetRecord]) -> None:
+def test_a_wrong_option_is_exit_code_2(run: Run, library: dict[str, AssetRecord]) -> None:
     """A misspelt ``--dry-run`` would repair."""
     sidecar(library["mara.png"]).unlink()
 

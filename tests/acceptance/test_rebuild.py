@@ -54,7 +54,8 @@ class Answer:
 
 
 @pytest.fixture(autouse=True)
-def durability_off(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def plain_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: these tests are about something else."""
     monkeypatch.setenv("COMFYVN_DURABILITY", "off")
 
 
@@ -118,7 +119,8 @@ def everything() -> dict[str, dict[str, Any]]:
     with AssetRegistry() as registry:
         uids = [record["uid"] for record in registry.list_assets()]
         return {
-            uid: {**(registry.get_asset(uid) or {}), "history": registry.list_provenance(uid)} for uid in uids
+            uid: {**dict(registry.get_asset(uid) or {}), "history": registry.list_provenance(uid)}
+            for uid in uids
         }
 
 

@@ -334,6 +334,13 @@ def test_a_uid_prefix_that_another_asset_holds_is_lengthened(
     assert registry.resolve_thumbnail_path(digest[:20]) is not None
     assert registry.get_asset(digest[:16])["path"] == "characters/imposter.png"  # type: ignore[index]
 
+    stored.unlink()
+    restored = registry.register_file(source, "characters")
+
+    assert (restored["uid"], restored["path"]) == (digest[:20], info["path"])
+    assert stripped(stored) == source.read_bytes()
+    assert marker_of(stored)["uid"] == digest[:20]
+
 
 # -- the marker -----------------------------------------------------------------------------------------
 

@@ -753,7 +753,7 @@ def test_threads_that_stage_first_together_keep_their_files(
     open_storage: Callable[..., LocalStorage], tmp_path: Path
 ) -> None:
     """Two staging folders would be made, and one swept with the files that are just being made in it."""
-    for turn in range(40):
+    for turn in range(20):
         storage = open_storage(tmp_path / f"library{turn}")
         made: list[Staged] = []
 

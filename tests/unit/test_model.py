@@ -571,9 +571,7 @@ def test_a_marker_is_ascii_and_as_long_for_every_digest(source: str, workflow: s
 
 def test_a_filter_is_normalised() -> None:
     """Case, blanks and Unicode form of what was typed would decide what is found."""
-    wanted = AssetFilter.build(
-        asset_type="characters", hash_value=" AB ", tags=[" Mara ", "MARA"], text="夏"
-    )
+    wanted = AssetFilter.build(asset_type="characters", hash_value=" AB ", tags=[" Mara ", "MARA"], text="夏")
 
     assert wanted == AssetFilter("characters", "ab", ("Mara",), None, "夏")
     assert AssetFilter.build(tags="one").tags == ("one",)

@@ -190,12 +190,16 @@ def inspect_ledger(path: Path) -> tuple[dict[str, str], list[str]]:
         RegistryUnusable: it can't be opened or read as a database.
     """
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        # where nobody has it open, a plain read of a WAL database would leave a -wal and a -shm file behind
+        is_open = path.with_name(f"{path.name}-wal").exists()
+        how = "mode=ro" if is_open else "mode=ro&immutable=1"
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)
         try:
             facts = {
                 name: str(connection.execute(f"PRAGMA {name}").fetchone()[0])
-                for name in ("journal_mode", "page_count", "page_size")
+                for name in ("page_count", "page_size")
             }
+            facts["journal_mode"] = _journal_mode(path)
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
             if schema.VERSION_TABLE in tables:
                 query = f"SELECT version_num FROM {schema.VERSION_TABLE}"
@@ -208,6 +212,12 @@ def inspect_ledger(path: Path) -> tuple[dict[str, str], list[str]]:
     except sqlite3.Error as error:
         raise RegistryUnusable(path=path, why=f"SQLite can't read it: {error}.") from error
     return facts, [] if found == ["ok"] else found
+
+
+def _journal_mode(path: Path) -> str:
+    """Return the mode that a database file states in its header (bytes 18 and 19; SQLite file format 1.3)."""
+    with path.open("rb") as file:
+        return "wal" if file.read(20)[18:20] == b"\x02\x02" else "rollback"
 
 
 def _migrate(engine: Engine) -> None:

@@ -140,7 +140,7 @@ def plan(selection: Selection, registry: AssetRegistry) -> Iterator[IngestItem]:
                 license_tag=selection.license,
                 copy_file=not selection.is_in_place,
             )
-        except ComfyVNError as error:
+        except (ComfyVNError, OSError) as error:
             yield IngestItem(str(found.path), "failed", reason=str(error))
             continue
         twin = seen.setdefault(planned["hash"], planned["path"])

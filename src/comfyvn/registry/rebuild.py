@@ -21,7 +21,6 @@ from comfyvn import media
 from comfyvn.config import load
 from comfyvn.errors import (
     ComfyVNError,
-    InvalidSidecar,
     LibraryChanged,
     LibraryUnreachable,
 )
@@ -169,8 +168,6 @@ class _Rebuilder:
                     self._meet_stranger(key)
                 else:
                     self._revisit(owner, stat)
-            except InvalidSidecar as error:
-                self._report.failed.append({"path": key, "why": str(error)})
             except (ComfyVNError, OSError) as error:
                 self._report.failed.append({"path": key, "why": str(error)})
             if self._on_file is not None:
@@ -179,7 +176,9 @@ class _Rebuilder:
     # -- a file where the ledger knows an asset -------------------------------------------------------
 
     def _revisit(self, asset: Asset, stat: FileStat) -> None:
-        found = self._sidecar(asset.key, asset.facts)
+        sidecar_stat = self._library.storage.stat(self._library.sidecar_key(asset.key))
+        is_edited = sidecar_stat not in (asset.sidecar_file, None)
+        found = self._sidecar(asset.key, asset.facts) if is_edited else None
         if found is not None and found.uid not in (None, asset.uid):
             self._conflict(
                 asset.key, "its sidecar names another asset than the ledger", [asset.uid, found.uid]
@@ -234,14 +233,14 @@ class _Rebuilder:
             self._take_in(key, found, found.uid)
         elif known is not None:
             self._settle_known(known, key)
-        elif marked is not None and marked.missing_since is not None:
+        elif marked is not None and self._library.storage.stat(marked.key) is None:
             self._settle_named(marked, key, reading)
         else:
             self._take_in(key, found, None if marked is not None else marked_uid)
 
     def _settle_named(self, asset: Asset, key: str, reading: media.Reading) -> None:
         """A sidecar or marker says that this file is an asset: believe it if that one's file is gone."""
-        if asset.missing_since is None:
+        if self._library.storage.stat(asset.key) is not None:
             why = f"its sidecar names the asset {asset.uid}, whose file lies at {asset.key}"
             self._conflict(key, why, [asset.uid])
             return
@@ -252,7 +251,7 @@ class _Rebuilder:
 
     def _settle_known(self, asset: Asset, key: str) -> None:
         """The content is known: the asset was moved here, or this is one more copy of it."""
-        if asset.missing_since is not None:
+        if self._library.storage.stat(asset.key) is None:
             self._relocate(asset, key)
         else:
             self._note(self._report.duplicates, asset.uid, key)

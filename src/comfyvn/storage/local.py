@@ -85,7 +85,7 @@ def open_source(path: Path, *, follow_links: bool = True) -> Iterator[Source]:
     status = os.fstat(number)
     if not stat.S_ISREG(status.st_mode):
         os.close(number)  # fdopen would refuse a folder in words of its own, and leave it open
-        raise SourceUnreadable(path=path, why=f"this is {_kind(status.st_mode)}, not a file")
+        raise SourceUnreadable(path=path, why=_why_no_file(_kind(status.st_mode)))
     with os.fdopen(number, "rb", buffering=0) as file:
         yield Source(path, file, _file_stat(status))
 
@@ -488,19 +488,25 @@ def _kind(mode: int) -> str:
     return names.get(stat.S_IFMT(mode), "something else")
 
 
+def _why_no_file(kind: str) -> str:
+    hint = "`comfyvn ingest` takes in all files of a folder" if kind == "a folder" else "register files only"
+    return f"this is {kind}, not a file; {hint}"
+
+
 def _explain(path: Path, error: OSError, follow_links: bool) -> SourceMissing | SourceUnreadable:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         if path.is_symlink():
-            return SourceUnreadable(path=path, why="this is a link that leads nowhere")
+            return SourceUnreadable(path=path, why="this link leads nowhere; mend or remove it")
         return SourceMissing(path=path)
     if error.errno == errno.ELOOP:
         why = "these links lead in a circle" if follow_links else "this is a link, not a file"
         return SourceUnreadable(path=path, why=why)
     if error.errno == errno.ENXIO:
-        return SourceUnreadable(path=path, why="this is a socket or pipe, not a file")
+        return SourceUnreadable(path=path, why=_why_no_file("a socket or pipe"))
     if error.errno == errno.EACCES and path.is_dir():
-        return SourceUnreadable(path=path, why="this is a folder, not a file")  # Windows says "no permission"
-    return SourceUnreadable(path=path, why=f"it can't be read: {error.strerror or error}")
+        return SourceUnreadable(path=path, why=_why_no_file("a folder"))  # Windows says "no permission"
+    hint = "; check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else ""
+    return SourceUnreadable(path=path, why=f"it can't be read: {error.strerror or error}{hint}")
 
 
 def _sync(path: Path) -> None:

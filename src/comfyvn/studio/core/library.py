@@ -52,11 +52,18 @@ class Transaction:
 
     rows: Writer
     writes: Writes
-    operation_id: int
+    stated_operation_id: int | None = None
     entries: list[JournalEntry] = field(default_factory=list)
     payloads: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     undo: list[Callable[[], None]] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def operation_id(self) -> int:
+        """The operation that the changes belong to; reserved when it is first asked for."""
+        if self.stated_operation_id is None:
+            self.stated_operation_id = self.rows.reserve_ids(1)[0]
+        return self.stated_operation_id
 
     def tell(
         self,
@@ -137,8 +144,7 @@ class Library:
         """
         with self._order:
             with self.ledger.write() as rows:
-                operation = operation_id if operation_id is not None else rows.reserve_ids(1)[0]
-                change = Transaction(rows, self.new_writes(), operation)
+                change = Transaction(rows, self.new_writes(), operation_id)
                 try:
                     yield change
                     change.writes.sync()
@@ -320,14 +326,38 @@ class Library:
 
     def write_sidecar(self, change: Transaction, asset: Asset) -> Asset:
         """Write sidecar and mirror inside a transaction; return the asset with what is remembered of them."""
+        written = self.replace_sidecar(change, asset)
+        self.tell_sidecar_written(change, asset)
+        return written
+
+    def create_sidecar(self, asset: Asset, writes: Writes) -> Asset:
+        """Write sidecar and mirror of an asset that is about to be recorded, unless a sidecar lies there.
+
+        Then the asset comes back as it was, and `replace_sidecar` has to follow: only a transaction writes
+        over a sidecar. Of two that register one file at once, each would else take what the other wrote for
+        a hand edit, and drop the tags that are not in it.
+        """
+        data = sidecar.dumps(sidecar.build(asset, self.sidecar_suffix))
+        key = self.sidecar_key(asset.key)
+        try:
+            stat = self.storage.create(key, data, writes)
+        except FileExistsError:
+            return asset
+        try:
+            return replace(asset, sidecar_file=stat, mirror_key=self._write_mirror(asset, data, writes))
+        except BaseException:
+            self.storage.delete(key)
+            raise
+
+    def replace_sidecar(self, change: Transaction, asset: Asset) -> Asset:
+        """Write sidecar and mirror inside a transaction, unannounced; they are put back if it fails."""
         data = sidecar.dumps(sidecar.build(asset, self.sidecar_suffix))
         key = self.sidecar_key(asset.key)
         self._note_undo(change, self.storage, key)
         if asset.mirror_key is not None and self.mirrors is not None:
             self._note_undo(change, self.mirrors, asset.mirror_key)
-        written = self.write_files(asset, data, change.writes)
-        self.tell_sidecar_written(change, asset)
-        return written
+        stat = self.storage.write(key, data, change.writes)
+        return replace(asset, sidecar_file=stat, mirror_key=self._write_mirror(asset, data, change.writes))
 
     def relocate(self, change: Transaction, asset: Asset, key: str, stat: FileStat) -> Asset:
         """Give an asset another key, where its file now lies; sidecar and mirror move along."""
@@ -351,11 +381,6 @@ class Library:
                 self.storage.delete(self.sidecar_key(asset.key))
         if asset.mirror_key and self.mirrors and self._is_mirror_of(asset.mirror_key, asset.uid):
             self.mirrors.delete(asset.mirror_key)
-
-    def write_files(self, asset: Asset, data: bytes, writes: Writes) -> Asset:
-        """Write an asset's sidecar and mirror; return the asset with what is remembered of them."""
-        stat = self.storage.write(self.sidecar_key(asset.key), data, writes)
-        return replace(asset, sidecar_file=stat, mirror_key=self._write_mirror(asset, data, writes))
 
     def _write_mirror(self, asset: Asset, data: bytes, writes: Writes) -> str | None:
         """Write the mirror over its older self or under the first name that no other asset's mirror has."""
@@ -428,14 +453,13 @@ class Library:
     def _ensure_folders(self) -> None:
         """Make the assets folder; tie a new ledger to its library.
 
-        A known library whose ``library.json`` is gone gets no new one: a rebuild must see that this may be
-        the empty mount point of a drive.
+        A known library that is not there gets no new folder and no new ``library.json``: a rebuild must see
+        that its drive may not be mounted.
         """
         with self.read() as rows:
             expected = rows.library_id()
         try:
             if expected is not None:
-                self.storage.root.mkdir(parents=True, exist_ok=True)
                 return
             found = self.storage.ensure()
         except OSError as error:

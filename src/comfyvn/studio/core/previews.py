@@ -87,19 +87,32 @@ class PreviewPool:
 
     def _finish(self) -> None:
         """Note results in batches; whoever is last notes all that is left before waiters are woken."""
+        try:
+            while batch := self._take_made():
+                try:
+                    for library in {library for library, _, _ in batch}:
+                        _note(library, [(asset, made) for owner, asset, made in batch if owner is library])
+                except ComfyVNError as error:
+                    _log.warning("%d previews are made but could not all be noted: %s", len(batch), error)
+        except BaseException:
+            self._count_down()
+            raise
+
+    def _take_made(self) -> list[tuple[Library, Asset, Preview]]:
+        """Return what is to be noted now; nothing, and one unfinished less, where another will do it."""
         with self._lock:
             is_last = self._unfinished <= max(1, len(self._made))  # the others have put theirs down already
             batch = self._made if is_last or len(self._made) >= _NOTE_EVERY else []
-            self._made = [] if batch else self._made
-        try:
-            for library in {library for library, _, _ in batch}:
-                _note(library, [(asset, preview) for owner, asset, preview in batch if owner is library])
-        except ComfyVNError as error:
-            _log.warning("%d previews are made but could not all be noted: %s", len(batch), error)
-        finally:
-            with self._lock:
-                self._unfinished -= 1
-                self._lock.notify_all()
+            if batch:
+                self._made = []
+            else:
+                self._count_down()  # under the same lock: nobody may put one down unseen in between
+        return batch
+
+    def _count_down(self) -> None:
+        with self._lock:
+            self._unfinished -= 1
+            self._lock.notify_all()
 
 
 POOL: Final = PreviewPool()

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from comfyvn import media
-from comfyvn.db import Taken
+from comfyvn.db import Reader, Taken
 from comfyvn.errors import ComfyVNError, InvalidSidecar, PathConflict, SourceUnreadable
 from comfyvn.model import (
     Asset,
     Facts,
     FileStat,
     Preview,
+    Provenance,
     ProvenanceClaim,
     fold,
     id_floor,
@@ -33,8 +34,8 @@ from comfyvn.model import (
     merge_registered,
     utc_now,
 )
-from comfyvn.sidecar import Sidecar, build, dumps
-from comfyvn.storage import Staged, Writes, numbered_key, open_source
+from comfyvn.sidecar import Sidecar
+from comfyvn.storage import Source, Staged, Writes, numbered_key, open_source
 from comfyvn.studio.core.library import Library, Transaction, provenance_row
 from comfyvn.studio.core.previews import POOL
 
@@ -141,6 +142,7 @@ class Registrar:
     def plan(self, request: Request) -> dict[str, Any]:
         """Tell what a registration would do; reads the file, changes nothing."""
         with open_source(request.source, follow_links=request.is_copy) as source:
+            _refuse_empty(source)
             reading = media.read(source.file, name=request.key)
         with self._library.read() as rows:
             known = rows.known(reading.digest)
@@ -191,8 +193,7 @@ class Registrar:
         created_at = utc_now()
         blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
         with open_source(request.source, follow_links=request.is_copy) as source:
-            if source.stat.size_bytes == 0:
-                raise SourceUnreadable(path=request.source, why="the file is empty (0 bytes)")
+            _refuse_empty(source)
             staged = self._library.storage.stage() if request.is_copy else None
             try:
                 sink, room = (staged.file, len(blank)) if staged else (None, 0)
@@ -259,14 +260,10 @@ class Registrar:
     def _put(self, arrival: _Arrival, uid: str, batch: list[_Admitted], writes: Writes) -> _Admitted:
         key, stat, is_new_file, arrival = self._place(arrival, uid, batch, writes)
         try:
-            asset = self._new_asset(arrival, uid, key, stat)
-            asset = self._library.write_files(
-                asset, dumps(build(asset, self._library.sidecar_suffix)), writes
-            )
+            asset = self._library.create_sidecar(self._new_asset(arrival, uid, key, stat), writes)
         except BaseException:
             if is_new_file:
                 self._library.storage.delete(key)
-                self._library.storage.delete(self._library.sidecar_key(key))
             raise
         return _Admitted(arrival.request, asset, is_new_file)
 
@@ -452,22 +449,41 @@ class Registrar:
         try:
             writes.sync()
             with self._library.transaction() as change:
-                taken = change.rows.taken([each.asset for each in batch])
-                late = {each.asset.id for each in batch if _is_late(taken, each)}
-                self._insert(change, [each.asset for each in batch if each.asset.id not in late])
+                done = self._insert(change, _on_time(change.rows, batch))
         except (ComfyVNError, OSError) as error:
             return [Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch]
-        POOL.submit(self._library, [each.asset for each in batch if each.asset.id not in late])
-        return [
-            self._give_way(each) if each.asset.id in late else Outcome(each.request, "registered", each.asset)
-            for each in batch
-        ]
+        POOL.submit(self._library, [asset for asset in done.values() if isinstance(asset, Asset)])
+        return [self._outcome(each, done.get(each.asset.key)) for each in batch]
 
-    def _insert(self, change: Transaction, assets: list[Asset]) -> None:
+    def _outcome(self, admitted: _Admitted, made: Asset | ComfyVNError | OSError | None) -> Outcome:
+        if made is None:
+            return self._give_way(admitted)
+        if isinstance(made, Asset):
+            return Outcome(admitted.request, "registered", made)
+        return Outcome(admitted.request, "failed", error=_named(made, admitted.request))
+
+    def _insert(
+        self, change: Transaction, batch: list[_Admitted]
+    ) -> dict[str, Asset | ComfyVNError | OSError]:
+        """Record new assets; return by key what was recorded of each, or why its sidecar can't be written."""
+        done = {each.asset.key: self._with_sidecar(change, each) for each in batch}
+        assets = [asset for asset in done.values() if isinstance(asset, Asset)]
         change.rows.insert(assets)
         for asset in assets:
             self._library.tell_registered(change, asset)
             self._library.tell_sidecar_written(change, asset)
+        return done
+
+    def _with_sidecar(self, change: Transaction, admitted: _Admitted) -> Asset | ComfyVNError | OSError:
+        """Write over the sidecar that lay beside a file before it came in; see `Library.create_sidecar`."""
+        if admitted.asset.sidecar_file is not None:
+            return admitted.asset
+        try:
+            return self._library.replace_sidecar(change, admitted.asset)
+        except (ComfyVNError, OSError) as error:
+            if admitted.is_new_file:
+                self._library.storage.delete(admitted.asset.key)
+            return error
 
     def _give_way(self, admitted: _Admitted) -> Outcome:
         """Start over a registration that another process overtook; what we placed for it is taken back."""
@@ -476,7 +492,8 @@ class Registrar:
             is_ours = admitted.is_new_file and rows.asset_at(asset.key) is None
         if is_ours:
             library.storage.delete(asset.key)
-            library.storage.delete(library.sidecar_key(asset.key))
+            if asset.sidecar_file is not None:
+                library.storage.delete(library.sidecar_key(asset.key))
             if asset.mirror_key is not None and library.mirrors is not None:
                 library.mirrors.delete(asset.mirror_key)
         arrival = self._try_arrive(admitted.request, library.ledger.reserve_ids(2))
@@ -500,9 +517,9 @@ class Registrar:
             if restored is not None:
                 asset = self._note_restored(change, asset, *restored)
             if not (self._is_repeatable and _has_claim(asset, request.claim)):
-                asset = library.append_provenance(
-                    change, asset, request.claim, arrival.provenance_id, arrival.created_at
-                )
+                # minted here, the id is newer than those of other writers; a restored file's marker has one
+                row_id = arrival.provenance_id if restored else change.rows.reserve_ids(1)[0]
+                asset = library.append_provenance(change, asset, request.claim, row_id, arrival.created_at)
             wanted = merge_registered(asset.facts, request.facts, license_given=request.license_given)
             asset = library.change_one(change, asset, wanted, force=True, announce=True)
         self._renew_preview(asset)
@@ -529,9 +546,11 @@ class Registrar:
             return (known.key, stat) if known.missing_since is not None else None
         if arrival.staged is None:
             return (request.key, arrival.stat)  # the file was moved to where it now lies
-        self._stamp(arrival, known.uid)
+        staged = self._stamp(arrival, known.uid).staged  # another one where the uid is a long one
+        assert staged is not None
         try:
-            return (known.key, storage.place(arrival.staged, known.key, writes))
+            with staged:
+                return (known.key, storage.place(staged, known.key, writes))
         except FileExistsError as error:
             why = f"its asset {known.uid} belongs at {known.key}, where something else lies now"
             raise PathConflict(path=request.source, why=why) from error
@@ -581,6 +600,31 @@ def _marker(request: Request, provenance_id: int, created_at: str, uid: str, dig
     return marker_value(request.claim, provenance_id, created_at, uid, digest)
 
 
+def _on_time(rows: Reader, batch: list[_Admitted]) -> list[_Admitted]:
+    """Return those of a batch that can be recorded: nobody has their content, name or ids by now.
+
+    Ids come from sidecars and markers, so two files may claim the same: a sidecar was copied together with
+    its file, or two writers found one file and the asset that the other made of it was removed again.
+    """
+    taken = rows.taken([admitted.asset for admitted in batch])
+    row_ids = set(rows.taken_provenance_ids(row.id for each in batch for row in _provenance(each.asset)))
+    ids: set[int | str] = set()
+    fresh: list[_Admitted] = []
+    for each in batch:
+        own_row_ids = {row.id for row in _provenance(each.asset)}
+        is_claimed = not ids.isdisjoint((each.asset.id, each.asset.uid)) or own_row_ids & row_ids
+        if is_claimed or _is_late(taken, each):
+            continue
+        ids.update((each.asset.id, each.asset.uid))
+        row_ids |= own_row_ids
+        fresh.append(each)
+    return fresh
+
+
+def _provenance(asset: Asset) -> list[Provenance]:
+    return [asset.provenance, *asset.provenance_history] if asset.provenance else []
+
+
 def _is_late(taken: Taken, admitted: _Admitted) -> bool:
     """Tell whether another process recorded this content, uid or name since we looked."""
     asset, request = admitted.asset, admitted.request
@@ -589,6 +633,12 @@ def _is_late(taken: Taken, admitted: _Admitted) -> bool:
     if request.is_copy and fold(asset.key) in taken.folds:
         return True
     return not request.is_rebuild and asset.digest in taken.digests
+
+
+def _refuse_empty(source: Source) -> None:
+    """An empty file is what a failed export leaves; all of them would be one asset."""
+    if source.stat.size_bytes == 0:
+        raise SourceUnreadable(path=source.path, why="the file is empty (0 bytes); export it again")
 
 
 def _parse_marker(value: bytes | None) -> dict[str, Any]:
