@@ -364,7 +364,8 @@ def test_the_summary_counts_all_and_gives_reasons_for_what_was_left_out(run: Run
     assert told == {"1 registered", "2 already known", "1 skipped", "1 failed"}
     problems = answer.stderr.splitlines()
     assert any(line.startswith("skipped") and "desktop.ini: " in line for line in problems)
-    assert f"failed     {art / 'empty.txt'}: the file is empty (0 bytes). Nothing was registered." in problems
+    why = "the file is empty (0 bytes); export it again. Nothing was registered."
+    assert f"failed     {art / 'empty.txt'}: {why}" in problems
     assert problems[-1].startswith("Mend what failed and run the same command again")
 
 
@@ -527,9 +528,9 @@ def test_bad_files_in_the_middle_are_each_named_and_the_rest_goes_on(run: Run, t
         if line.startswith("failed")
     }
     assert reasons == {
-        "empty.txt": "the file is empty (0 bytes). Nothing was registered.",
-        "pipe.wav": "this is a pipe, not a file. Nothing was registered.",
-        "dangling.png": "this is a link that leads nowhere. Nothing was registered.",
+        "empty.txt": "the file is empty (0 bytes); export it again. Nothing was registered.",
+        "pipe.wav": "this is a pipe, not a file; register files only. Nothing was registered.",
+        "dangling.png": "this link leads nowhere; mend or remove it. Nothing was registered.",
         "circle": "these links lead in a circle. Nothing was registered.",
         "there-and-back": "these links lead in a circle. Nothing was registered.",
         "back-again": "these links lead in a circle. Nothing was registered.",
@@ -548,7 +549,7 @@ def test_files_and_folders_that_may_not_be_read_are_each_named_and_the_rest_goes
     (art / "shut").chmod(0o700)
     assert answer.returncode == 1, answer.stderr
     assert keys() == ["art/a.txt", "art/z.txt"]
-    assert "secret.txt: it can't be read: Permission denied." in answer.stderr
+    assert "secret.txt: it can't be read: Permission denied; check its permissions." in answer.stderr
     assert "shut: this folder can't be read; nothing in it was registered. Check its" in answer.stderr
     assert " 2 failed" in answer.stdout
 

@@ -211,6 +211,38 @@ def test_a_missing_preview_is_made_again(registry: AssetRegistry, make_png: Call
     assert registry.resolve_thumbnail_path(info["uid"]) == thumb
 
 
+@pytest.mark.parametrize("is_one_call", [True, False], ids=["in one call", "one after the other"])
+def test_two_files_whose_sidecars_name_the_same_asset_are_two_assets(
+    project: Path,
+    open_registry: Callable[..., AssetRegistry],
+    make_png: Callable[..., Path],
+    is_one_call: bool,
+) -> None:
+    """A file copied together with its sidecar, then painted over, would replace the original's record."""
+    with open_registry() as first:
+        info = first.register_file(make_png(), "x", metadata={"tags": ["mara"]})
+    original, copied = project / "assets/x/mara.png", project / "assets/x/copy.png"
+    copied.write_bytes(make_png("painted over.png", seed=2).read_bytes())
+    shutil.copy(f"{original}.asset.json", f"{copied}.asset.json")
+    items = [{"source_path": path, "asset_type": "x", "copy_file": False} for path in (original, copied)]
+    registry = open_registry(db_path="new.db")
+
+    calls = [items] if is_one_call else [[item] for item in items]
+    results = [result for call in calls for result in registry.register_many(call)]
+
+    assert [result["status"] for result in results] == ["registered"] * 2
+    entries = registry.list_assets()
+    assert {entry["path"]: entry["uid"] for entry in entries} == {
+        "x/mara.png": info["uid"],
+        "x/copy.png": entries[0]["hash"][:16],
+    }
+    assert len({entry["id"] for entry in entries}) == 2
+    assert len({entry["provenance"]["id"] for entry in entries if entry["provenance"]}) == 2
+    for entry in entries:
+        assert registry.read_sidecar(entry["uid"])["uid"] == entry["uid"]
+        assert entry["tags"] == ["mara"]
+
+
 # -- two projects ---------------------------------------------------------------------------------------
 
 

@@ -218,6 +218,7 @@ def test_another_registry_sees_changes_at_once(
     library.bulk_update_tags([city["uid"]], add_tags=["rain"], license_tag="")
     new = library.register_file(make_png("new.png", seed=50), "characters")
     library.remove_asset(library.list_assets(text="beach")[0]["uid"])
+    library.wait_for_thumbnails()
 
     assert names(other.list_assets(tags=["rain"])) == ["city"]
     assert other.get_asset(new["uid"]) == library.get_asset(new["uid"])

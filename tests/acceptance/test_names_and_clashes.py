@@ -291,6 +291,25 @@ def test_the_mirrors_of_two_files_of_one_stem_are_both_kept(
     assert read["a.jpg.json"]["tags"] == ["changed"]
 
 
+def test_a_folder_named_like_a_sidecar_or_a_mirror_is_walked_around(
+    project: Path, registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """A folder of the user would stop the registration, or be replaced."""
+    sidecar = project / "assets/characters/mara.png.asset.json"
+    mirror = project / "assets/_meta/characters/yuki.json"
+    for folder in (sidecar, mirror):
+        folder.mkdir(parents=True)
+
+    mara = registry.register_file(make_png("mara.png", seed=1), "characters")
+    yuki = registry.register_file(make_png("yuki.png", seed=2), "characters")
+
+    assert mara["path"] == f"characters/mara-{mara['uid'][:8]}.png"
+    assert yuki["path"] == "characters/yuki.png"
+    assert json.loads(Path(f"{mirror.parent}/yuki.png.json").read_text("utf-8"))["uid"] == yuki["uid"]
+    assert sidecar.is_dir()
+    assert mirror.is_dir()
+
+
 @pytest.mark.parametrize("folder", ["assets/characters", "assets/_meta/characters"])
 def test_a_file_where_a_folder_should_be_is_an_error_that_says_so(
     project: Path, registry: AssetRegistry, make_png: Callable[..., Path], folder: str

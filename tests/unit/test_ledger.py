@@ -388,7 +388,7 @@ def test_tables_of_other_parts_in_the_same_file_are_left_as_they_are(
     asset = make(1, meta={"tags": ["a"]})
     insert(ledger, asset)
     with ledger.write() as rows:
-        rows.update(asset)
+        rows.update([asset])
         rows.remove(asset)
     open_ledger().engine.close()
     ledger.engine.close()
@@ -673,7 +673,7 @@ def test_a_write_that_fails_leaves_nothing(ledger: Ledger) -> None:
     def change() -> None:
         with ledger.write() as rows:
             rows.insert([make(2, meta={"tags": ["new"]})])
-            rows.update(replace(make(1), type="changed"))
+            rows.update([replace(make(1), type="changed")])
             rows.record([JournalEntry("asset_registered", "0" * 16, 2, 2)])
             assert rows.count() == 2
             raise RuntimeError("half-way")
@@ -722,7 +722,8 @@ for turn in range(30):
     with ledger.write() as rows:
         asset = rows.asset("0000000000000001")
         count = asset.facts.meta["count"] + 1
-        rows.update(dataclasses.replace(asset, facts=dataclasses.replace(asset.facts, meta={"count": count})))
+        facts = dataclasses.replace(asset.facts, meta={"count": count})
+        rows.update([dataclasses.replace(asset, facts=facts)])
 ledger.engine.close()
 """
     insert(ledger, make(1, meta={"count": 0}))
@@ -736,7 +737,7 @@ ledger.engine.close()
                 asset = rows.asset("0000000000000001")
                 assert asset is not None
                 facts = replace(asset.facts, meta={"count": asset.facts.meta["count"] + 1})
-                rows.update(replace(asset, facts=facts))
+                rows.update([replace(asset, facts=facts)])
 
     run_all(work, count_up, count_up)
 
@@ -871,7 +872,7 @@ def test_an_update_replaces_tags_and_search_text_and_keeps_provenance_and_versio
 
     with ledger.write() as rows:
         rows.update(
-            replace(asset, key="b/new.png", facts=parse_facts({"tags": ["both", "new"], "artist": "after"}))
+            [replace(asset, key="b/new.png", facts=parse_facts({"tags": ["both", "new"], "artist": "after"}))]
         )
 
     assert (
@@ -888,6 +889,25 @@ def test_an_update_replaces_tags_and_search_text_and_keeps_provenance_and_versio
         known = rows.known(asset.digest)
     assert known is not None
     assert known.key == "b/new.png"
+
+
+def test_many_assets_are_updated_each_with_its_own_values(ledger: Ledger) -> None:
+    """A bulk edit would give all assets the values of one, or mix up their tags."""
+    assets = [make(number, meta={"tags": ["old", f"own {number}"]}) for number in range(1, 6)]
+    insert(ledger, *assets)
+    changed = [
+        replace(asset, type=f"type {asset.id}", facts=replace(asset.facts, tags=(f"own {asset.id}", "new")))
+        for asset in assets[:4]
+    ]
+
+    with ledger.write() as rows:
+        rows.update(changed)
+        rows.update([])
+
+    with ledger.read() as rows:
+        assert rows.find(AssetFilter()) == [assets[4], *reversed(changed)]
+    assert (found(ledger, tags="new"), found(ledger, tags="old")) == ([4, 3, 2, 1], [5])
+    assert found(ledger, tags=["new", "own 3"]) == found(ledger, text="own 3") == [3]
 
 
 def test_removing_keeps_the_provenance_and_nothing_else(ledger: Ledger) -> None:
@@ -919,9 +939,9 @@ def test_every_version_of_a_content_is_known_the_present_one_first(ledger: Ledge
     repainted = replace(first, digest=second.digest, version=2)
 
     with ledger.write() as rows:
-        rows.update(repainted)
+        rows.update([repainted])
         rows.add_version(repainted)
-        rows.update(replace(second, digest="f" * 64, version=2))
+        rows.update([replace(second, digest="f" * 64, version=2)])
 
     with ledger.read() as rows:
         old, shared = rows.known(first.digest), rows.known(second.digest)
@@ -963,7 +983,7 @@ def test_what_a_batch_would_meet_is_told_at_once(ledger: Ledger) -> None:
     repainted = replace(old, digest="f" * 64, version=2)
     insert(ledger, old)
     with ledger.write() as rows:
-        rows.update(repainted)
+        rows.update([repainted])
         rows.add_version(repainted)
 
     with ledger.read() as rows:

@@ -87,9 +87,9 @@ def test_a_build_that_fails_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "replace", full)
 
     with pytest.raises(OSError, match="No space left"):
-        sample.build(tmp_path)
+        sample.build(tmp_path / "sample")
 
-    assert list(tmp_path.iterdir()) == []
+    assert list((tmp_path / "sample").iterdir()) == []
 
 
 @pytest.mark.parametrize("name", [name for name in sample.files() if name.startswith("characters/")])

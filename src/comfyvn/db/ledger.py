@@ -223,6 +223,21 @@ class Reader:
             for asset in found:
                 yield _with_provenance(asset, histories.get(asset.id, []))
 
+    def most_tags(self, uids: Iterable[str]) -> int:
+        """Return how many tags the one of some assets has that has most."""
+        counts = [0]
+        for chunk in _chunks(uids, _CHUNK):
+            query = (
+                sa.select(sa.func.count())
+                .select_from(asset_tag_links.join(assets_registry, _assets.id == _links.asset_id))
+                .where(_assets.project_id == self._project_id, _assets.uid.in_(chunk))
+                .group_by(_links.asset_id)
+                .order_by(sa.func.count().desc())
+                .limit(1)
+            )
+            counts.append(self._connection.execute(query).scalar() or 0)
+        return max(counts)
+
     def known(self, digest: str) -> Asset | None:
         """Return the asset that has, or once had, this content; the one that has it now comes first."""
         uid = self._ask(_UID_BY_CONTENT, value=digest).scalar()
@@ -372,12 +387,15 @@ class Writer(Reader):
         self.add_provenance([row for asset in assets for row in _provenance_rows(asset)])
         self._link_tags(assets)
 
-    def update(self, asset: Asset) -> None:
-        """Write all columns of a known asset, its tags and search text; provenance and versions stay."""
-        self._connection.execute(_UPDATE_ASSET, {"row_id": asset.id, **_row(asset)})
-        self._connection.execute(_UPDATE_TEXT, {"row_id": asset.id, "folded": _search_text(asset)})
-        self._connection.execute(_UNLINK_TAGS, {"row_id": asset.id})
-        self._link_tags([asset])
+    def update(self, assets: Sequence[Asset]) -> None:
+        """Write all columns of known assets, their tags and search text; provenance and versions stay."""
+        if not assets:
+            return
+        self._connection.execute(_UPDATE_ASSET, [{"row_id": asset.id, **_row(asset)} for asset in assets])
+        texts = [{"row_id": asset.id, "folded": _search_text(asset)} for asset in assets]
+        self._connection.execute(_UPDATE_TEXT, texts)
+        self._connection.execute(_UNLINK_TAGS, [{"row_id": asset.id} for asset in assets])
+        self._link_tags(assets)
 
     def add_version(self, asset: Asset) -> None:
         """Record the content that an asset has now as its newest version."""

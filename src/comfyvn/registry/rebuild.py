@@ -208,7 +208,7 @@ class _Rebuilder:
             if current.missing_since is not None:
                 self._note(self._report.restored, asset.uid, asset.key)
                 change.tell("asset_restored", current, before={"missing_since": current.missing_since})
-            change.rows.update(replace(current, file=stat, missing_since=None))
+            change.update(replace(current, file=stat, missing_since=None))
 
     def _renew_preview(self, asset: Asset) -> None:
         """Queue a preview whose files are gone, or that was never made."""
@@ -347,7 +347,7 @@ def _mark_missing(library: Library, uids: list[str], report: RebuildReport) -> N
         with library.transaction() as change:
             for asset in change.rows.assets(chunk):
                 gone = replace(asset, missing_since=utc_now())
-                change.rows.update(gone)
+                change.update(gone)
                 change.tell("asset_missing", gone, after={"missing_since": gone.missing_since})
                 report.missing.append({"uid": asset.uid, "path": asset.key})
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 
@@ -428,13 +427,24 @@ class AssetRegistry:
             stated = asset.facts.license if license_tag is None else licence
             return replace(asset.facts, tags=new, license=stated)
 
-        wanted = iter(dict.fromkeys([uids] if isinstance(uids, str) else uids))
+        wanted = list(dict.fromkeys([uids] if isinstance(uids, str) else uids))
+        if add:
+            self._check_room(wanted, len(add), edit)
         operation = self._library.ledger.reserve_ids(1)[0]
         done: dict[str, dict[str, Any]] = {}
-        while chunk := list(islice(wanted, _BULK)):
+        for at in range(0, len(wanted), _BULK):
+            chunk = wanted[at : at + _BULK]
             changed = self._library.change(chunk, edit, operation_id=operation)
             done.update((uid, sidecar.describe_meta(changed[uid])) for uid in chunk if uid in changed)
         return done
+
+    def _check_room(self, uids: list[str], added: int, edit: Callable[[Asset], Facts]) -> None:
+        """Raise InvalidMetadata before the first change if an asset can't take so many more tags."""
+        with self._library.read() as rows:
+            fullest = rows.most_tags(uids)
+            if fullest + added > self._library.limits.tags_per_asset:
+                for asset in rows.assets(uids):
+                    edit(asset)
 
     def remove_asset(self, uid: str, *, delete_files: bool = False) -> bool:
         """Forget an asset; its sidecar and mirror move to the library's trash, its provenance rows stay.

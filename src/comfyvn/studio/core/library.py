@@ -53,6 +53,7 @@ class Transaction:
     rows: Writer
     writes: Writes
     stated_operation_id: int | None = None
+    updates: dict[int, Asset] = field(default_factory=dict)
     entries: list[JournalEntry] = field(default_factory=list)
     payloads: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     undo: list[Callable[[], None]] = field(default_factory=list)
@@ -64,6 +65,10 @@ class Transaction:
         if self.stated_operation_id is None:
             self.stated_operation_id = self.rows.reserve_ids(1)[0]
         return self.stated_operation_id
+
+    def update(self, asset: Asset) -> None:
+        """Have a known asset's row written at the end of the transaction, together with the others."""
+        self.updates[asset.id] = asset
 
     def tell(
         self,
@@ -147,6 +152,7 @@ class Library:
                 change = Transaction(rows, self.new_writes(), operation_id)
                 try:
                     yield change
+                    rows.update(list(change.updates.values()))
                     change.writes.sync()
                     at = rows.record(change.entries)
                 except BaseException:
@@ -206,7 +212,7 @@ class Library:
             return asset
         updated = replace(asset, facts=merged.facts, updated_at=utc_now() if is_changed else asset.updated_at)
         updated = self.write_sidecar(change, updated)
-        change.rows.update(updated)
+        change.update(updated)
         if is_changed or announce:
             self.tell_updated(change, asset, updated, dict(merged.lost))
         return updated
@@ -366,7 +372,7 @@ class Library:
         there = self.facts_on_disk(moved)  # the sidecar may have been moved together with the file
         facts = there if there != asset.facts else here
         moved = self.write_sidecar(change, replace(moved, facts=facts, updated_at=utc_now()))
-        change.rows.update(moved)
+        change.update(moved)
         change.tell("asset_moved", moved, before={"path": asset.key}, after={"path": key})
         if facts != asset.facts:
             self.tell_updated(change, asset, moved)

@@ -152,4 +152,4 @@ def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
             for asset in change.rows.assets(list(bad)):
                 old, preview = bad[asset.uid]
                 if asset.version == old.version:
-                    change.rows.update(library.write_sidecar(change, replace(asset, preview=preview)))
+                    change.update(library.write_sidecar(change, replace(asset, preview=preview)))

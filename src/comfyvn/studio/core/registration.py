@@ -106,7 +106,7 @@ class _Admitted:
 
 
 class Registrar:
-    """Registers files: one, or many through a pipeline with batches.
+    """Registers files: one, or many through a pipeline with batches; all of it one operation of the journal.
 
     Args:
         library: where to.
@@ -117,6 +117,7 @@ class Registrar:
     def __init__(self, library: Library, *, is_repeatable: bool = False) -> None:
         self._library = library
         self._is_repeatable = is_repeatable
+        self._operation_id: int | None = None
 
     def register(self, request: Request) -> Outcome:
         """Register one file; return when it is recorded and synced.
@@ -124,8 +125,9 @@ class Registrar:
         Raises:
             ComfyVNError: what is wrong with the file or the library; nothing is registered then.
         """
-        ids = self._library.ledger.reserve_ids(2)
-        outcome = next(self._settle(iter([self._try_arrive(request, ids)])))
+        ids = self._library.ledger.reserve_ids(2 if self._operation_id else 3)
+        self._operation_id = self._operation_id or ids[2]
+        outcome = next(self._settle(iter([self._try_arrive(request, ids[:2])])))
         if outcome.error is not None:
             raise outcome.error
         return outcome
@@ -136,6 +138,7 @@ class Registrar:
         Reading, hashing and copying run ahead in threads by a bounded number of files. One bad file is an
         outcome with its error; the others go on.
         """
+        self._operation_id = self._library.ledger.reserve_ids(1)[0]
         with closing(self._arrivals(requests)) as arrivals:
             yield from self._settle(arrivals)
 
@@ -448,7 +451,7 @@ class Registrar:
             return []
         try:
             writes.sync()
-            with self._library.transaction() as change:
+            with self._library.transaction(self._operation_id) as change:
                 done = self._insert(change, _on_time(change.rows, batch))
         except (ComfyVNError, OSError) as error:
             return [Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch]
@@ -510,7 +513,7 @@ class Registrar:
             self._renew_preview(known)
             return Outcome(request, "known", known)
         writes.sync()
-        with library.transaction() as change:
+        with library.transaction(self._operation_id) as change:
             asset = change.rows.asset(known.uid)
             if asset is None:  # removed since we looked
                 raise PathConflict(path=request.source, why="the asset was removed while it was registered")
@@ -558,7 +561,7 @@ class Registrar:
     def _take_new_version(self, asset: Asset, arrival: _Arrival) -> Outcome:
         """Record that an asset's file has new content: it was painted over in place."""
         library, request, reading = self._library, arrival.request, arrival.reading
-        with library.transaction() as change:
+        with library.transaction(self._operation_id) as change:
             current = change.rows.asset(asset.uid) or asset
             preview = library.planned_preview(current.uid, reading.preview_kind)
             newer = replace(
