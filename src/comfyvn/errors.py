@@ -8,6 +8,7 @@ caller would expect as its second base, so ``except FileNotFoundError`` works as
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any, ClassVar
 
 __all__ = [
@@ -48,7 +49,7 @@ class ComfyVNError(Exception):
         self.fields = fields
         template = inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ")
         self.message = template.format_map(fields)
-        super().__init__(self.message)
+        Exception.__init__(self, self.message)  # a second base may want other arguments
 
     def __str__(self) -> str:
         return self.message
@@ -74,11 +75,16 @@ class SidecarMissing(ComfyVNError, FileNotFoundError):
     status, exit_code = 404, 3
 
 
-class InvalidSidecar(ComfyVNError, ValueError):
+class InvalidSidecar(ComfyVNError, json.JSONDecodeError):
     """{path}:{line}:{column}: this sidecar is not usable: {why}. It was left as it is; mend it by hand, or
     delete it and run `comfyvn rebuild --enforce-sidecars`."""
 
     status, exit_code = 500, 1
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.msg, self.lineno, self.colno = str(fields["why"]), fields["line"], fields["column"]
+        self.doc, self.pos = "", 0
 
 
 class SourceMissing(ComfyVNError, FileNotFoundError):

@@ -210,3 +210,18 @@ def test_a_removal_does_not_touch_the_neighbours(
         assert registry.read_sidecar(info["uid"])["tags"] == ["same"]
         assert registry.resolve_thumbnail_path(info["uid"]) is not None
     assert len(registry.list_assets(tags=["same"])) == 2
+
+
+def test_removing_in_one_project_leaves_the_preview_of_another(
+    open_registry: Callable[..., AssetRegistry], make_png: Callable[..., Path]
+) -> None:
+    """Two projects with the same picture share its thumbnails; one would take them from the other."""
+    one, two = open_registry(project_id="one"), open_registry(project_id="two")
+    picture = make_png()
+    uid = one.register_file(picture, "characters")["uid"]
+    two.register_file(picture, "characters")
+    one.wait_for_thumbnails()
+
+    two.remove_asset(uid, delete_files=True)
+
+    assert one.resolve_thumbnail_path(uid) is not None

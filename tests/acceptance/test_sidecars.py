@@ -457,3 +457,18 @@ def test_a_change_whose_sidecar_can_not_be_written_is_rolled_back(
     assert registry.get_asset(mara) == before
     assert other.read_bytes() == untouched
     assert events == []
+
+
+def test_a_broken_sidecar_is_the_error_that_scripts_of_older_releases_catch(
+    registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """``except json.JSONDecodeError`` around read_sidecar would stop working."""
+    uid = registry.register_file(make_png(), "characters")["uid"]
+    path = registry.sidecar_path(uid)
+    assert path is not None
+    path.write_text('{\n "tags": [}')
+
+    with pytest.raises(json.JSONDecodeError) as caught:
+        registry.read_sidecar(uid)
+
+    assert (caught.value.lineno, caught.value.colno) == (2, 11)

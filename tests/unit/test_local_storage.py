@@ -669,7 +669,7 @@ def test_threads_that_make_one_library_agree_on_its_id(
     open_storage: Callable[..., LocalStorage], tmp_path: Path
 ) -> None:
     """Two programs started together would each hold the other's library for foreign."""
-    for turn in range(20):
+    for turn in range(30):
         found: list[str] = []
 
         def ensure(folder: Path = tmp_path / f"library{turn}", found: list[str] = found) -> None:
@@ -831,12 +831,17 @@ def test_a_process_that_ends_by_itself_leaves_nothing(
     assert staging_of(root) == []
 
 
-def test_a_folder_that_another_process_is_just_making_is_left_alone(storage: LocalStorage) -> None:
-    """Two programs started together would sweep each other."""
+@pytest.mark.parametrize("has_lock", [False, True])
+def test_a_folder_that_another_process_is_just_making_is_left_alone(
+    has_lock: bool, storage: LocalStorage
+) -> None:
+    """Two programs started together would sweep each other: between making, opening and locking lies time."""
     newborn = storage.root / ".comfyvn" / "staging" / "4711-aaaa"
     dead = storage.root / ".comfyvn" / "staging" / "4711-bbbb"
     for folder in (newborn, dead):
         folder.mkdir(parents=True)
+        if has_lock:
+            (folder / "lock").touch()
     an_hour_ago = time.time() - 3600
     os.utime(dead, (an_hour_ago, an_hour_ago))
 
@@ -844,6 +849,17 @@ def test_a_folder_that_another_process_is_just_making_is_left_alone(storage: Loc
 
     assert newborn.exists()
     assert not dead.exists()
+
+
+def test_what_else_lies_in_the_staging_folder_does_no_harm(storage: LocalStorage) -> None:
+    """One stray file would stop every registration."""
+    stray = storage.root / ".comfyvn" / "staging" / ".DS_Store"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"x")
+
+    storage.write("a.png", b"x", Writes())
+
+    assert storage.exists("a.png")
 
 
 @posix_only

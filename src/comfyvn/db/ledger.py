@@ -291,6 +291,11 @@ class Reader:
         query = sa.select(_assets.id).where(_assets.id == asset_id)
         return self._connection.execute(query).first() is not None
 
+    def is_shared(self, uid: str) -> bool:
+        """Tell whether another project of this ledger has an asset with this uid (the same content)."""
+        query = sa.select(_assets.id).where(_assets.uid == uid, _assets.project_id != self._project_id)
+        return self._connection.execute(query.limit(1)).first() is not None
+
     def library_id(self) -> str | None:
         """Return the id of the library that this project's rows belong to."""
         query = sa.select(asset_library.c.value).where(asset_library.c.name == self._library_name())

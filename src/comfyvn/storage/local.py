@@ -379,9 +379,12 @@ class _StagingFolder:
             path = parent / f"{self.pid}-{secrets.token_hex(4)}"
             path.mkdir()
             lock = (path / "lock").open("xb")
-            if _try_lock(lock) and (path / "lock").exists():
+            if _try_lock(lock):
+                lock.write(b"claimed")  # from now on a free lock means that we are dead
+                lock.flush()
                 return path, lock
-            lock.close()  # a sweep of another process came between the two lines above
+            lock.close()  # a sweep of another process was just looking at it
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _remove_staging(path: Path, lock: IO[bytes], pid: int) -> None:
@@ -391,16 +394,23 @@ def _remove_staging(path: Path, lock: IO[bytes], pid: int) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove a staging folder whose process is dead; a young one without a lock file is just being made."""
+    """Remove a staging folder whose process is dead; a young unclaimed one is just being made."""
     try:
         with (folder / "lock").open("r+b") as lock:
-            is_dead = _try_lock(lock)
+            is_dead = _try_lock(lock) and (os.fstat(lock.fileno()).st_size > 0 or _is_old(folder))
     except FileNotFoundError:
-        is_dead = folder.is_dir() and time.time() - folder.stat().st_mtime > _NEWBORN_S
+        is_dead = _is_old(folder)
     except OSError:
         return
     if is_dead:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_old(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > _NEWBORN_S
+    except FileNotFoundError:  # another sweep was faster
+        return False
 
 
 def _try_lock(file: IO[bytes]) -> bool:

@@ -462,6 +462,7 @@ class AssetRegistry:
             if asset is None:
                 return False
             change.rows.remove(asset)
+            previews = [] if change.rows.is_shared(uid) else library.preview_paths(asset)
             trash = f"{utc_now().replace(' ', '_').replace(':', '')}-{asset.uid}-{change.operation_id}"
             keys = [library.sidecar_key(asset.key), *([asset.key] if delete_files else [])]
             library.tell_removed(change, asset, {"trash": trash, "keys": keys})
@@ -470,7 +471,7 @@ class AssetRegistry:
                 library.storage.trash(keys, trash)
                 if library.mirrors is not None and asset.mirror_key is not None:
                     library.mirrors.delete(asset.mirror_key)
-                for path in library.preview_paths(asset):
+                for path in previews:
                     path.unlink(missing_ok=True)
 
             change.afterwards.append(clear)
