@@ -19,6 +19,7 @@ from comfyvn.model import Limits
 __all__ = ["SETTINGS_FILE", "Config", "Durability", "load", "settings_table"]
 
 Durability = Literal["full", "batch", "off"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 SETTINGS_FILE: Final = "comfyvn.toml"
 _LIMITS: Final = Limits()
 
@@ -56,7 +57,7 @@ class Config:
         "full",
     )
     busy_timeout_s: float = _setting("How long to wait for another writer, in seconds.", 30.0)
-    log_level: str = _setting("The least severe log message that is shown.", "WARNING")
+    log_level: LogLevel = _setting("The least severe log message that is shown.", "WARNING")
     preview_workers: int = _setting("Threads that make previews.", 2)
     ingest_workers: int = _setting("Threads that read, hash and copy during a bulk ingest.", 2)
     preview_pixels: int = _setting("The largest image that gets a preview, in pixels.", 64_000_000)
@@ -181,11 +182,12 @@ def _convert(name: str, kind: Any, raw: Any, origin: str, base: Path) -> Any:
     text = os.fspath(raw) if isinstance(raw, os.PathLike) else raw
     if kind is Path:
         return _to_path(name, text, origin, base)
-    if kind is Durability:
-        if text not in get_args(Durability):
-            why = f"it must be one of {', '.join(get_args(Durability))}"
+    if kind in (Durability, LogLevel):
+        found = next((word for word in get_args(kind) if str(text).lower() == word.lower()), None)
+        if found is None:
+            why = f"it must be one of {', '.join(get_args(kind))}"
             raise InvalidSetting(name=name, value=raw, origin=origin, why=why)
-        return text
+        return found
     if kind in (int, float):
         return _to_number(name, kind, text, origin)
     if not isinstance(text, str) or not text.strip() or "\0" in text:

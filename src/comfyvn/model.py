@@ -317,7 +317,7 @@ def normalise_type(value: object) -> str:
         raise InvalidAssetType(asset_type=value, why="it holds a character that folder names can't have")
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
         raise InvalidAssetType(asset_type=value, why="it holds a control character")
-    if name.startswith((".", "_meta")) or name.endswith("."):
+    if name.startswith(".") or name.casefold() == "_meta" or name.endswith("."):
         raise InvalidAssetType(asset_type=value, why="that name is reserved")
     if len(name.encode()) > 100:
         raise InvalidAssetType(asset_type=value, why="it is longer than 100 bytes")
@@ -363,14 +363,14 @@ def parse_version(value: object) -> int:
     return value
 
 
-def merge_registered(known: Facts, new: Facts, *, license_given: bool) -> Facts:
+def merge_registered(known: Facts, new: Facts, *, license_given: bool, limits: Limits = Limits()) -> Facts:
     """Return the facts of an asset whose content was registered again.
 
     Tags are united ignoring case, the licence is replaced if one was given (an empty one clears it), and
     other keys are replaced one by one.
     """
     return Facts(
-        tags=normalise_tags((*known.tags, *new.tags)),
+        tags=normalise_tags((*known.tags, *new.tags), limits),
         license=new.license if license_given else known.license,
         origin=new.origin if new.origin is not None else known.origin,
         meta={**known.meta, **new.meta},

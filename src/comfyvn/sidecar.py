@@ -39,6 +39,7 @@ __all__ = [
     "describe_provenance",
     "dumps",
     "facts_of",
+    "is_same",
     "merge",
     "parse",
 ]
@@ -251,13 +252,14 @@ def facts_of(payload: Mapping[str, Any], limits: Limits = Limits(), base: Facts 
     return Facts(rest.tags, rest.license, rest.origin, rest.meta, extra)
 
 
-def merge(base: Facts, theirs: Facts, ours: Facts) -> Merged:
+def merge(base: Facts, theirs: Facts, ours: Facts, limits: Limits = Limits()) -> Merged:
     """Merge a hand-edited sidecar with a change of ours.
 
     Args:
         base: what we last wrote.
         theirs: what the file says now.
         ours: what we are about to write.
+        limits: how many tags the outcome may have.
 
     Returns:
         Tags are merged one by one. Any other field that both sides changed takes the file's value; ours goes
@@ -283,13 +285,20 @@ def merge(base: Facts, theirs: Facts, ours: Facts) -> Merged:
         return {name: value for name, value in chosen.items() if value is not _ABSENT}
 
     facts = Facts(
-        tags=_merge_tags(base.tags, theirs.tags, ours.tags),
+        tags=_merge_tags(base.tags, theirs.tags, ours.tags, limits),
         license=choose("license", base.license, theirs.license, ours.license),
         origin=choose("origin", base.origin, theirs.origin, ours.origin),
         meta=choose_each("meta.", base.meta, theirs.meta, ours.meta),
         extra=choose_each("", base.extra, theirs.extra, ours.extra),
     )
     return Merged(facts, lost)
+
+
+def is_same(one: Facts, other: Facts) -> bool:
+    """Tell whether two assets' facts are the same JSON; for Python alone, 1 and true would be equal."""
+    return one == other and all(
+        _is_same(mine, theirs) for mine, theirs in ((one.meta, other.meta), (one.extra, other.extra))
+    )
 
 
 def _is_same(one: Any, other: Any) -> bool:
@@ -299,12 +308,14 @@ def _is_same(one: Any, other: Any) -> bool:
     return one == other and canonical_json(one) == canonical_json(other)
 
 
-def _merge_tags(base: tuple[str, ...], theirs: tuple[str, ...], ours: tuple[str, ...]) -> tuple[str, ...]:
+def _merge_tags(
+    base: tuple[str, ...], theirs: tuple[str, ...], ours: tuple[str, ...], limits: Limits
+) -> tuple[str, ...]:
     if theirs == base:
         return ours
     before, now = {fold(tag) for tag in base}, {fold(tag) for tag in ours}
     kept = [tag for tag in theirs if fold(tag) in now or fold(tag) not in before]
-    return normalise_tags([*kept, *(tag for tag in ours if fold(tag) not in before)])
+    return normalise_tags([*kept, *(tag for tag in ours if fold(tag) not in before)], limits)
 
 
 def _describe_history(asset: Asset) -> dict[str, Any] | None:

@@ -472,3 +472,35 @@ def test_a_broken_sidecar_is_the_error_that_scripts_of_older_releases_catch(
         registry.read_sidecar(uid)
 
     assert (caught.value.lineno, caught.value.colno) == (2, 11)
+
+
+def test_a_hand_edit_from_a_number_to_a_truth_value_is_taken_in(
+    registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """Python holds 1 and true for equal; the edit would be dropped without a word."""
+    uid = registry.register_file(make_png(), "characters", metadata={"nsfw": 1})["uid"]
+    path = registry.sidecar_path(uid)
+    assert path is not None
+    path.write_text(path.read_text().replace('"nsfw": 1', '"nsfw": true'))
+
+    registry.ensure_sidecar(uid)
+
+    record = registry.get_asset(uid)
+    assert record is not None
+    assert record["meta"]["nsfw"] is True
+
+
+def test_raised_tag_limits_hold_for_merging_too(
+    open_registry: Callable[..., AssetRegistry],
+    make_png: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An asset with many tags could be registered once and never again."""
+    monkeypatch.setenv("COMFYVN_TAGS_PER_ASSET", "3000")
+    registry, picture = open_registry(), make_png()
+    many = [f"tag {number}" for number in range(2_000)]
+    registry.register_file(picture, "characters", metadata={"tags": many})
+
+    again = registry.register_file(picture, "characters", metadata={"tags": ["one more"]})
+
+    assert again["tags"] == [*many, "one more"]

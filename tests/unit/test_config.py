@@ -73,7 +73,7 @@ def test_a_file_beats_the_default_a_variable_the_file_and_an_argument_all(
 ) -> None:
     """A user would set something and see no effect."""
     value = STATED[name]
-    other = {"durability": "off"}.get(name, "other" if isinstance(value, str) else 77)
+    other = {"durability": "off", "log_level": "ERROR"}.get(name, "other" if isinstance(value, str) else 77)
     third = {"durability": "full"}.get(name, "third" if isinstance(value, str) else 88)
     variable = f"COMFYVN_{name.upper()}"
     write_settings(f"{name} = {toml(value)}\n")
@@ -332,3 +332,10 @@ def test_paths_are_absolute_and_nothing_is_made(project: Path) -> None:
     assert not list(project.iterdir())
     assert isinstance(found, Config)
     assert config.__all__
+
+
+def test_a_log_level_may_be_written_in_small_letters() -> None:
+    """``log_level = "debug"`` would be refused, or worse, ignored."""
+    assert load(environ={"COMFYVN_LOG_LEVEL": "debug"}).log_level == "DEBUG"
+    with pytest.raises(InvalidSetting, match="it must be one of DEBUG, INFO"):
+        load(environ={"COMFYVN_LOG_LEVEL": "loud"})

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from comfyvn import events
 from comfyvn.errors import UnknownEvent
 from comfyvn.events import EVENTS, HookBus
+from support import run_all
 
 REGISTERED = events.HOOK_ASSET_REGISTERED
 UPDATED = events.HOOK_ASSET_META_UPDATED
@@ -19,27 +19,6 @@ TIMEOUT_S = 20.0
 
 def payload(number: object, event: str = REGISTERED, **more: object) -> dict[str, Any]:
     return {"hook_event": event, "uid": str(number), **more}
-
-
-def run_all(*jobs: Callable[[], object]) -> None:
-    """Run jobs in threads of their own, started together; what one raises is raised here."""
-    barrier, failed = threading.Barrier(len(jobs)), []
-
-    def run(job: Callable[[], object]) -> None:
-        try:
-            barrier.wait(TIMEOUT_S)
-            job()
-        except BaseException as error:  # noqa: BLE001 - it is raised again below
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(TIMEOUT_S)
-    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
-    if failed:
-        raise failed[0]
 
 
 def test_the_events_have_the_names_that_scripts_use() -> None:

@@ -6,7 +6,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -25,6 +24,7 @@ from comfyvn.db import Engine, JournalEntry, Ledger, inspect_ledger, open_engine
 from comfyvn.db.ledger import Taken
 from comfyvn.errors import OlderLibrary, RegistryBusy, RegistryUnusable
 from comfyvn.model import Asset, AssetFilter, Facts, FileStat, Preview, Provenance, id_floor, parse_facts
+from support import run_all
 
 TIMEOUT_S = 60.0
 
@@ -119,27 +119,6 @@ def objects_of(path: Path) -> dict[str, tuple[str, str | None, list[Any]]]:
             )
             for name, kind, text in found
         }
-
-
-def run_all(*jobs: Callable[[], object]) -> None:
-    """Run jobs in threads of their own, started together; what one raises is raised here."""
-    barrier, failed = threading.Barrier(len(jobs)), []
-
-    def run(job: Callable[[], object]) -> None:
-        try:
-            barrier.wait(TIMEOUT_S)
-            job()
-        except BaseException as error:  # noqa: BLE001 - it is raised again below
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(TIMEOUT_S)
-    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
-    if failed:
-        raise failed[0]
 
 
 def run_processes(script: str, path: Path, count: int) -> list[str]:

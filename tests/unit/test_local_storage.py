@@ -26,6 +26,7 @@ from comfyvn.errors import (
     UnsafePath,
 )
 from comfyvn.storage import LocalStorage, Staged, Writes, open_source
+from support import run_all
 
 TIMEOUT_S = 30.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="tells files by /proc")
@@ -91,27 +92,6 @@ def files_below(folder: Path) -> list[str]:
 def keys_of(storage: LocalStorage) -> list[str]:
     """Return every file below the root, also one that was left in staging, but for the lock."""
     return [name for name in files_below(storage.root) if not name.endswith("/lock")]
-
-
-def run_all(*jobs: Callable[[], object]) -> None:
-    """Run jobs in threads of their own, started together; what one raises is raised here."""
-    barrier, failed = threading.Barrier(len(jobs)), []
-
-    def run(job: Callable[[], object]) -> None:
-        try:
-            barrier.wait(TIMEOUT_S)
-            job()
-        except BaseException as error:  # noqa: BLE001 - it is raised again below
-            failed.append(error)
-
-    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(TIMEOUT_S)
-    assert not any(thread.is_alive() for thread in threads), "a thread hangs"
-    if failed:
-        raise failed[0]
 
 
 # -- place --------------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ class Reader:
 
     def asset(self, uid: str) -> Asset | None:
         """Return one asset with all of its provenance."""
-        return self._one(_BY_UID, uid)
+        return self._one(_BY_UID, uid) if _is_text(uid) else None
 
     def asset_at(self, key: str) -> Asset | None:
         """Return the asset that owns a key, with all of its provenance."""
@@ -217,7 +217,7 @@ class Reader:
 
     def assets(self, uids: Iterable[str]) -> Iterator[Asset]:
         """Yield the known ones of some assets, with all of their provenance, in no order."""
-        for chunk in _chunks(uids, _CHUNK):
+        for chunk in _chunks((uid for uid in uids if _is_text(uid)), _CHUNK):
             found = [_asset(row) for row in self._ask(_BY_UIDS, values=chunk)]
             histories = self._provenance([asset.id for asset in found])
             for asset in found:
@@ -637,6 +637,11 @@ def _search_text(asset: Asset) -> str:
         elif isinstance(value, list):
             texts.extend(item for item in value if isinstance(item, str))
     return fold("\n".join(texts))
+
+
+def _is_text(uid: str) -> bool:
+    """Tell a text that a database can hold from undecodable bytes of a command line, which no uid has."""
+    return not any("\ud800" <= char <= "\udfff" for char in uid)
 
 
 def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

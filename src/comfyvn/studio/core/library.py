@@ -206,8 +206,8 @@ class Library:
         announce: bool = False,
     ) -> Asset:
         """Change one asset inside a transaction; see `change`. ``announce`` it even if no fact changed."""
-        merged = sidecar.merge(asset.facts, self.facts_on_disk(asset), wanted)
-        is_changed = merged.facts != asset.facts
+        merged = sidecar.merge(asset.facts, self.facts_on_disk(asset), wanted, self.limits)
+        is_changed = not sidecar.is_same(merged.facts, asset.facts)
         if not is_changed and not force and self.storage.stat(self.sidecar_key(asset.key)):
             return asset
         updated = replace(asset, facts=merged.facts, updated_at=utc_now() if is_changed else asset.updated_at)

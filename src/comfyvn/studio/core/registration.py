@@ -388,7 +388,12 @@ class Registrar:
 
     def _inherit(self, asset: Asset, found: Sidecar, request: Request) -> Asset:
         """Give a new asset what the sidecar beside its file says: facts, version, dates, ids, provenance."""
-        facts = merge_registered(found.facts, request.facts, license_given=request.facts.license is not None)
+        facts = merge_registered(
+            found.facts,
+            request.facts,
+            license_given=request.facts.license is not None,
+            limits=self._library.limits,
+        )
         ceiling = id_floor(time.time() + _DAY_S)  # an id from the future would push all later ones ahead
         with self._library.read() as rows:
             wanted = found.asset_id if found.uid == asset.uid else None
@@ -523,7 +528,7 @@ class Registrar:
                 # minted here, the id is newer than those of other writers; a restored file's marker has one
                 row_id = arrival.provenance_id if restored else change.rows.reserve_ids(1)[0]
                 asset = library.append_provenance(change, asset, request.claim, row_id, arrival.created_at)
-            wanted = merge_registered(asset.facts, request.facts, license_given=request.license_given)
+            wanted = self._merge(asset.facts, request)
             asset = library.change_one(change, asset, wanted, force=True, announce=True)
         self._renew_preview(asset)
         return Outcome(request, "known", asset)
@@ -534,8 +539,12 @@ class Registrar:
         change.tell("asset_restored", asset, before={"missing_since": asset.missing_since})
         return replace(asset, file=stat, missing_since=None)
 
+    def _merge(self, known: Facts, request: Request) -> Facts:
+        given = request.license_given
+        return merge_registered(known, request.facts, license_given=given, limits=self._library.limits)
+
     def _adds_nothing(self, known: Asset, request: Request) -> bool:
-        merged = merge_registered(known.facts, request.facts, license_given=request.license_given)
+        merged = self._merge(known.facts, request)
         has_sidecar = self._library.storage.stat(self._library.sidecar_key(known.key)) == known.sidecar_file
         return has_sidecar and merged == known.facts and _has_claim(known, request.claim)
 
@@ -584,7 +593,7 @@ class Registrar:
                 before={"hash": current.digest, "version": current.version},
                 after={"hash": newer.digest, "version": newer.version},
             )
-            wanted = merge_registered(current.facts, request.facts, license_given=request.license_given)
+            wanted = self._merge(current.facts, request)
             newer = library.change_one(change, newer, wanted, force=True, announce=True)
         POOL.submit(library, [newer])
         return Outcome(request, "updated", newer)
