@@ -74,7 +74,7 @@ def test_a_file_beats_the_default_a_variable_the_file_and_an_argument_all(
     """A user would set something and see no effect."""
     value = STATED[name]
     other = {"durability": "off", "log_level": "ERROR"}.get(name, "other" if isinstance(value, str) else 77)
-    third = {"durability": "full"}.get(name, "third" if isinstance(value, str) else 88)
+    third = {"durability": "full", "log_level": "DEBUG"}.get(name, "third" if isinstance(value, str) else 88)
     variable = f"COMFYVN_{name.upper()}"
     write_settings(f"{name} = {toml(value)}\n")
 
