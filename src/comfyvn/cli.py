@@ -6,6 +6,7 @@ What a command needs is imported in it, so that ``comfyvn --help`` loads nothing
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from comfyvn import __version__
+from comfyvn.errors import AssetNotFound, ComfyVNError, NoLibrary, PathConflict, SourceMissing
 from comfyvn.registry import console
 
 if TYPE_CHECKING:
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["cli", "main"]
 
 _PROBLEMS_SHOWN: Final = 30
+_NAMES_SHOWN: Final = 3
+_END: Final = object()
 _ROWS_SHOWN: Final = 50
+# the columns of a list, and the width of terminal from which each is shown
+_COLUMNS: Final = {"uid": 0, "type": 110, "path": 0, "size": 100, "tags": 0, "licence": 0, "preview": 90}
 # commands that live with their job, imported when they are named: module, object, line of help
 _ELSEWHERE: Final = {
     "audit": ("comfyvn.registry.audit", "audit", "Look for missing sidecars, files, previews and licences."),
@@ -68,7 +74,7 @@ def _set_home(_context: click.Context, _option: click.Parameter, folder: str | N
 @click.version_option(__version__, prog_name="comfyvn")
 @click.option(
     "--home",
-    type=click.Path(file_okay=False),
+    type=click.Path(exists=True, file_okay=False),
     callback=_set_home,
     expose_value=False,
     help="The project folder (setting home); the current folder by default.",
@@ -122,17 +128,23 @@ def ingest(
 
     selection = bulk.Selection(paths, asset_type, tags, license_tag, source, exclude, in_place)
     _check_words(selection)
+    if not any(os.path.lexists(path) for path in paths):
+        raise SourceMissing(path=paths[0])  # mistyped: no library is made for it
     with _registry(library, makes=True) if not dry_run else _registry_or_empty(library) as registry:
         files, _ = bulk.measure(selection, registry)  # refuses a wrong folder before anything is printed
+        tally = _Tally()
         if dry_run:
-            return _report(bulk.plan(selection, registry), as_json, each=True)
+            tally.take(bulk.plan(selection, registry), console.Bar(None, None), as_json=as_json, each=True)
+            return tally.summarise(as_json=as_json, each=True)
         with console.progress("registering", files, quiet=as_json) as bar, _stop_on_interrupt() as is_stopped:
-            items = _counted(bulk.ingest(selection, registry, is_stopped), bar)
-            code = _report(items, as_json)
-        interrupted = is_stopped()
-        _finish_previews(registry, quiet=as_json, give_up=interrupted)
-    if interrupted:
-        console.echo("Interrupted. What is listed above is done; run the same command to go on.", err=True)
+            items = bulk.ingest(selection, registry, is_stopped)
+            tally.take(
+                items, bar, as_json=as_json, finish=lambda: _finish(registry, is_stopped, bar, as_json)
+            )
+        code = tally.summarise(as_json=as_json)
+    if is_stopped():
+        left = f"{tally.total} of {files} files were looked at"
+        console.echo(f"Interrupted: {left}; run the same command to go on.", err=True)
         return 130
     return code
 
@@ -147,9 +159,11 @@ def demo(folder: Path, as_json: bool) -> int:
     from comfyvn.studio.core import AssetRegistry
 
     art = folder / "art"
+    home = folder.absolute()
+    if (home / "comfyvn" / "data" / "comfyvn.db").exists() and not art.is_dir():
+        raise PathConflict(path=folder, why="there is a library of yours; give the demo a folder of its own")
     with console.progress("drawing the sample library", len(sample.files()), quiet=as_json) as bar:
         sample.build(art, on_file=lambda path: bar.advance())
-    home = folder.absolute()
     with AssetRegistry(
         home / "comfyvn" / "data" / "comfyvn.db",
         "default",
@@ -158,8 +172,11 @@ def demo(folder: Path, as_json: bool) -> int:
     ) as registry:
         selection = bulk.Selection([art], license="CC0-1.0", tags=("sample",), source="comfyvn demo")
         with console.progress("registering", len(sample.files()), quiet=as_json) as bar:
-            items = list(_counted(bulk.ingest(selection, registry), bar))
-        _finish_previews(registry, quiet=as_json)
+            items = []
+            for item in bulk.ingest(selection, registry):
+                items.append(item)
+                bar.advance()
+        registry.wait_for_thumbnails()
         records = registry.list_assets()
         places = {
             "files and sidecars": str(registry.ASSETS_ROOT),
@@ -187,8 +204,8 @@ def demo(folder: Path, as_json: bool) -> int:
 @click.option("--license", "license_tag", help='Only this licence; "" for assets without one.')
 @click.option("--text", help="Only assets whose path or metadata hold this text.")
 @click.option("--hash", "hash_value", help="Only this SHA-256.")
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many; 0 for all. [50; JSON: all]")
-@click.option("--cursor", type=click.IntRange(min=1), help="Go on behind the asset with this id.")
+@click.option("--limit", type=click.IntRange(0, 2**31), help="At most so many; 0 for all. [50; JSON: all]")
+@click.option("--cursor", type=click.IntRange(1, 2**53), help="Go on behind the asset with this id.")
 @_json_option
 @console.library_options
 def list_command(
@@ -225,14 +242,12 @@ def list_command(
 @_json_option
 @console.library_options
 def show(uid: str, as_json: bool, **library: str | None) -> int:
-    """Show all that is known of one asset."""
-    from comfyvn.errors import AssetNotFound
-
+    """Show all that is known of one asset: by its uid, the beginning of that, or its path."""
     with _registry(library) as registry:
-        record = registry.get_asset(uid)
+        record = registry.get_asset(registry.resolve_uid(uid) or uid)
         if record is None:
             raise AssetNotFound(uid=uid, project=registry.project_id)
-        history = registry.list_provenance(uid)
+        history = registry.list_provenance(record["uid"])
         if as_json:
             console.emit_json({**record, "provenance_history": history})
         else:
@@ -284,13 +299,14 @@ def tag(
     as_json: bool,
     **library: str | None,
 ) -> int:
-    """Add and remove tags, and set the licence, of assets.
+    """Add and remove tags, and set the licence, of assets: by uid, the beginning of one, or path.
 
     Exit code 3: a uid is unknown; the others are done.
     """
     if not add_tags and not remove_tags and license_tag is None:
         raise click.UsageError("Nothing to do: give --add, --remove or --license.")
     with _registry(library) as registry:
+        uids = tuple(registry.resolve_uid(uid) or uid for uid in uids)
         changed = registry.bulk_update_tags(
             uids, add_tags=add_tags, remove_tags=remove_tags, license_tag=license_tag
         )
@@ -309,11 +325,12 @@ def tag(
 @_json_option
 @console.library_options
 def remove(uids: tuple[str, ...], keep_file: bool, as_json: bool, **library: str | None) -> int:
-    """Forget assets; their files and sidecars move to the library's trash.
+    """Forget assets, by uid or path; their files and sidecars move to the library's trash.
 
     Exit code 3: a uid is unknown; the others are done.
     """
     with _registry(library) as registry:
+        uids = tuple(registry.resolve_uid(uid) or uid for uid in uids)
         done = {uid: registry.remove_asset(uid, delete_files=not keep_file) for uid in dict.fromkeys(uids)}
         trash = registry.ASSETS_ROOT / ".comfyvn" / "trash"
     removed = [uid for uid, was_known in done.items() if was_known]
@@ -340,8 +357,6 @@ def _registry(library: dict[str, str | None], *, makes: bool = False) -> Iterato
 @contextmanager
 def _registry_or_empty(library: dict[str, str | None]) -> Iterator[AssetRegistry]:
     """Open the library, or an empty one in a temporary folder where there is none: nothing is made."""
-    from comfyvn.errors import NoLibrary
-
     try:
         with _registry(library) as registry:
             yield registry
@@ -382,40 +397,90 @@ def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _counted(items: Iterable[IngestItem], bar: console.Bar) -> Iterator[IngestItem]:
-    for item in items:
-        if item.status != "skipped":
-            bar.advance()
-        yield item
+class _Tally:
+    """Counts what became of files and says what people want to know of it: the rest is in --json."""
 
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+        self.lines = 0
+        self.new_uids: set[str | None] = set()
+        self.twins = 0
+        self.rest: dict[str, Any] = {}
 
-def _report(items: Iterable[IngestItem], as_json: bool, *, each: bool = False) -> int:
-    """Print what became of files, as they come; return the exit code."""
-    counts: Counter[str] = Counter()
+    @property
+    def total(self) -> int:
+        """How many files were looked at."""
+        return sum(self.counts.values())
 
-    def counted() -> Iterator[IngestItem]:
+    def take(
+        self,
+        items: Iterable[IngestItem],
+        bar: console.Bar,
+        *,
+        as_json: bool,
+        each: bool = False,
+        finish: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        """Take in items as they come, print those that need a word, then do what ``finish`` does."""
+        if as_json:
+            _emit_list(
+                "items", (item.as_dict() for item in self._count(items, bar)), lambda: self._end(finish)
+            )
+            return
+        for item in self._count(items, bar):
+            if each and item.status != "failed":
+                target = item.path or item.reason
+                console.echo(f"{item.status:<10} {item.file} -> {target}")
+            elif item.status != "skipped" and item.reason is not None and self.lines < _PROBLEMS_SHOWN:
+                self.lines += 1
+                bar.echo(f"{item.status:<10} {_with_file(item)}")
+        self._end(finish)
+
+    def _end(self, finish: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        self.rest = finish()
+        return {"counts": dict(self.counts), **self.rest}
+
+    def _count(self, items: Iterable[IngestItem], bar: console.Bar) -> Iterator[IngestItem]:
         for item in items:
-            counts[item.status] += 1
+            self.counts[item.status] += 1
+            if item.status == "skipped":
+                reason = item.reason or ""
+                self.skipped[reason] += 1
+                if self.skipped[reason] <= _NAMES_SHOWN:
+                    self.examples.setdefault(reason, []).append(item.file)
+            else:
+                bar.advance()
+            if item.status == "registered":
+                self.new_uids.add(item.uid)
+            self.twins += item.status == "known" and item.uid in self.new_uids
             yield item
 
-    if as_json:
-        _emit_list("items", (item.as_dict() for item in counted()), lambda: {"counts": dict(counts)})
-    else:
-        problems = 0
-        for item in counted():
-            if each and item.reason is None:
-                console.echo(f"{item.status:<10} {item.file} -> {item.path}")
-            elif item.reason is not None and (each or problems < _PROBLEMS_SHOWN):
-                problems += 1
-                console.echo(f"{item.status:<10} {_with_file(item)}", err=not each)
+    def summarise(self, *, as_json: bool, each: bool = False) -> int:
+        """Print the summary for people; return the exit code."""
+        code = 1 if self.counts["failed"] else 0
+        if as_json:
+            return code
+        for reason, files in self.examples.items() if not each else ():
+            count = self.skipped[reason]
+            names = files if count <= _NAMES_SHOWN else [f"{count} files, such as {files[0]}"]
+            for name in names:
+                console.echo(f"skipped    {name}: {reason}", err=True)
+        failures = self.rest.get("failed_previews", [])
+        for failure in failures[:_PROBLEMS_SHOWN]:
+            console.echo(f"no preview {failure['path']}: {failure['reason']}", err=True)
         words = {"updated": "with new content", "known": "already known"}
-        shown = ", ".join(f"{count} {words.get(status, status)}" for status, count in counts.items())
-        console.echo(f"{sum(counts.values())} files: {shown}." if counts else "There are no files.")
-        if sum(counts[status] for status in ("skipped", "failed")) > problems:
+        shown = ", ".join(f"{count} {words.get(status, status)}" for status, count in self.counts.items())
+        shown += f" ({self.twins} the same as another new file)" if self.twins else ""
+        shown += f"; {len(failures)} without preview" if failures else ""
+        files_word = "file" if self.total == 1 else "files"
+        console.echo(f"{self.total} {files_word}: {shown}." if self.counts else "There are no files.")
+        if self.counts["failed"] > self.lines and not each:
             console.echo("Not every reason is shown; --json lists them all.", err=True)
-        if counts["failed"] and not each:
+        if self.counts["failed"] and not each:
             console.echo("Mend what failed and run the same command again; nothing is done twice.", err=True)
-    return 1 if counts["failed"] else 0
+        return code
 
 
 def _with_file(item: IngestItem) -> str:
@@ -423,15 +488,19 @@ def _with_file(item: IngestItem) -> str:
     return reason if item.file in reason else f"{item.file}: {reason}"
 
 
-def _finish_previews(registry: AssetRegistry, *, quiet: bool = False, give_up: bool = False) -> None:
+def _finish(
+    registry: AssetRegistry, is_stopped: Callable[[], bool], bar: console.Bar, quiet: bool
+) -> dict[str, Any]:
+    """Wait for the previews, or give them up when interrupted; return those that failed."""
     from comfyvn.studio.core.previews import POOL
 
-    if give_up:
+    if is_stopped():
         POOL.cancel()
-        return
-    if not quiet and sys.stderr.isatty() and not registry.wait_for_thumbnails(0.5):
-        console.echo("Finishing previews ...", err=True)
+    elif not quiet and sys.stderr.isatty() and not registry.wait_for_thumbnails(0.5):
+        bar.echo("Finishing previews ...")
     registry.wait_for_thumbnails()
+    failures = registry.library.preview_failures
+    return {"failed_previews": [{"path": path, "reason": reason} for path, reason in failures]}
 
 
 def _pages(
@@ -453,14 +522,22 @@ def _pages(
 
 
 def _emit_list(name: str, items: Iterable[Any], rest: Callable[[], dict[str, Any]] = dict) -> None:
-    """Print one JSON document with a list that is written as it comes."""
+    """Print one JSON document with a list that is written as it comes; an error still ends it properly."""
+    wanted = iter(items)
+    first = next(wanted, _END)  # what is refused is refused before the first character
     click.echo(f'{{\n  "{name}": [', nl=False)
-    separator = "\n    "
-    for item in items:
-        click.echo(separator + console.to_json(item), nl=False)
-        separator = ",\n    "
-    tail = "".join(f',\n  "{key}": {console.to_json(value)}' for key, value in rest().items())
-    click.echo(f"\n  ]{tail}\n}}")
+    separator, failure = "\n    ", None
+    try:
+        for item in () if first is _END else itertools.chain([first], wanted):
+            click.echo(separator + console.to_json(item), nl=False)
+            separator = ",\n    "
+    except ComfyVNError as error:
+        failure = error
+    tail = {"error": str(failure)} if failure else rest()
+    text = "".join(f',\n  "{key}": {console.to_json(value)}' for key, value in tail.items())
+    click.echo(f"\n  ]{text}\n}}")
+    if failure is not None:
+        raise failure
 
 
 def _complain_unknown(uids: list[str]) -> int:
@@ -475,35 +552,42 @@ def _table(*columns: str) -> Any:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "uid")  # a uid is there to be copied
     return table
+
+
+def _width() -> int | None:
+    """Return the width of tables: that of the terminal (None), elsewhere enough for all columns."""
+    return None if sys.stdout.isatty() else 160
 
 
 def _print(*things: Any) -> None:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 160
     for thing in things:
-        Console(width=width, soft_wrap=False, markup=False, highlight=False).print(thing)
+        Console(width=_width(), soft_wrap=False, markup=False, highlight=False).print(thing)
 
 
 def _print_assets(records: list[AssetRecord], title: str) -> None:
+    from rich.console import Console
     from rich.text import Text
 
-    table = _table("uid", "type", "path", "size", "tags", "licence", "preview")
+    width = Console(width=_width()).width
+    shown = [name for name, least in _COLUMNS.items() if width >= least]
+    table = _table(*shown)
     for record in records:
         preview = record["preview"] or {}
         state = preview.get("kind", "none") if record["preview_state"] == "ready" else record["preview_state"]
-        cells = (
-            record["uid"],
-            record["type"],
-            record["path"] + (" (missing)" if record["missing_since"] else ""),
-            _size(record["bytes"]),
-            ", ".join(record["tags"]),
-            record["license"] or "",
-            state,
-        )
-        table.add_row(*(Text(console.plain(cell)) for cell in cells))
+        cells = {
+            "uid": record["uid"],
+            "type": record["type"],
+            "path": record["path"] + (" (missing)" if record["missing_since"] else ""),
+            "size": _size(record["bytes"]),
+            "tags": ", ".join(record["tags"]),
+            "licence": record["license"] or "",
+            "preview": state,
+        }
+        table.add_row(*(Text(console.plain(cells[name])) for name in shown))
     if records:
         _print(table)
     console.echo(title)
@@ -563,7 +647,8 @@ def _describe(row: dict[str, Any]) -> str:
     inputs = {key: value for key, value in row["inputs"].items() if key not in ("asset_uid", "asset_hash")}
     parts = [f"from {row['source']}", f"{row['created_at']} UTC"]
     parts += [f"by {row['user_id']}"] if row["user_id"] else []
-    parts += [f"workflow {row['workflow_hash'][:16]}"] if row["workflow_hash"] else []
+    # one derived from nothing says nothing
+    parts += [f"workflow {row['workflow_hash'][:16]}"] if row["workflow_hash"] and inputs else []
     parts += [f"commit {row['commit_hash'][:12]}"] if row["commit_hash"] else []
     parts += [_inline(inputs)] if inputs else []
     return ", ".join(parts)

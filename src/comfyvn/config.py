@@ -13,7 +13,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_type_hints
 
-from comfyvn.errors import InvalidSetting
+from comfyvn.errors import InvalidSetting, InvalidSettingsFile
 from comfyvn.model import Limits
 
 __all__ = ["SETTINGS_FILE", "Config", "Durability", "load", "settings_table"]
@@ -168,7 +168,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InvalidSetting(name=SETTINGS_FILE, value=str(path), origin="disk", why=str(error)) from error
+        raise InvalidSettingsFile(path=path, why=error) from error
     known = {item.name for item in _settings()} - {"home"}
     for name in values:
         if name not in known:

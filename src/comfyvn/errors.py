@@ -12,6 +12,7 @@ import json
 from typing import Any, ClassVar
 
 __all__ = [
+    "AmbiguousUid",
     "AssetNotFound",
     "ComfyVNError",
     "ForeignLibrary",
@@ -19,9 +20,12 @@ __all__ = [
     "InvalidFilter",
     "InvalidMetadata",
     "InvalidSetting",
+    "InvalidSettingsFile",
     "InvalidSidecar",
+    "LedgerConflict",
     "LibraryChanged",
     "LibraryUnreachable",
+    "NestedLibrary",
     "NoLibrary",
     "OlderLibrary",
     "OutsideLibrary",
@@ -112,6 +116,19 @@ class UnsafePath(ComfyVNError, ValueError):
     status, exit_code = 400, 4
 
 
+class NestedLibrary(ComfyVNError, ValueError):
+    """{path} lies inside the library {root}; a library there would be taken for assets of that one. Run this
+    in the project folder, or say where that is with --home."""
+
+    status, exit_code = 409, 4
+
+
+class AmbiguousUid(ComfyVNError, KeyError):
+    """{uid} is the beginning of several uids: {found}. Give more digits."""
+
+    status, exit_code = 404, 3
+
+
 class OutsideLibrary(ComfyVNError, ValueError):
     """{path}: this lies outside the assets folder {root}. Register it with copy_file=True, or move it
     there first."""
@@ -147,6 +164,10 @@ class InvalidSetting(ComfyVNError, ValueError):
     """Setting {name} = {value!r} (from {origin}): {why}."""
 
     status, exit_code = 500, 2
+
+
+class InvalidSettingsFile(InvalidSetting):
+    """{path}: this can't be read as TOML: {why}. Texts need quotes: user = "mika"."""
 
 
 class UnknownEvent(ComfyVNError, ValueError):
@@ -187,6 +208,12 @@ class ForeignLibrary(ComfyVNError, RuntimeError):
     status, exit_code = 409, 4
 
 
+class LedgerConflict(ComfyVNError, RuntimeError):
+    """{path}: another program changed the same asset at this moment. Nothing was changed; try again."""
+
+    status, exit_code = 409, 1
+
+
 class RegistryUnusable(ComfyVNError, OSError):
     """{path}: {why}"""
 
@@ -194,8 +221,7 @@ class RegistryUnusable(ComfyVNError, OSError):
 
 
 class NoLibrary(RegistryUnusable):
-    """{path}: there is no library here yet. Register something with `comfyvn ingest FOLDER`, or say where
-    your project lies with --home or COMFYVN_HOME."""
+    """{path}: there is no library here yet. {hint}"""
 
 
 class OlderLibrary(RegistryUnusable):

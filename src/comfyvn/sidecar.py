@@ -54,6 +54,7 @@ _OWN_KEYS: Final = frozenset(
     }
 )
 _ABSENT: Final = object()
+_MAX_VERSION: Final = 2**31 - 2  # one more fits into every database's integer
 _FRAME_NESTING: Final = 4
 """How deep a row's inputs lie: the sidecar, ``provenance``, ``history``, the row."""
 _UID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -225,7 +226,7 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         key=_text(key),
         digest=digest.lower() if isinstance(digest, str) and len(digest) == 64 else None,
         size_bytes=_whole(payload.get("bytes"), least=0),
-        version=_whole(payload.get("version")) or 1,
+        version=min(_whole(payload.get("version")) or 1, _MAX_VERSION),
         asset_id=next((row.asset_id for row in history if row.asset_id), None),
         created_at=_text(payload.get("created_at")),
         updated_at=_text(payload.get("updated_at")),
@@ -356,11 +357,11 @@ def _fail(path: str, data: bytes, why: str) -> NoReturn:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} stands twice")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name!r} stands twice")
+        found[name] = value
     return found
 
 

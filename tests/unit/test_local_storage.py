@@ -816,8 +816,8 @@ def test_a_folder_that_another_process_is_just_making_is_left_alone(
     has_lock: bool, storage: LocalStorage
 ) -> None:
     """Two programs started together would sweep each other: between making, opening and locking lies time."""
-    newborn = storage.root / ".comfyvn" / "staging" / "4711-aaaa"
-    dead = storage.root / ".comfyvn" / "staging" / "4711-bbbb"
+    newborn = storage.root / ".comfyvn" / "staging" / "4711-aaaaaaaa"
+    dead = storage.root / ".comfyvn" / "staging" / "4711-bbbbbbbb"
     for folder in (newborn, dead):
         folder.mkdir(parents=True)
         if has_lock:

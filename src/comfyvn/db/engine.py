@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from comfyvn.db import schema
-from comfyvn.errors import OlderLibrary, RegistryBusy, RegistryUnusable
+from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -132,10 +132,12 @@ class Engine:
                 raise
             raise known from error
 
-    def _explain(self, error: BaseException | None) -> RegistryUnusable | None:
+    def _explain(self, error: BaseException | None) -> RegistryUnusable | LedgerConflict | None:
         """Return our own error for what can befall a database, None for a fault of ours."""
         if not isinstance(error, sqlite3.Error):
             return None
+        if isinstance(error, sqlite3.IntegrityError):
+            return LedgerConflict(path=self.path)
         text = str(error)
         if _is_busy(error):
             return RegistryBusy(path=self.path, seconds=self._busy_timeout_s)
@@ -143,7 +145,8 @@ class Engine:
             "disk is full": "the disk is full. Nothing was half-written; make room and try again.",
             "readonly": "the ledger can't be written to. Check the permissions of the file and its folder.",
             "unable to open": "the ledger can't be opened. Does its folder exist, and may you write there?",
-            "not a database": "this file is no SQLite database. Point COMFYVN_DB elsewhere; it is untouched.",
+            "not a database": "this file is no SQLite database; it is untouched. If it was your ledger, "
+            "move it away and run `comfyvn rebuild`: files and sidecars hold all that it held.",
             "malformed": "this database is damaged. Move it away and run `comfyvn rebuild`: the files and "
             "sidecars hold all that it held.",
             "disk I/O": "the disk reported an error while the ledger was read or written.",

@@ -223,6 +223,13 @@ class Reader:
             for asset in found:
                 yield _with_provenance(asset, histories.get(asset.id, []))
 
+    def uids_from(self, prefix: str, limit: int) -> list[str]:
+        """Return uids that begin with some text, in order."""
+        query = sa.select(_assets.uid).where(
+            _assets.project_id == self._project_id, _assets.uid.startswith(prefix, autoescape=True)
+        )
+        return list(self._connection.execute(query.order_by(_assets.uid).limit(limit)).scalars())
+
     def most_tags(self, uids: Iterable[str]) -> int:
         """Return how many tags the one of some assets has that has most."""
         counts = [0]

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from comfyvn.config import load
-from comfyvn.errors import ForeignLibrary, InvalidSidecar, LibraryUnreachable
-from comfyvn.model import Asset, Facts, normalise_tags
+from comfyvn.errors import ComfyVNError, ForeignLibrary, InvalidSidecar, LibraryUnreachable
+from comfyvn.model import Asset, Facts, fold, normalise_tags
 from comfyvn.registry import console
 from comfyvn.studio.core import AssetRegistry
 from comfyvn.studio.core.library import Library
@@ -20,12 +20,18 @@ from comfyvn.studio.core.library import Library
 __all__ = ["AuditReport", "audit_sidecars", "check_folder", "check_library", "enforce"]
 
 
+UNKNOWN_LICENSE: Final = "unknown"
+"""What older releases, and ``fill_metadata``, write where nobody said a licence: as good as none."""
+_NAMES_SHOWN: Final = 20
+
+
 @dataclass(slots=True)
 class AuditReport:
     """What an audit found and did; lists of uids unless said otherwise.
 
     ``metadata_missing`` holds ``{"uid", "fields"}``, ``broken_sidecars`` ``{"uid", "error"}``,
-    ``failed_previews`` ``{"uid", "path", "reason"}``. What was repaired stands in both lists.
+    ``failed_previews`` ``{"uid", "path", "reason"}``, ``refused`` ``{"uid", "path", "why"}``, ``paths``
+    the path of each uid named elsewhere. What was repaired stands in both lists.
     """
 
     checked: int = 0
@@ -36,11 +42,21 @@ class AuditReport:
     broken_sidecars: list[dict[str, str]] = field(default_factory=list)
     missing_mirrors: list[str] = field(default_factory=list)
     missing_files: list[str] = field(default_factory=list)
+    changed_files: list[str] = field(default_factory=list)
+    missing_previews: list[str] = field(default_factory=list)
+    unknown_licenses: list[str] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
     failed_previews: list[dict[str, str]] = field(default_factory=list)
+    paths: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         return asdict(self)
+
+    def note(self, uids: list[str], asset: Asset) -> None:
+        """Put an asset into one of the lists."""
+        uids.append(asset.uid)
+        self.paths[asset.uid] = asset.key
 
     @property
     def unrepaired_sidecars(self) -> list[str]:
@@ -75,38 +91,58 @@ def audit_sidecars(
             _fill(registry.library, asset, report)
         is_wrong = asset.uid in report.missing_sidecars[-1:] or asset.uid in report.missing_mirrors[-1:]
         if overwrite or (fix_missing and is_wrong):
-            registry.library.change([asset.uid], lambda known: known.facts, force=True)
-            report.repaired_sidecars.append(asset.uid)
+            _repair(registry.library, asset, report)
         if on_asset is not None:
             on_asset()
     return report
 
 
+def _repair(library: Library, asset: Asset, report: AuditReport) -> None:
+    try:
+        library.change([asset.uid], lambda known: known.facts, force=True)
+    except (ComfyVNError, OSError) as error:
+        report.refused.append({"uid": asset.uid, "path": asset.key, "why": str(error)})
+    else:
+        report.repaired_sidecars.append(asset.uid)
+
+
 def _check(library: Library, asset: Asset, report: AuditReport) -> None:
-    if library.storage.stat(asset.key) is None:
-        report.missing_files.append(asset.uid)
+    stat = library.storage.stat(asset.key)
+    if stat is None:
+        report.note(report.missing_files, asset)
+    elif stat != asset.file:
+        report.note(report.changed_files, asset)
     try:
         if library.read_sidecar(asset.key, asset.facts) is None:
-            report.missing_sidecars.append(asset.uid)
+            report.note(report.missing_sidecars, asset)
     except InvalidSidecar as error:
         report.broken_sidecars.append({"uid": asset.uid, "error": str(error)})
     if library.mirrors is not None and (
         asset.mirror_key is None or library.mirrors.stat(asset.mirror_key) is None
     ):
-        report.missing_mirrors.append(asset.uid)
+        report.note(report.missing_mirrors, asset)
+    if asset.preview.state == "ready" and not all(path.is_file() for path in library.preview_paths(asset)):
+        report.note(report.missing_previews, asset)
+    if fold(asset.facts.license or "") == UNKNOWN_LICENSE:
+        report.note(report.unknown_licenses, asset)
     if asset.preview.state == "failed":
         reason = asset.preview.reason or ""
         report.failed_previews.append({"uid": asset.uid, "path": asset.key, "reason": reason})
     missing = _missing_fields(asset.facts)
     if missing:
         report.metadata_missing.append({"uid": asset.uid, "fields": missing})
+        report.paths[asset.uid] = asset.key
 
 
 def _fill(library: Library, asset: Asset, report: AuditReport) -> None:
     if not _missing_fields(asset.facts):
         return
-    library.change([asset.uid], lambda known: fallback_facts(known.key, known.facts))
-    report.metadata_fixed.append(asset.uid)
+    try:
+        library.change([asset.uid], lambda known: fallback_facts(known.key, known.facts))
+    except (ComfyVNError, OSError) as error:
+        report.refused.append({"uid": asset.uid, "path": asset.key, "why": str(error)})
+    else:
+        report.metadata_fixed.append(asset.uid)
 
 
 def _missing_fields(facts: Facts) -> list[str]:
@@ -123,7 +159,7 @@ def fallback_facts(key: str, facts: Facts) -> Facts:
     guessed = normalise_tags(
         [*(folder.lower() for folder in folders), name.rpartition(".")[0].lower() or name]
     )
-    return replace(facts, tags=facts.tags or guessed, license=facts.license or "unknown")
+    return replace(facts, tags=facts.tags or guessed, license=facts.license or UNKNOWN_LICENSE)
 
 
 def check_folder(folder: Path) -> None:
@@ -198,7 +234,7 @@ def enforce(
         console.emit_json(report.as_dict())
     else:
         console.echo(summary(report))
-    return 1 if report.unrepaired_sidecars else 0
+    return 1 if report.unrepaired_sidecars or report.refused else 0
 
 
 @click.command()
@@ -221,31 +257,49 @@ def audit(strict: bool, as_json: bool, **library: str | None) -> int:
         report.unrepaired_sidecars,
         report.missing_mirrors,
         report.missing_files,
+        report.changed_files,
+        report.missing_previews,
         report.failed_previews,
-        report.metadata_missing if strict else [],
+        [*report.metadata_missing, *report.unknown_licenses] if strict else [],
     )
     return 1 if any(findings) else 0
 
 
 def summary(report: AuditReport) -> str:
-    """Return an audit as lines for people; nothing to say about what is fine."""
-    counts = {
-        "without sidecar": len(report.missing_sidecars),
-        "with a broken sidecar": len(report.broken_sidecars),
-        "without mirror": len(report.missing_mirrors),
-        "whose file is gone": len(report.missing_files),
-        "without tags or licence": len(report.metadata_missing),
-        "without preview": len(report.failed_previews),
+    """Return an audit as lines for people: what is wrong, and where; nothing about what is fine."""
+    findings = {
+        "without sidecar": report.missing_sidecars,
+        "without mirror": report.missing_mirrors,
+        "whose file is gone": report.missing_files,
+        "whose file was changed (`comfyvn rebuild` takes that in)": report.changed_files,
+        "whose preview is gone (`comfyvn rebuild` makes it again)": report.missing_previews,
+        "without tags": _lacking(report, "tags"),
+        "without licence": _lacking(report, "license"),
+        "with the licence unknown": report.unknown_licenses,
     }
     lines = [f"{report.checked} assets checked."]
-    lines += [f"  {count} {what}" for what, count in counts.items() if count]
+    for what, uids in findings.items():
+        lines += _named_lines(what, [report.paths[uid] for uid in uids])
+    lines += _named_lines("with a broken sidecar", [each["error"] for each in report.broken_sidecars])
+    failed = [f"{each['path']}: {each['reason']}" for each in report.failed_previews]
+    lines += _named_lines("without preview", failed)
+    lines += _named_lines("refused", [f"{each['path']}: {each['why']}" for each in report.refused])
     if report.repaired_sidecars:
         lines.append(f"  {len(report.repaired_sidecars)} sidecars written")
     if report.metadata_fixed:
         lines.append(f"  {len(report.metadata_fixed)} assets given tags or licence from their folders")
-    lines += [f"  {each['error']}" for each in report.broken_sidecars]
-    lines += [f"  {each['path']}: {each['reason']}" for each in report.failed_previews]
     return "\n".join(lines)
+
+
+def _lacking(report: AuditReport, name: str) -> list[str]:
+    return [each["uid"] for each in report.metadata_missing if name in each["fields"]]
+
+
+def _named_lines(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    rest = [f"    ... and {len(names) - _NAMES_SHOWN} more: see --json"] if len(names) > _NAMES_SHOWN else []
+    return [f"  {len(names)} {what}:", *(f"    {name}" for name in names[:_NAMES_SHOWN]), *rest]
 
 
 def main() -> None:

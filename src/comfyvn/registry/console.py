@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from comfyvn.config import load
-from comfyvn.errors import ComfyVNError, NoLibrary
+from comfyvn.config import Config, load
+from comfyvn.errors import ComfyVNError, NestedLibrary, NoLibrary
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -68,9 +68,9 @@ def open_registry(
         NoLibrary: there is none.
         RegistryUnusable: it can't be made or opened.
     """
-    ledger = load({"db": db_path}).db
-    if not makes and not ledger.exists():
-        raise NoLibrary(path=ledger)
+    config = load({"db": db_path, "assets_root": assets_dir})
+    if not config.db.exists():
+        _check_new(config, makes)
     from comfyvn.studio.core import AssetRegistry
 
     registry = AssetRegistry(db_path, project_id, assets_root=assets_dir, thumb_root=thumbs_dir)
@@ -112,6 +112,18 @@ def to_json(value: object, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
 
 
+def _check_new(config: Config, makes: bool) -> None:
+    """Say where to go when there is no ledger; refuse to make a library inside a library."""
+    if not makes:
+        is_lost = (config.assets_root / ".comfyvn" / "library.json").exists()
+        lost = f"The assets are here, in {config.assets_root}: `comfyvn rebuild` brings the ledger back."
+        new = "Register something with `comfyvn ingest FOLDER`, or say where your project lies with --home."
+        raise NoLibrary(path=config.db, hint=lost if is_lost else new)
+    for folder in config.assets_root.parents:
+        if (folder / ".comfyvn" / "library.json").exists():
+            raise NestedLibrary(path=config.assets_root, root=folder)
+
+
 class Bar:
     """A progress bar on a terminal, nothing elsewhere."""
 
@@ -127,6 +139,13 @@ class Bar:
         if self._progress is not None and self._task is not None:
             elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
             self._progress.update(self._task, advance=1, rate=f"{self._files / elapsed_s:,.0f} files/s")
+
+    def echo(self, text: str) -> None:
+        """Print a line on stderr, above the bar where there is one."""
+        if self._progress is not None:
+            self._progress.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
+        else:
+            echo(text, err=True)
 
 
 @contextmanager
@@ -179,6 +198,12 @@ def run(command: click.Command, prog_name: str) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("comfyvn: interrupted. What was reported done is done.", err=True)
         sys.exit(130)
+    except UnicodeEncodeError as error:
+        echo(f"comfyvn: an argument holds bytes that are no text: {error.object!r:.80}", err=True)
+        sys.exit(2)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone: nothing more to say
         sys.exit(0)
+    except OSError as error:
+        echo(f"comfyvn: {error.filename or 'the system'}: {error.strerror or error}.", err=True)
+        sys.exit(1)

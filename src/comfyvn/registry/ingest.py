@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from comfyvn.config import SETTINGS_FILE
-from comfyvn.errors import ComfyVNError, LibraryUnreachable, SourceMissing
-from comfyvn.studio.core import AssetRegistry
+from comfyvn.errors import ComfyVNError, LibraryUnreachable, OutsideLibrary, SourceMissing
+from comfyvn.studio.core import AssetRecord, AssetRegistry
 
 __all__ = ["IngestItem", "Selection", "ingest", "measure", "plan", "type_of_medium"]
 
-_JUNK: Final = frozenset({"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"})
+_JUNK: Final = frozenset(
+    {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "_output_images_will_be_put_here"}
+)
 _TYPES: Final = {"image": "images", "audio": "audio", "video": "video", "font": "fonts"}
 
 
@@ -28,9 +30,9 @@ class Selection:
     """What to take in, and what to say of it.
 
     ``paths`` are files and folders. ``asset_type`` serves for all; without it a file's type is the first
-    folder below the path, for files directly in it the path's own name, for a file named itself its kind of
-    medium. ``exclude`` are glob patterns on name or relative path. ``is_in_place``: files of the assets
-    folder are registered where they are.
+    folder below the path, for files directly in it the path's own name, for a file named itself the name of
+    the folder that it lies in. ``exclude`` are glob patterns on name or relative path. ``is_in_place``: files
+    of the assets folder are registered where they are.
     """
 
     paths: Sequence[Path]
@@ -119,7 +121,7 @@ def ingest(
             status=result["status"],
             uid=asset["uid"] if asset else None,
             path=asset["path"] if asset else None,
-            reason=result["error"],
+            reason=result["error"] or _why_other_type(asset, selection),
         )
     yield from aside
 
@@ -158,20 +160,29 @@ def type_of_medium(name: str) -> str:
     return _TYPES.get(kind, "generic")
 
 
+def _why_other_type(asset: AssetRecord | None, selection: Selection) -> str | None:
+    """Say it when a stated type is not the one that known content has."""
+    if asset is None or selection.asset_type in (None, asset["type"]):
+        return None
+    return f"known as {asset['path']} with the type {asset['type']}, which ingesting again does not change"
+
+
 def _walk(selection: Selection, registry: AssetRegistry) -> Iterator[_Found | IngestItem]:
     for path in selection.paths:
         if path.is_dir():
             yield from _walk_folder(path, selection, registry)
         elif os.path.lexists(path):
-            kind = selection.asset_type or type_of_medium(path.name)
+            kind = selection.asset_type or _type_of_file(path, selection, registry)
             yield _Found(path, kind, f"{kind}/{path.name}")
         else:
             yield IngestItem(str(path), "failed", reason=str(SourceMissing(path=path)))
 
 
 def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> Iterator[_Found | IngestItem]:
-    root = registry.ASSETS_ROOT.resolve()
-    if not selection.is_in_place and top.resolve().is_relative_to(root):
+    root = _real(registry.ASSETS_ROOT)
+    if selection.is_in_place and not _real(top).is_relative_to(root):
+        raise OutsideLibrary(path=top, root=root)
+    if not selection.is_in_place and _real(top).is_relative_to(root):
         why = "it lies inside the library: use --in-place, or `comfyvn rebuild --from-disk`"
         raise LibraryUnreachable(path=top, why=why)
     ledger = registry.db_path.resolve()
@@ -189,7 +200,7 @@ def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> It
             continue
         parts = path.relative_to(top).parts
         if selection.is_in_place:
-            parts = path.resolve().relative_to(root).parts
+            parts = (_real(path.parent) / path.name).relative_to(root).parts
         kind = selection.asset_type or (parts[0] if len(parts) > 1 else _name_of(top, selection, path))
         below = parts[1:] if len(parts) > 1 and selection.asset_type is None else parts
         yield _Found(path, kind, "/".join((kind, *below)))
@@ -241,6 +252,14 @@ def _why_skipped(path: Path, top: Path, selection: Selection, registry: AssetReg
     return None
 
 
+def _type_of_file(path: Path, selection: Selection, registry: AssetRegistry) -> str:
+    """Return the type of a file that was named itself: its folder, in the library the outermost one."""
+    root, folder = _real(registry.ASSETS_ROOT), _real(path.parent)
+    if selection.is_in_place and folder != root and folder.is_relative_to(root):
+        return folder.relative_to(root).parts[0]
+    return _name_of(folder, selection, path)
+
+
 def _name_of(top: Path, selection: Selection, path: Path) -> str:
     """Return the type of a file directly in the folder that was named."""
-    return type_of_medium(path.name) if selection.is_in_place else top.resolve().name
+    return type_of_medium(path.name) if selection.is_in_place else _real(top).name or "generic"

@@ -21,16 +21,17 @@ from comfyvn import media
 from comfyvn.config import load
 from comfyvn.errors import (
     ComfyVNError,
+    InvalidAssetType,
     LibraryChanged,
     LibraryUnreachable,
 )
-from comfyvn.model import Asset, Facts, FileStat, parse_provenance, utc_now
+from comfyvn.model import Asset, Facts, FileStat, normalise_type, parse_provenance, utc_now
 from comfyvn.registry import console
 from comfyvn.registry.audit import audit_sidecars, check_folder, check_library
 from comfyvn.registry.audit import summary as audit_summary
 from comfyvn.registry.ingest import type_of_medium
 from comfyvn.sidecar import Sidecar
-from comfyvn.storage import LocalStorage, open_source
+from comfyvn.storage import LocalStorage
 from comfyvn.studio.core import AssetRegistry
 from comfyvn.studio.core.library import Library
 from comfyvn.studio.core.previews import POOL
@@ -221,6 +222,10 @@ class _Rebuilder:
 
     def _meet_stranger(self, key: str) -> None:
         found = self._sidecar(key)
+        if found is not None and found.project not in (None, self._library.ledger.project_id):
+            why = f"its sidecar belongs to the project {found.project!r}"
+            self._report.skipped.append({"path": key, "why": why})
+            return
         reading = self._read(key)
         marked_uid = _uid_of(reading.marker)
         with self._library.read() as rows:
@@ -232,7 +237,7 @@ class _Rebuilder:
         elif found is not None and found.uid:
             self._take_in(key, found, found.uid)
         elif known is not None:
-            self._settle_known(known, key)
+            self._settle_known(known, key, reading)
         elif marked is not None and self._library.storage.stat(marked.key) is None:
             self._settle_named(marked, key, reading)
         else:
@@ -249,10 +254,10 @@ class _Rebuilder:
             self._registrar.register(self._request(key, asset.type))
             self._note(self._report.content_changed, asset.uid, key)
 
-    def _settle_known(self, asset: Asset, key: str) -> None:
+    def _settle_known(self, asset: Asset, key: str, reading: media.Reading) -> None:
         """The content is known: the asset was moved here, or this is one more copy of it."""
         if self._library.storage.stat(asset.key) is None:
-            self._relocate(asset, key)
+            self._settle_named(asset, key, reading)  # it may have come back as an older version
         else:
             self._note(self._report.duplicates, asset.uid, key)
 
@@ -268,7 +273,7 @@ class _Rebuilder:
 
     def _take_in(self, key: str, found: Sidecar | None, uid: str | None) -> None:
         """Register a file that nobody knows; what its sidecar says comes back with it."""
-        kind = found.type if found is not None and found.type else _type_of(key)
+        kind = _stated_type(found) or _type_of(key)
         outcome = self._registrar.register(replace(self._request(key, kind), wanted_uid=uid))
         assert outcome.asset is not None
         self._note(self._report.registered, outcome.asset.uid, key)
@@ -290,7 +295,7 @@ class _Rebuilder:
         return self._library.read_sidecar(key, base)
 
     def _read(self, key: str) -> media.Reading:
-        with open_source(self._library.storage.path(key), follow_links=False) as source:
+        with self._library.storage.open(key) as source:
             reading = media.read(source.file, name=key)
             source.check_unchanged()
         return reading
@@ -333,7 +338,7 @@ def _uid_of_stranger(library: Library, key: str) -> str | None:
         beside = library.read_sidecar(key)
         if beside is not None and beside.uid is not None:
             return beside.uid
-        with open_source(library.storage.path(key), follow_links=False) as source:
+        with library.storage.open(key) as source:
             digest = media.read(source.file, name=key).digest
     except (ComfyVNError, OSError):
         return None  # the rebuild itself will say what is wrong with it
@@ -362,11 +367,19 @@ def _uid_of(marker: bytes | None) -> str | None:
     """Return the uid that a marker names, if it looks like one of ours."""
     try:
         value = json.loads(marker or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     uid = value.get("uid") if isinstance(value, dict) else None
     is_uid = isinstance(uid, str) and 16 <= len(uid) <= 64 and set(uid) <= set("0123456789abcdef")
     return uid if is_uid else None
+
+
+def _stated_type(found: Sidecar | None) -> str | None:
+    """Return the type that a sidecar states, if it can be one."""
+    try:
+        return normalise_type(found.type) if found is not None and found.type else None
+    except InvalidAssetType:
+        return None
 
 
 def _type_of(key: str) -> str:

@@ -10,6 +10,7 @@ import errno
 import functools
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -18,8 +19,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
@@ -40,6 +41,7 @@ __all__ = ["LocalStorage", "Source", "Staged", "Writes", "open_source"]
 _OWN: Final = ".comfyvn"
 _NEWBORN_S: Final = 60.0
 _MANY_FILES: Final = 24
+_STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
 _NO_LINK_ERRNOS: Final = {
     errno.EPERM,
     errno.ENOTSUP,
@@ -143,13 +145,19 @@ class Staged:
 class LocalStorage:
     """Files by key below one folder; files in the making lie in ``own``, on the same volume.
 
+    Args:
+        root: the folder.
+        own: our corner, with ``library.json``, staging and trash; default ``<root>/.comfyvn``.
+        within: the folder that all keys must lead into after links; default the root.
+
     Opening touches no disk; folders are made by the first write. A key is what
     `comfyvn.storage.safe_key` made, or what a scan found; either way the folder it leads to is resolved and
     must lie inside the root.
     """
 
-    def __init__(self, root: Path, own: Path | None = None) -> None:
+    def __init__(self, root: Path, own: Path | None = None, within: Path | None = None) -> None:
         self.root = root
+        self._within = root if within is None else within
         self._own = root / _OWN if own is None else own
         self._staging: _StagingFolder | None = None
         self._staging_guard = threading.Lock()
@@ -189,7 +197,7 @@ class LocalStorage:
             return str(json.loads(path.read_text("utf-8"))["library"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise LibraryUnreachable(path=path, why=f"this file is damaged ({error})") from error
 
     def ensure(self, library_id: str | None = None) -> str:
@@ -215,8 +223,8 @@ class LocalStorage:
     def stat(self, key: str) -> FileStat | None:
         """Return size, time and inode of a regular file; None where there is none. Links are not followed."""
         try:
-            status = os.lstat(self.path(key))
-        except (OSError, ValueError):
+            status = os.lstat(self._inside(self.path(key)))
+        except (OSError, ValueError):  # OutsideLibrary is one of the latter
             return None
         return _file_stat(status) if stat.S_ISREG(status.st_mode) else None
 
@@ -232,13 +240,26 @@ class LocalStorage:
         """
         path = self.path(key)
         try:
-            with open_source(path, follow_links=False) as source:
+            with self.open(key) as source:
                 if source.stat.size_bytes > limit_bytes:
                     why = f"{source.stat.size_bytes:,} bytes, the limit sidecar_bytes is {limit_bytes:,}"
                     raise SourceUnreadable(path=path, why=why)
-                return source.file.read(limit_bytes), source.stat
+                return source.file.read(source.stat.size_bytes), source.stat
         except SourceMissing:
             return None
+
+    def open(self, key: str) -> AbstractContextManager[Source]:
+        """Open a file for reading; links are not followed.
+
+        Raises:
+            SourceMissing: there is none.
+            SourceUnreadable: a link, a folder, a pipe, no permission, or its folder leads out of the root.
+        """
+        path = self.path(key)
+        try:
+            return open_source(self._inside(path), follow_links=False)
+        except OutsideLibrary as error:
+            raise SourceUnreadable(path=path, why="its folder is a link that leads elsewhere") from error
 
     def walk(self, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, FileStat]]:
         """Yield (key, stat) of every regular file, in sorted order; our own folders are left out.
@@ -256,7 +277,7 @@ class LocalStorage:
         with self._staging_guard:  # of two folders made at once, one would be swept with its files
             staging = self._staging
             if staging is None or staging.pid != os.getpid() or not staging.path.is_dir():
-                staging = self._staging = _StagingFolder(self._own / "staging")
+                staging = self._staging = _StagingFolder(self._own_folder("staging"))
         path = staging.path / secrets.token_hex(8)
         return Staged(path, path.open("x+b"))
 
@@ -284,9 +305,10 @@ class LocalStorage:
         with self.stage() as staged:
             staged.file.write(data)
             staged.file.close()
+            written = _file_stat(os.lstat(staged.path))  # of ours: an editor may save right after we do
             staged.path.replace(target)
         writes.note(target)
-        return _file_stat(os.lstat(target))
+        return written
 
     def create(self, key: str, data: bytes, writes: Writes) -> FileStat:
         """Write a small file of our own where nothing lies yet.
@@ -304,25 +326,53 @@ class LocalStorage:
         self._inside(self.path(key)).unlink(missing_ok=True)
 
     def keep_copy(self, key: str) -> str:
-        """Copy a damaged file beside itself (``<name>.broken``, ``.broken-2``, ...) and return that key."""
+        """Copy a damaged file beside itself (``<name>.broken``, ``.broken-2``, ...) and return that key.
+
+        What is no file (a link, a pipe, a folder) is not read but moved there.
+        """
         for number in range(1, 10_000):
             copy = f"{key}.broken" if number == 1 else f"{key}.broken-{number}"
+            place = self._inside(self.path(copy))
+            if os.path.lexists(place):
+                continue
             try:
-                with self._inside(self.path(copy)).open("xb") as target, self.path(key).open("rb") as source:
-                    shutil.copyfileobj(source, target)
-                return copy
+                with self.open(key) as source, place.open("xb") as target:
+                    shutil.copyfileobj(source.file, target)
             except FileExistsError:
                 continue
+            except SourceUnreadable:
+                self.path(key).rename(place)
+            return copy
         raise FileExistsError(errno.EEXIST, "there are 9,999 copies already", str(self.path(key)))
 
-    def trash(self, keys: list[str], folder: str) -> None:
-        """Move files into one folder of the library's trash, with their folders; what is gone is left out."""
-        for key in keys:
-            if not self.exists(key):
-                continue
-            target = self._own.joinpath("trash", folder, *key.split("/"))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._inside(self.path(key)).replace(target)
+    def trash(self, keys: list[str], folder: str) -> Callable[[], None]:
+        """Move files into one folder of the library's trash, with their folders; what is gone is left out.
+
+        Returns:
+            What moves them back.
+
+        Raises:
+            OutsideLibrary: the file's folder, or the trash, is a link that leads elsewhere.
+            OSError: a file could not be moved; those before it are back in their places.
+        """
+        moved: list[tuple[Path, Path]] = []
+
+        def move_back() -> None:
+            for place, trashed in reversed(moved):
+                trashed.replace(place)
+
+        try:
+            for key in keys:
+                place = self._inside(self.path(key))
+                if os.path.lexists(place):
+                    trashed = self._own_folder("trash").joinpath(folder, *key.split("/"))
+                    trashed.parent.mkdir(parents=True, exist_ok=True)
+                    place.replace(trashed)
+                    moved.append((place, trashed))
+        except BaseException:
+            move_back()
+            raise
+        return move_back
 
     def close(self) -> None:
         """Remove our staging folder; the storage can still be used and makes a new one."""
@@ -353,10 +403,18 @@ class LocalStorage:
         return folder
 
     def _inside(self, path: Path) -> Path:
-        root, parent = os.path.realpath(self.root), os.path.realpath(path.parent)
+        root, parent = os.path.realpath(self._within), os.path.realpath(path.parent)
         if parent != root and not parent.startswith(root.rstrip(os.sep) + os.sep):
-            raise OutsideLibrary(path=path, root=self.root)
+            raise OutsideLibrary(path=path, root=self._within)
         return path
+
+    def _own_folder(self, name: str) -> Path:
+        """Return a folder of our corner; a link there would have us move or delete files elsewhere."""
+        folder = self._own / name
+        expected = Path(os.path.realpath(self._own.parent)) / self._own.name / name
+        if Path(os.path.realpath(folder)) != expected:
+            raise OutsideLibrary(path=folder, root=self._own.parent)
+        return folder
 
 
 class _StagingFolder:
@@ -394,12 +452,20 @@ def _remove_staging(path: Path, lock: IO[bytes], pid: int) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove a staging folder whose process is dead; a young unclaimed one is just being made."""
+    """Remove a staging folder whose process is dead; a young unclaimed one is just being made.
+
+    Nothing but what we made ourselves is removed: a real folder with a name like ours.
+    """
+    if folder.is_symlink() or not _STAGING_NAME.fullmatch(folder.name):
+        return
     try:
         with (folder / "lock").open("r+b") as lock:
             is_dead = _try_lock(lock) and (os.fstat(lock.fileno()).st_size > 0 or _is_old(folder))
     except FileNotFoundError:
-        is_dead = _is_old(folder)
+        if _is_old(folder):
+            with suppress(OSError):  # not empty: then we did not make it
+                folder.rmdir()
+        return
     except OSError:
         return
     if is_dead:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 from comfyvn import config as settings
 from comfyvn import sidecar
 from comfyvn.errors import (
+    AmbiguousUid,
     AssetNotFound,
     ComfyVNError,
     InvalidFilter,
@@ -373,6 +374,26 @@ class AssetRegistry:
         asset = self._find(uid)
         return None if asset is None else self._record(asset)
 
+    def resolve_uid(self, name: str | Path) -> str | None:
+        """Return the uid that people mean: by a uid, the path of an asset, or the beginning of one uid.
+
+        Args:
+            name: a uid, four or more of its first digits, a key (``characters/mara.png``), or a path.
+
+        Raises:
+            AmbiguousUid: several uids begin like that.
+        """
+        text = str(name)
+        with self._library.read() as rows:
+            keys = [text.replace("\\", "/"), *self._keys_on_disk(Path(name))]
+            exact = rows.asset(text) or next(filter(None, map(rows.asset_at, keys)), None)
+            if exact is not None:
+                return exact.uid
+            found = rows.uids_from(text, 5) if len(text) >= 4 else []
+        if len(found) > 1:
+            raise AmbiguousUid(uid=text, found=", ".join(found))
+        return found[0] if found else None
+
     def list_provenance(self, uid: str) -> list[dict[str, Any]]:
         """Return every provenance row of a uid, newest first; those of removed assets too."""
         with self._library.read() as rows:
@@ -455,6 +476,9 @@ class AssetRegistry:
 
         Returns:
             False if the uid is unknown.
+
+        Raises:
+            OSError, OutsideLibrary: a file could not be moved; then nothing is removed.
         """
         library = self._library
         with library.transaction() as change:
@@ -467,8 +491,9 @@ class AssetRegistry:
             keys = [library.sidecar_key(asset.key), *([asset.key] if delete_files else [])]
             library.tell_removed(change, asset, {"trash": trash, "keys": keys})
 
+            change.undo.append(library.storage.trash(keys, trash))
+
             def clear() -> None:
-                library.storage.trash(keys, trash)
                 if library.mirrors is not None and asset.mirror_key is not None:
                     library.mirrors.delete(asset.mirror_key)
                 for path in previews:
@@ -650,6 +675,12 @@ class AssetRegistry:
         if self._library.is_sidecar(key):
             raise UnsafePath(path=str(source), why="a sidecar can't be an asset")
         return key
+
+    def _keys_on_disk(self, path: Path) -> list[str]:
+        try:
+            return [self._library.storage.key_of(path)]
+        except (ComfyVNError, OSError, ValueError):
+            return []
 
     def _find(self, uid: str) -> Asset | None:
         with self._library.read() as rows:

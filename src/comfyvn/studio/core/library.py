@@ -11,6 +11,7 @@ import logging
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,17 @@ from typing import Any, Final, Literal
 from comfyvn import media, sidecar
 from comfyvn.config import Config
 from comfyvn.db import JournalEntry, Ledger, Reader, Writer, open_engine
-from comfyvn.errors import ComfyVNError, InvalidSidecar, RegistryUnusable, SourceUnreadable
+from comfyvn.errors import (
+    ComfyVNError,
+    ForeignLibrary,
+    InvalidMetadata,
+    InvalidSetting,
+    InvalidSidecar,
+    LibraryUnreachable,
+    PathConflict,
+    RegistryUnusable,
+    SourceUnreadable,
+)
 from comfyvn.events import EventName, HookBus
 from comfyvn.model import (
     Asset,
@@ -40,6 +51,7 @@ __all__ = ["Library", "Transaction", "provenance_row"]
 
 _log = logging.getLogger(__name__)
 _COMMIT_HASH_MAX_AGE_S: Final = 5.0
+_MERGE_TRIES: Final = 5
 
 
 @dataclass(slots=True)
@@ -94,8 +106,11 @@ class Library:
         meta_root: where mirrors go; None for ``<assets>/_meta``, False for nowhere.
         sidecar_suffix: what is added to an asset's file name.
 
+    ``preview_failures`` holds (key, reason) of previews that failed since it was opened, the last 1,000.
+
     Raises:
         RegistryUnusable: folders or ledger can't be made or opened.
+        InvalidSetting: the preview cache lies inside the assets folder.
     """
 
     def __init__(
@@ -105,7 +120,12 @@ class Library:
         meta_root: Path | Literal[False] | None = None,
         sidecar_suffix: str = sidecar.SUFFIX,
     ) -> None:
+        if config.thumbs_root.is_relative_to(config.assets_root):
+            why = "it lies inside the assets folder, where previews would be taken for assets"
+            origin = config.why("thumbs_root")
+            raise InvalidSetting(name="thumbs_root", value=str(config.thumbs_root), origin=origin, why=why)
         self.config = config
+        self.preview_failures: deque[tuple[str, str]] = deque(maxlen=1_000)
         self.limits = config.limits()
         self.sidecar_suffix = sidecar_suffix
         self.bus = HookBus()
@@ -147,6 +167,7 @@ class Library:
             operation_id: the operation that the changes belong to; a new one by default.
             wait: False when the caller must not wait for hooks that another thread is running.
         """
+        self.check_place()
         with self._order:
             with self.ledger.write() as rows:
                 change = Transaction(rows, self.new_writes(), operation_id)
@@ -163,6 +184,21 @@ class Library:
                 _try(step)
             self.bus.post({**payload(), "timestamp": at} for payload in change.payloads)
         self.bus.deliver(wait=wait)
+
+    def check_place(self) -> None:
+        """Refuse to write where the library is not: its drive may not be mounted, or be another one.
+
+        Raises:
+            LibraryUnreachable: the folder or its ``library.json`` is gone.
+            ForeignLibrary: it belongs to another library.
+        """
+        found, root = self.storage.library_id(), self.storage.root
+        if found is None:
+            why = "this assets folder is gone, or its .comfyvn/library.json is"
+            hint = "if it is the right folder, `comfyvn rebuild --allow-missing` says so"
+            raise LibraryUnreachable(path=root, why=f"{why}; {hint}")
+        if found != self.library_id:
+            raise ForeignLibrary(path=root, found=found, expected=self.library_id)
 
     def new_writes(self) -> Writes:
         """Return a collector of files to sync, or at durability ``off`` one that does nothing."""
@@ -206,7 +242,7 @@ class Library:
         announce: bool = False,
     ) -> Asset:
         """Change one asset inside a transaction; see `change`. ``announce`` it even if no fact changed."""
-        merged = sidecar.merge(asset.facts, self.facts_on_disk(asset), wanted, self.limits)
+        merged = self._merge_with_disk(asset, wanted)
         is_changed = not sidecar.is_same(merged.facts, asset.facts)
         if not is_changed and not force and self.storage.stat(self.sidecar_key(asset.key)):
             return asset
@@ -216,6 +252,16 @@ class Library:
         if is_changed or announce:
             self.tell_updated(change, asset, updated, dict(merged.lost))
         return updated
+
+    def _merge_with_disk(self, asset: Asset, wanted: Facts) -> sidecar.Merged:
+        """Merge a change with the sidecar; once more when somebody saved that meanwhile."""
+        key = self.sidecar_key(asset.key)
+        for _ in range(_MERGE_TRIES):
+            before = self.storage.stat(key)
+            merged = sidecar.merge(asset.facts, self.facts_on_disk(asset), wanted, self.limits)
+            if self.storage.stat(key) == before:
+                break
+        return merged
 
     def append_provenance(
         self, change: Transaction, asset: Asset, claim: ProvenanceClaim, provenance_id: int, created_at: str
@@ -320,10 +366,19 @@ class Library:
         if found is None:
             return asset.facts
         if found.uid not in (None, asset.uid):
+            self._refuse_swapped(asset, str(found.uid))
             why = f"it names the asset {found.uid}, but lies beside {asset.uid}"
             self.set_aside(key, InvalidSidecar(path=key, line=1, column=1, why=why))
             return asset.facts
         return found.facts
+
+    def _refuse_swapped(self, asset: Asset, uid: str) -> None:
+        """Refuse to write over the sidecar of another asset that lies where this one's belongs."""
+        with self.read() as rows:
+            other = rows.asset(uid)
+        if other is not None:
+            why = f"it names the asset {uid} ({other.key}); put the files right, then `comfyvn rebuild`"
+            raise PathConflict(path=self.sidecar_key(asset.key), why=why)
 
     def set_aside(self, key: str, why: Exception) -> None:
         """Keep a copy of a broken sidecar before ours takes its place, and say so."""
@@ -343,7 +398,7 @@ class Library:
         over a sidecar. Of two that register one file at once, each would else take what the other wrote for
         a hand edit, and drop the tags that are not in it.
         """
-        data = sidecar.dumps(sidecar.build(asset, self.sidecar_suffix))
+        data = self._sidecar_data(asset)
         key = self.sidecar_key(asset.key)
         try:
             stat = self.storage.create(key, data, writes)
@@ -357,13 +412,35 @@ class Library:
 
     def replace_sidecar(self, change: Transaction, asset: Asset) -> Asset:
         """Write sidecar and mirror inside a transaction, unannounced; they are put back if it fails."""
-        data = sidecar.dumps(sidecar.build(asset, self.sidecar_suffix))
+        data = self._sidecar_data(asset)
         key = self.sidecar_key(asset.key)
         self._note_undo(change, self.storage, key)
         if asset.mirror_key is not None and self.mirrors is not None:
             self._note_undo(change, self.mirrors, asset.mirror_key)
         stat = self.storage.write(key, data, change.writes)
         return replace(asset, sidecar_file=stat, mirror_key=self._write_mirror(asset, data, change.writes))
+
+    def _sidecar_data(self, asset: Asset) -> bytes:
+        """Return the sidecar's bytes; in one too large to be read again, older provenance has no inputs.
+
+        The ledger keeps those.
+
+        Raises:
+            InvalidMetadata: even so it is larger than the limit.
+        """
+        payload = sidecar.build(asset, self.sidecar_suffix)
+        data = sidecar.dumps(payload)
+        limit = self.config.sidecar_bytes
+        if len(data) > limit:
+            for row in (payload["provenance"] or {}).get("history", []):
+                row["inputs"] = {"left_out": "the sidecar was larger than sidecar_bytes; the ledger has them"}
+            data = sidecar.dumps(payload)
+        if len(data) > limit:
+            why = (
+                f"the sidecar of {asset.key} takes {len(data):,} bytes, the limit sidecar_bytes is {limit:,}"
+            )
+            raise InvalidMetadata(why=why)
+        return data
 
     def relocate(self, change: Transaction, asset: Asset, key: str, stat: FileStat) -> Asset:
         """Give an asset another key, where its file now lies; sidecar and mirror move along."""
@@ -398,6 +475,8 @@ class Library:
         for key in _mirror_keys(asset.key):
             try:
                 self.mirrors.create(key, data, writes)
+            except PathConflict:  # the mirror of another asset lies where a folder is needed
+                continue
             except FileExistsError:
                 if not self._is_mirror_of(key, asset.uid):
                     continue
@@ -465,14 +544,14 @@ class Library:
         with self.read() as rows:
             expected = rows.library_id()
         try:
+            self.library_id = expected or self.storage.ensure()
             if expected is not None:
                 return
-            found = self.storage.ensure()
         except OSError as error:
             why = f"the assets folder can't be made or written: {error.strerror or error}."
             raise RegistryUnusable(path=self.config.assets_root, why=why) from error
         with self.ledger.write() as writer:
-            writer.claim_library(found)
+            writer.claim_library(self.library_id)
 
 
 def _try(step: Callable[[], None]) -> None:
@@ -503,7 +582,8 @@ def _mirror_storage(config: Config, meta_root: Path | Literal[False] | None) -> 
     if meta_root is False:
         return None
     if meta_root is None:
-        return LocalStorage(config.assets_root / "_meta", own=config.assets_root / ".comfyvn")
+        root = config.assets_root
+        return LocalStorage(root / "_meta", own=root / ".comfyvn", within=root)
     return LocalStorage(Path(meta_root))
 
 

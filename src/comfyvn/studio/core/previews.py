@@ -13,7 +13,7 @@ from typing import Final
 from comfyvn import media
 from comfyvn.errors import ComfyVNError, PreviewFailed
 from comfyvn.model import Asset, Preview, preview_names
-from comfyvn.storage import Writes, open_source
+from comfyvn.storage import Writes
 from comfyvn.studio.core.library import Library
 
 __all__ = ["POOL", "PreviewPool", "build_preview"]
@@ -124,7 +124,7 @@ def build_preview(library: Library, asset: Asset) -> Preview:
     assert preview.kind is not None
     try:
         limits = media.PreviewLimits(pixels=library.config.preview_pixels)
-        with open_source(library.storage.path(asset.key), follow_links=False) as source:
+        with library.storage.open(asset.key) as source:
             rendered = media.render(source.file, preview.kind, limits)
         names = preview_names(asset.uid, preview.kind)
         for size, data in rendered.items():
@@ -152,4 +152,5 @@ def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
             for asset in change.rows.assets(list(bad)):
                 old, preview = bad[asset.uid]
                 if asset.version == old.version:
+                    library.preview_failures.append((asset.key, preview.reason or ""))
                     change.update(library.write_sidecar(change, replace(asset, preview=preview)))

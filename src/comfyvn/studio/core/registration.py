@@ -192,6 +192,7 @@ class Registrar:
 
     def _arrive(self, request: Request, ids: range) -> _Arrival:
         """Read the source once: hash it and, unless it stays in place, copy it with room for the marker."""
+        self._library.check_place()
         asset_id, provenance_id = ids
         created_at = utc_now()
         blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
@@ -341,7 +342,7 @@ class Registrar:
         if self._library.storage.stat(key) is None:
             return None
         try:
-            with open_source(self._library.storage.path(key), follow_links=False) as source:
+            with self._library.storage.open(key) as source:
                 reading = media.read(source.file, name=key)
                 source.check_unchanged()
         except (ComfyVNError, OSError):
@@ -399,17 +400,15 @@ class Registrar:
             wanted = found.asset_id if found.uid == asset.uid else None
             asset_id = wanted if wanted and wanted < ceiling and not rows.has_id(wanted) else asset.id
             taken = rows.taken_provenance_ids([row.id for row in found.provenance])
-        fresh = iter(self._library.ledger.reserve_ids(len(found.provenance) + 1))
-        history = tuple(
-            replace(
-                row,
-                id=row.id if 0 < row.id < ceiling and row.id not in taken else next(fresh),
-                asset_id=asset_id,
-                asset_uid=asset.uid,
-                created_at=row.created_at or asset.created_at,
-            )
-            for row in found.provenance
-        )
+        rows_found = tuple({repr(row): row for row in found.provenance}.values())  # a bad merge doubles rows
+        fresh = iter(self._library.ledger.reserve_ids(len(rows_found) + 1))
+        used = set(taken)
+        history: tuple[Provenance, ...] = ()
+        for row in rows_found:
+            row_id = row.id if 0 < row.id < ceiling and row.id not in used else next(fresh)
+            used.add(row_id)
+            at = row.created_at or asset.created_at
+            history += (replace(row, id=row_id, asset_id=asset_id, asset_uid=asset.uid, created_at=at),)
         is_repainted = found.payload.get("schema") and found.digest not in (None, asset.digest)
         return replace(
             asset,
@@ -457,7 +456,9 @@ class Registrar:
         try:
             writes.sync()
             with self._library.transaction(self._operation_id) as change:
-                done = self._insert(change, _on_time(change.rows, batch))
+                # a removal may have taken the file that we adopted: it moves files under this lock
+                there = [each for each in batch if self._library.storage.stat(each.asset.key) is not None]
+                done = self._insert(change, _on_time(change.rows, there))
         except (ComfyVNError, OSError) as error:
             return [Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch]
         POOL.submit(self._library, [asset for asset in done.values() if isinstance(asset, Asset)])
@@ -554,8 +555,13 @@ class Registrar:
         if known.digest != arrival.reading.digest:
             return None
         stat = storage.stat(known.key)
+        if stat is not None and known.missing_since is None:
+            return None
         if stat is not None:
-            return (known.key, stat) if known.missing_since is not None else None
+            if self._digest_at(known.key) == known.digest:
+                return (known.key, stat)
+            why = f"its asset {known.uid} belongs at {known.key}, where other content lies now"
+            raise PathConflict(path=request.source, why=why)
         if arrival.staged is None:
             return (request.key, arrival.stat)  # the file was moved to where it now lies
         staged = self._stamp(arrival, known.uid).staged  # another one where the uid is a long one
@@ -566,6 +572,10 @@ class Registrar:
         except FileExistsError as error:
             why = f"its asset {known.uid} belongs at {known.key}, where something else lies now"
             raise PathConflict(path=request.source, why=why) from error
+
+    def _digest_at(self, key: str) -> str:
+        with self._library.storage.open(key) as source:
+            return media.read(source.file, name=key).digest
 
     def _take_new_version(self, asset: Asset, arrival: _Arrival) -> Outcome:
         """Record that an asset's file has new content: it was painted over in place."""
@@ -656,7 +666,7 @@ def _refuse_empty(source: Source) -> None:
 def _parse_marker(value: bytes | None) -> dict[str, Any]:
     try:
         parsed = json.loads(value or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
 
