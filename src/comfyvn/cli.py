@@ -430,9 +430,9 @@ class _Tally:
             )
             return
         for item in self._count(items, bar):
-            if each and item.status != "failed":
-                target = item.path or item.reason
-                console.echo(f"{item.status:<10} {item.file} -> {target}")
+            if each:
+                shown = _with_file(item) if item.reason else f"{item.file} -> {item.path}"
+                console.echo(f"{item.status:<10} {shown}")
             elif item.status != "skipped" and item.reason is not None and self.lines < _PROBLEMS_SHOWN:
                 self.lines += 1
                 bar.echo(f"{item.status:<10} {_with_file(item)}")

@@ -169,7 +169,7 @@ def test_the_type_that_is_stated_serves_for_all_files(run: Run, tmp_path: Path) 
     }
 
 
-def test_several_paths_are_taken_in_at_once_and_a_single_file_gets_the_type_of_its_medium(
+def test_several_paths_are_taken_in_at_once_and_a_single_file_gets_the_type_of_its_folder(
     run: Run, make_png: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A file that is named itself has no folder of the maker's to be named after."""
@@ -178,7 +178,7 @@ def test_several_paths_are_taken_in_at_once_and_a_single_file_gets_the_type_of_i
     answer = run("ingest", single, folder)
 
     assert answer.returncode == 0, answer.stderr
-    assert keys() == ["images/mara.png", "sounds/rain.txt"]
+    assert keys() == ["art/mara.png", "sounds/rain.txt"]
 
 
 def test_tags_licence_and_source_are_given_to_every_file_in_ledger_and_sidecar(
@@ -235,7 +235,7 @@ def test_equal_content_in_two_files_is_one_asset_and_equal_names_are_two(run: Ru
 
     answer = run("ingest", art, other)
 
-    assert answer.stdout == "4 files: 3 registered, 1 already known.\n"
+    assert answer.stdout == "4 files: 3 registered, 1 already known (1 the same as another new file).\n"
     names = keys()
     assert names[0] == "a/one.txt"
     assert {Path("assets", name).read_text() for name in names} == {"same", "X", "another X"}
@@ -436,7 +436,7 @@ def test_without_a_terminal_there_is_no_bar(tmp_path: Path) -> None:
 
     answer = process("ingest", art, environ={"TERM": "xterm"})
 
-    assert (answer.stdout, answer.stderr) == ("1 files: 1 registered.\n", "")
+    assert (answer.stdout, answer.stderr) == ("1 file: 1 registered.\n", "")
 
 
 # -- again and again --------------------------------------------------------------------------------------
@@ -465,7 +465,7 @@ def test_a_second_run_that_says_more_adds_it_to_what_is_known(run: Run, tmp_path
 
     answer = run("ingest", art, "--tag", "second", "--license", "CC0-1.0")
 
-    assert answer.stdout == "1 files: 1 already known.\n"
+    assert answer.stdout == "1 file: 1 already known.\n"
     (record,) = records()
     assert (record["tags"], record["license"]) == (["first", "second"], "CC0-1.0")
 
@@ -492,7 +492,7 @@ def test_an_interrupted_run_has_recorded_what_it_did_and_the_next_one_completes_
     out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130, err
-    assert "Interrupted. What is listed above is done" in err
+    assert "files were looked at; run the same command to go on" in err
     done = keys()
     assert 0 < len(done) < total
     lying = {path.relative_to("assets").as_posix() for path in Path("assets/art").glob("*.txt")}

@@ -484,9 +484,12 @@ def test_audit_names_each_damage_and_changes_nothing(
     assert told["missing_files"] == [uid["file"]]
     assert [each["uid"] for each in told["broken_sidecars"]] == [uid["broken"]]
     assert "characters/ines.png.asset.json:2:10: this sidecar is not usable" in person.out
-    assert {"1 without sidecar", "1 without mirror", "1 whose file is gone", "1 with a broken sidecar"} <= {
-        line.strip() for line in person.out.splitlines()
-    }
+    assert {
+        "1 without sidecar:",
+        "1 without mirror:",
+        "1 whose file is gone:",
+        "1 with a broken sidecar:",
+    } <= {line.strip() for line in person.out.splitlines()}
     assert tree(project) == before
 
 
@@ -636,7 +639,7 @@ def test_a_damaged_database_is_a_sentence_with_its_name_and_exit_code_5(
 
     assert answer.code == 5
     assert answer.out == ""
-    assert answer.err.startswith(f"comfyvn: {ledger}: this file is no SQLite database.")
+    assert answer.err.startswith(f"comfyvn: {ledger}: this file is no SQLite database;")
     assert "Traceback" not in answer.err
 
 

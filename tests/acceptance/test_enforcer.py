@@ -147,7 +147,7 @@ def test_without_json_the_same_is_told_to_people(run: Run, library: dict[str, As
     looked, repaired = run("--dry-run"), run("--verbose")
 
     assert (looked.returncode, repaired.returncode) == (1, 0)
-    assert "3 assets checked.\n  1 without sidecar\n" in looked.stdout
+    assert "3 assets checked.\n  1 without sidecar:\n    characters/mara.png\n" in looked.stdout
     assert "1 sidecars written" in repaired.stdout
 
 

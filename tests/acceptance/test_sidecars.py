@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from comfyvn.errors import PathConflict
 from comfyvn.studio.core import AssetRegistry
 
 KEYS_IN_ORDER = [
@@ -430,10 +431,11 @@ def test_the_sidecar_of_another_asset_is_not_taken_for_ours(
     assert theirs is not None
     path.write_bytes(theirs.read_bytes())
 
-    registry.bulk_update_tags([mara], add_tags=["new"])
+    with pytest.raises(PathConflict, match=other["uid"]):
+        registry.bulk_update_tags([mara], add_tags=["new"])
 
-    assert registry.get_asset(mara)["tags"] == ["mara", "smile", "new"]  # type: ignore[index]
-    assert path.with_name(path.name + ".broken").read_bytes() == theirs.read_bytes()
+    assert registry.get_asset(mara)["tags"] == ["mara", "smile"]  # type: ignore[index]
+    assert path.read_bytes() == theirs.read_bytes()
 
 
 @pytest.mark.parametrize("blocking", ["sidecar", "mirror"])

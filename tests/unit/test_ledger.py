@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from comfyvn.db import Engine, JournalEntry, Ledger, inspect_ledger, open_engine, schema
 from comfyvn.db.ledger import Taken
-from comfyvn.errors import OlderLibrary, RegistryBusy, RegistryUnusable
+from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
 from comfyvn.model import Asset, AssetFilter, Facts, FileStat, Preview, Provenance, id_floor, parse_facts
 from support import run_all
 
@@ -672,7 +672,7 @@ def test_a_batch_with_one_bad_row_leaves_nothing(ledger: Ledger) -> None:
     """A uid would belong to two assets."""
     twin = replace(make(3), uid=make(2).uid)
 
-    with pytest.raises(sa.exc.IntegrityError), ledger.write() as rows:
+    with pytest.raises(LedgerConflict), ledger.write() as rows:
         rows.insert([make(1), make(2), twin])
 
     assert found(ledger) == []

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from comfyvn.config import load
-from comfyvn.errors import ComfyVNError, ForeignLibrary, InvalidSidecar, LibraryUnreachable
+from comfyvn.errors import ComfyVNError, ForeignLibrary, InvalidSidecar, LibraryUnreachable, OutsideLibrary
 from comfyvn.model import Asset, Facts, fold, normalise_tags
 from comfyvn.registry import console
 from comfyvn.studio.core import AssetRegistry
@@ -115,7 +115,7 @@ def _check(library: Library, asset: Asset, report: AuditReport) -> None:
     try:
         if library.read_sidecar(asset.key, asset.facts) is None:
             report.note(report.missing_sidecars, asset)
-    except InvalidSidecar as error:
+    except (InvalidSidecar, OutsideLibrary) as error:
         report.broken_sidecars.append({"uid": asset.uid, "error": str(error)})
     if library.mirrors is not None and (
         asset.mirror_key is None or library.mirrors.stat(asset.mirror_key) is None

@@ -253,13 +253,10 @@ class LocalStorage:
 
         Raises:
             SourceMissing: there is none.
-            SourceUnreadable: a link, a folder, a pipe, no permission, or its folder leads out of the root.
+            SourceUnreadable: a link, a folder, a pipe, or no permission.
+            OutsideLibrary: its folder leads out of the root.
         """
-        path = self.path(key)
-        try:
-            return open_source(self._inside(path), follow_links=False)
-        except OutsideLibrary as error:
-            raise SourceUnreadable(path=path, why="its folder is a link that leads elsewhere") from error
+        return open_source(self._inside(self.path(key)), follow_links=False)
 
     def walk(self, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, FileStat]]:
         """Yield (key, stat) of every regular file, in sorted order; our own folders are left out.

@@ -475,8 +475,6 @@ class Library:
         for key in _mirror_keys(asset.key):
             try:
                 self.mirrors.create(key, data, writes)
-            except PathConflict:  # the mirror of another asset lies where a folder is needed
-                continue
             except FileExistsError:
                 if not self._is_mirror_of(key, asset.uid):
                     continue

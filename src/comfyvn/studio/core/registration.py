@@ -248,14 +248,14 @@ class Registrar:
         request, digest = arrival.request, arrival.reading.digest
         with self._library.read() as rows:
             at_key = None if request.is_copy else rows.asset_at(request.key)
-            known = at_key if at_key is not None and at_key.digest == digest else rows.known(digest)
+            known = at_key or rows.known(digest)
             uid = rows.free_uid(digest)
+        if at_key is not None and at_key.digest != digest:
+            return self._take_new_version(at_key, arrival)
         own_uid = None if request.is_copy else self._uid_beside(request.key)
         comes_back = request.is_rebuild and own_uid is not None  # as an asset of its own, whatever it holds
-        if known is not None and (at_key is None or at_key.id == known.id) and not comes_back:
+        if known is not None and not comes_back:
             return self._meet_again(known, arrival)
-        if at_key is not None:
-            return self._take_new_version(at_key, arrival)
         uid = own_uid or request.wanted_uid or uid
         arrival = self._stamp(arrival, uid)
         with arrival.staged or nullcontext():
