@@ -660,3 +660,14 @@ except PreviewFailed as failure:
 
     assert run.stdout.splitlines() == ["b'{}' png", sentence, sentence]
     assert run.stderr == ""
+
+
+def test_a_picture_file_of_gigabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """Pillow reads all of a WebP into memory: a sparse file of 3 GB would take twice that."""
+    path = tmp_path / "sparse.webp"
+    Image.new("RGB", (8, 8)).save(path)
+    with path.open("r+b") as file:
+        file.truncate(3_000_000_000)
+
+    with pytest.raises(PreviewFailed, match="more than the"):
+        render(path, "thumbnail", PreviewLimits())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageFormat", "make_thumbnails", "pillow_unavailable"]
 
+_FILE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 _OPENERS: Final = {
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "JPEG": ("PIL.JpegImagePlugin", "jpeg_factory"),  # also opens the first picture of an MPO
@@ -118,6 +119,10 @@ def make_thumbnails(file: BinaryIO, family: str, limits: PreviewLimits) -> dict[
         from PIL import Image
     except ImportError as error:
         raise PreviewFailed(why=f"Pillow can't be loaded ({error})") from error
+    size_bytes = file.seek(0, io.SEEK_END)
+    if size_bytes > _FILE_LIMIT_BYTES:  # Pillow reads all of a WebP or AVIF into memory, twice
+        why = f"the file has {size_bytes:,} bytes, more than the {_FILE_LIMIT_BYTES:,} of the limit"
+        raise PreviewFailed(why=why)
     file.seek(0)
     try:
         with _open(file, family) as image:

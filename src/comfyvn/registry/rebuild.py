@@ -40,6 +40,7 @@ from comfyvn.studio.core.registration import Registrar, Request
 __all__ = ["RebuildReport", "audit_sidecars", "command", "rebuild", "rebuild_from_disk"]
 
 _CHUNK: Final = 256
+_NAMES_SHOWN: Final = 30
 _MISSING_PERCENT: Final = 20
 _MISSING_SLACK: Final = 1  # one lost file is no lost drive, however small the library
 
@@ -48,14 +49,16 @@ _MISSING_SLACK: Final = 1  # one lost file is no lost drive, however small the l
 class RebuildReport:
     """What a rebuild found and did.
 
-    ``processed`` counts files seen. ``conflicts`` holds ``{"path", "why", "candidates"}``, ``skipped`` and
-    ``failed`` ``{"path", "why"}``; the other lists hold ``{"uid", "path"}``.
+    ``processed`` counts files seen, ``touched`` those whose time changed but not their content. ``conflicts``
+    holds ``{"path", "why", "candidates"}``, ``skipped`` and ``failed`` ``{"path", "why"}``; the other lists
+    hold ``{"uid", "path"}``.
     """
 
     assets_root: str = ""
     thumb_root: str = ""
     processed: int = 0
     unchanged: int = 0
+    touched: int = 0
     registered: list[dict[str, str]] = field(default_factory=list)
     restored: list[dict[str, str]] = field(default_factory=list)
     moved: list[dict[str, str]] = field(default_factory=list)
@@ -202,6 +205,7 @@ class _Rebuilder:
             if outcome.asset is not None and outcome.asset.uid == asset.uid:
                 self._note(self._report.content_changed, asset.uid, asset.key)
             return
+        self._report.touched += asset.missing_since is None
         with self._library.transaction() as change:
             current = change.rows.asset(asset.uid)
             if current is None:
@@ -478,6 +482,7 @@ def check_not_empty(folder: Path, *, no_smoke: bool) -> None:
 def _summary(report: RebuildReport) -> str:
     counts = {
         "unchanged": report.unchanged,
+        "touched but the same": report.touched,
         "new": len(report.registered),
         "moved": len(report.moved),
         "with new content": len(report.content_changed),
@@ -489,7 +494,11 @@ def _summary(report: RebuildReport) -> str:
     }
     shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     lines = [f"{report.processed} files in {report.assets_root}" + (f": {shown}." if shown else ".")]
-    lines += [f"  missing: {each['path']} ({each['uid']})" for each in report.missing]
+    named = {"moved": report.moved, "new content": report.content_changed, "missing": report.missing}
+    for what, items in named.items():
+        lines += [f"  {what}: {each['path']} ({each['uid']})" for each in items[:_NAMES_SHOWN]]
+        if len(items) > _NAMES_SHOWN:
+            lines.append(f"  ... and {len(items) - _NAMES_SHOWN} more {what}: see --json")
     lines += [f"  conflict: {each['path']}: {each['why']}" for each in report.conflicts]
     lines += [f"  failed: {each['path']}: {each['why']}" for each in report.failed]
     lines += [f"  skipped: {each['path']}: {each['why']}" for each in report.skipped]
