@@ -971,3 +971,14 @@ def test_hooks_hear_of_what_a_rebuild_changes(library: dict[str, AssetRecord]) -
         ("asset_meta_updated", "characters/mara.png", ["by hand"]),
         ("asset_registered", "generic/new.txt", []),
     ]
+
+
+def test_previews_made_again_are_no_finding_of_the_same_run(
+    rebuild: Callable[..., Answer], library: dict[str, AssetRecord], project: Path
+) -> None:
+    """The report would name previews as gone that lie there when it is read."""
+    shutil.rmtree(project / "cache")
+
+    answer = rebuild("--json")
+
+    assert json.loads(answer.out)["audit"]["missing_previews"] == []

@@ -449,14 +449,15 @@ def rebuild_command(
                 allow_missing=allow_missing,
                 on_file=lambda key: bar.advance(),
             )
+        if no_thumb_wait:
+            POOL.cancel()
+        registry.wait_for_thumbnails()  # else the audit would miss previews that are being made again
         audit = audit_sidecars(
             registry,
             fix_missing=enforce_sidecars,
             overwrite=overwrite_sidecars,
             fill_metadata=fix_metadata,
         )
-        if no_thumb_wait:
-            POOL.cancel()
     if as_json:
         console.emit_json({"rebuild": report.as_dict(), "audit": audit.as_dict()})
     elif not quiet:
