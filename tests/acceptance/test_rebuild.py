@@ -982,3 +982,29 @@ def test_previews_made_again_are_no_finding_of_the_same_run(
     answer = rebuild("--json")
 
     assert json.loads(answer.out)["audit"]["missing_previews"] == []
+
+
+def test_a_moved_file_with_edited_sidecars_at_both_places_keeps_both_edits(
+    rebuild: Callable[..., Answer], library: dict[str, AssetRecord]
+) -> None:
+    """The edits in the sidecar that stayed behind would be deleted unread."""
+    uid = library["mara.png"]["uid"]
+    old, new = Path("assets/characters/mara.png"), Path("assets/moved/mara.png")
+    new.parent.mkdir()
+    beside = old.with_name("mara.png.asset.json")
+    text = beside.read_text("utf-8")
+    assert '  "origin": null' in text
+    new.with_name("mara.png.asset.json").write_text(
+        text.replace('"tags": [', '"tags": ["there", ', 1), "utf-8"
+    )
+    beside.write_text(text.replace('  "origin": null', '  "origin": "here"', 1), "utf-8")
+    old.rename(new)
+
+    answer = rebuild()
+
+    assert answer.code == 0, answer.err
+    with AssetRegistry() as registry:
+        record = registry.get_asset(uid)
+        assert record is not None
+        assert (record["path"], record["meta"]["origin"]) == ("moved/mara.png", "here")
+        assert "there" in record["tags"]

@@ -447,7 +447,7 @@ class Library:
         here = self.facts_on_disk(asset)
         moved = replace(asset, key=key, file=stat, sidecar_file=None, mirror_key=None, missing_since=None)
         there = self.facts_on_disk(moved)  # the sidecar may have been moved together with the file
-        facts = there if there != asset.facts else here
+        facts = sidecar.merge(asset.facts, there, here, self.limits).facts
         moved = self.write_sidecar(change, replace(moved, facts=facts, updated_at=utc_now()))
         change.update(moved)
         change.tell("asset_moved", moved, before={"path": asset.key}, after={"path": key})
