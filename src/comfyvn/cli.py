@@ -131,7 +131,7 @@ def ingest(
     if not any(os.path.lexists(path) for path in paths):
         raise SourceMissing(path=paths[0])  # mistyped: no library is made for it
     with _registry(library, makes=True) if not dry_run else _registry_or_empty(library) as registry:
-        files, _ = bulk.measure(selection, registry)  # refuses a wrong folder before anything is printed
+        files = bulk.count_files(selection, registry)  # refuses a wrong folder before anything is printed
         tally = _Tally()
         if dry_run:
             tally.take(bulk.plan(selection, registry), console.Bar(None, None), as_json=as_json, each=True)

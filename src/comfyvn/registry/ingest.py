@@ -17,7 +17,7 @@ from comfyvn.config import SETTINGS_FILE
 from comfyvn.errors import ComfyVNError, LibraryUnreachable, OutsideLibrary, SourceMissing
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
-__all__ = ["IngestItem", "Selection", "ingest", "measure", "plan", "type_of_medium"]
+__all__ = ["IngestItem", "Selection", "count_files", "ingest", "plan", "type_of_medium"]
 
 _JUNK: Final = frozenset(
     {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "_output_images_will_be_put_here"}
@@ -68,17 +68,14 @@ class _Found:
     dest_relative: str
 
 
-def measure(selection: Selection, registry: AssetRegistry) -> tuple[int, int]:
-    """Return how many files a selection holds and their size in bytes, for a progress bar."""
-    files = size_bytes = 0
-    for found in _walk(selection, registry):
-        if isinstance(found, _Found):
-            files += 1
-            try:
-                size_bytes += found.path.stat().st_size
-            except OSError:
-                continue  # the registration will say what is wrong with it
-    return files, size_bytes
+def count_files(selection: Selection, registry: AssetRegistry) -> int:
+    """Return how many files a selection holds, for a progress bar.
+
+    Raises:
+        LibraryUnreachable: a folder lies inside the library, and the files are not taken in place.
+        OutsideLibrary: files to be taken in place lie outside it.
+    """
+    return sum(isinstance(found, _Found) for found in _walk(selection, registry))
 
 
 def ingest(

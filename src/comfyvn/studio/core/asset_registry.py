@@ -279,29 +279,30 @@ class AssetRegistry:
             One result a file, in order, once its batch is recorded and synced. A bad file is a result with
             its error; the others go on.
         """
-        requests: deque[Request | RegisterResult] = deque()
+        refusals: deque[RegisterResult | None] = deque()  # None stands for a file on its way
 
         def good() -> Iterator[Request]:
             for item in items:
                 try:
                     request = self._request_of(item)
                 except ComfyVNError as error:
-                    requests.append(
+                    refusals.append(
                         RegisterResult(
                             source=str(item.get("source_path")), status="failed", asset=None, error=str(error)
                         )
                     )
                 else:
-                    requests.append(request)
+                    refusals.append(None)
                     yield request
 
         def refused() -> Iterator[RegisterResult]:
-            while requests and not isinstance(requests[0], Request):
-                yield requests.popleft()  # type: ignore[misc]
+            while refusals and (first := refusals[0]) is not None:
+                refusals.popleft()
+                yield first
 
         for outcome in Registrar(self._library, is_repeatable=is_repeatable).register_all(good()):
             yield from refused()
-            requests.popleft()
+            refusals.popleft()
             yield self._result(outcome)
         yield from refused()
 
