@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from comfyvn import __version__
-from comfyvn.errors import AssetNotFound, ComfyVNError, NoLibrary, PathConflict, SourceMissing
+from comfyvn.errors import (
+    AssetNotFound,
+    ComfyVNError,
+    LibraryUnreachable,
+    NoLibrary,
+    OutsideLibrary,
+    PathConflict,
+    RegistryUnusable,
+    SourceMissing,
+)
 from comfyvn.registry import console
 
 if TYPE_CHECKING:
@@ -40,7 +49,14 @@ _COLUMNS: Final = {"uid": 0, "type": 110, "path": 0, "size": 100, "tags": 0, "li
 _ELSEWHERE: Final = {
     "audit": ("comfyvn.registry.audit", "audit", "Look for missing sidecars, files, previews and licences."),
     "enforce": ("comfyvn.registry.audit", "enforce", "Write the sidecars and mirrors that are missing."),
+    "export": ("comfyvn.registry.export", "command", "Print the whole library as one JSON document."),
     "rebuild": ("comfyvn.registry.rebuild", "command", "Bring the ledger in step with the assets folder."),
+    "history": ("comfyvn.registry.history", "history", "Tell what was done, by whom and when."),
+    "undo": ("comfyvn.registry.history", "undo", "Take an operation back."),
+    "restore": ("comfyvn.registry.history", "restore", "Bring removed assets back."),
+    "purge": ("comfyvn.registry.history", "purge", "Forget assets whose file is gone."),
+    "upgrade": ("comfyvn.registry.upgrade", "command", "Make the database of an older release ours."),
+    "verify": ("comfyvn.registry.verify", "command", "Check every file against its hash."),
 }
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
@@ -305,17 +321,23 @@ def tag(
     """
     if not add_tags and not remove_tags and license_tag is None:
         raise click.UsageError("Nothing to do: give --add, --remove or --license.")
+    from comfyvn.registry import history as journal
+
     with _registry(library) as registry:
         uids = tuple(registry.resolve_uid(uid) or uid for uid in uids)
+        new = registry.new_operation()
         changed = registry.bulk_update_tags(
-            uids, add_tags=add_tags, remove_tags=remove_tags, license_tag=license_tag
+            uids, add_tags=add_tags, remove_tags=remove_tags, license_tag=license_tag, operation=new
         )
+        operation = journal.known_operation(registry, new)
     unknown = [uid for uid in dict.fromkeys(uids) if uid not in changed]
     if as_json:
-        console.emit_json({"changed": changed, "unknown": unknown})
+        console.emit_json({"operation": operation, "changed": changed, "unknown": unknown})
     for uid, meta in {} if as_json else changed.items():
         licence = meta["license"] or "no licence"
         console.echo(f"{uid}: {', '.join(meta['tags']) or 'no tags'} ({licence})")
+    if not as_json:
+        journal.tell_undo(operation)
     return _complain_unknown(unknown)
 
 
@@ -327,20 +349,37 @@ def tag(
 def remove(uids: tuple[str, ...], keep_file: bool, as_json: bool, **library: str | None) -> int:
     """Forget assets, by uid or path; their files and sidecars move to the library's trash.
 
-    Exit code 3: a uid is unknown; the others are done.
+    `comfyvn restore UID` or `comfyvn undo` brings them back. Exit code 1: a file could not be moved, and its
+    asset is as it was. 3: a uid is unknown. The others are done.
     """
+    from comfyvn.registry import history as journal
+
+    removed: list[str] = []
+    unknown: list[str] = []
+    refused: list[dict[str, str]] = []
     with _registry(library) as registry:
-        uids = tuple(registry.resolve_uid(uid) or uid for uid in uids)
-        done = {uid: registry.remove_asset(uid, delete_files=not keep_file) for uid in dict.fromkeys(uids)}
+        new = registry.new_operation()
+        for uid in dict.fromkeys(registry.resolve_uid(uid) or uid for uid in uids):
+            try:
+                was_known = registry.remove_asset(uid, delete_files=not keep_file, operation=new)
+            except (OSError, OutsideLibrary) as error:
+                if isinstance(error, (RegistryUnusable, LibraryUnreachable)):
+                    raise
+                refused.append({"uid": uid, "why": str(error)})
+            else:
+                (removed if was_known else unknown).append(uid)
+        operation = journal.known_operation(registry, new)
         trash = registry.ASSETS_ROOT / ".comfyvn" / "trash"
-    removed = [uid for uid, was_known in done.items() if was_known]
-    unknown = [uid for uid, was_known in done.items() if not was_known]
     if as_json:
-        console.emit_json({"removed": removed, "unknown": unknown, "trash": str(trash)})
+        answer = {"operation": operation, "removed": removed, "unknown": unknown, "refused": refused}
+        console.emit_json({**answer, "trash": str(trash)})
     elif removed:
         what = "Their sidecars lie" if keep_file else "Their files lie"
         console.echo(f"{len(removed)} removed. {what} in {trash}.")
-    return _complain_unknown(unknown)
+        journal.tell_undo(operation)
+    for each in refused:
+        console.echo(f"comfyvn: {each['uid']} was not removed: {each['why']}", err=True)
+    return _complain_unknown(unknown) or (1 if refused else 0)
 
 
 # -- inside -------------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ __all__ = [
     "AmbiguousUid",
     "AssetNotFound",
     "ComfyVNError",
+    "ConfirmationNeeded",
+    "ExportFailed",
     "ForeignLibrary",
     "InvalidAssetType",
     "InvalidFilter",
@@ -23,20 +25,25 @@ __all__ = [
     "InvalidSettingsFile",
     "InvalidSidecar",
     "LedgerConflict",
+    "LedgerInUse",
+    "LedgerSound",
     "LibraryChanged",
     "LibraryUnreachable",
     "NestedLibrary",
     "NoLibrary",
     "OlderLibrary",
+    "OperationNotFound",
     "OutsideLibrary",
     "PathConflict",
     "PreviewFailed",
     "RegistryBusy",
     "RegistryUnusable",
+    "RestoreRefused",
     "SidecarMissing",
     "SourceChanged",
     "SourceMissing",
     "SourceUnreadable",
+    "StorageUnwritable",
     "UnknownEvent",
     "UnsafePath",
     "UnsupportedMedia",
@@ -70,6 +77,24 @@ class AssetNotFound(ComfyVNError, KeyError):
     """No asset with uid {uid} in project {project}. List the uids with `comfyvn list`."""
 
     status, exit_code = 404, 3
+
+
+class OperationNotFound(ComfyVNError, KeyError):
+    """The journal of project {project} knows no operation {operation}. List them with `comfyvn history`."""
+
+    status, exit_code = 404, 3
+
+
+class RestoreRefused(ComfyVNError, ValueError):
+    """{path}: the asset {uid} can't be brought back: {why}. Nothing was changed."""
+
+    status, exit_code = 409, 4
+
+
+class ConfirmationNeeded(ComfyVNError, RuntimeError):
+    """{question} There is no terminal to answer at, so nothing was changed. To say yes, add --yes."""
+
+    status, exit_code = 409, 4
 
 
 class SidecarMissing(ComfyVNError, FileNotFoundError):
@@ -140,6 +165,13 @@ class PathConflict(ComfyVNError, ValueError):
     """{path}: {why}. Nothing was changed."""
 
     status, exit_code = 409, 4
+
+
+class ExportFailed(ComfyVNError, OSError):
+    """{path}: the export could not be written: {why}. What lay there before is untouched; make room or choose
+    another place, and try again."""
+
+    status, exit_code = 507, 1
 
 
 class InvalidAssetType(ComfyVNError, ValueError):
@@ -214,6 +246,13 @@ class LedgerConflict(ComfyVNError, RuntimeError):
     status, exit_code = 409, 1
 
 
+class LedgerSound(ComfyVNError, ValueError):
+    """{path}: nothing is wrong with this database, so it was not moved. `comfyvn rebuild` without --quarantine
+    brings it in step with the files."""
+
+    status, exit_code = 409, 4
+
+
 class RegistryUnusable(ComfyVNError, OSError):
     """{path}: {why}"""
 
@@ -225,11 +264,21 @@ class NoLibrary(RegistryUnusable):
 
 
 class OlderLibrary(RegistryUnusable):
-    """{path}: this database was written by an older ComfyVN release ({shape}). It was left untouched. Use
-    another database with COMFYVN_DB until the upgrade of old libraries is there, or rebuild into a new one:
-    `comfyvn rebuild --from-disk --db-path NEW.db`."""
+    """{path}: this database has asset tables that neither this nor an older ComfyVN release made ({shape}). It
+    was left untouched. Use another database with COMFYVN_DB, or rebuild into a new one: `comfyvn rebuild
+    --from-disk --db-path NEW.db`."""
 
 
 class RegistryBusy(RegistryUnusable):
     """{path}: another program has kept the ledger locked for {seconds:g} s. Nothing was lost or half-written;
     try again when it has finished, or raise the setting busy_timeout_s."""
+
+
+class StorageUnwritable(RegistryUnusable):
+    """{path}: nothing can be written here: {why}. Nothing was half-written; make room, or put the permissions
+    right, and try again."""
+
+
+class LedgerInUse(RegistryUnusable):
+    """{path}: another program has this database open, so it was not moved. Close that program, then try
+    again."""

@@ -21,6 +21,9 @@ from comfyvn.errors import InvalidAssetType, InvalidFilter, InvalidMetadata
 
 __all__ = [
     "EVERYTHING",
+    "MAX_NAME_BYTES",
+    "MAX_VERSION",
+    "OWN_FOLDERS",
     "THUMBNAIL_SIZES",
     "UNSPECIFIED",
     "Asset",
@@ -33,7 +36,9 @@ __all__ = [
     "PreviewState",
     "Provenance",
     "ProvenanceClaim",
+    "Version",
     "canonical_json",
+    "cut_name",
     "fold",
     "id_floor",
     "marker_value",
@@ -41,15 +46,23 @@ __all__ = [
     "normalise_license",
     "normalise_tags",
     "normalise_type",
+    "numbered_key",
     "parse_facts",
     "parse_provenance",
     "preview_names",
+    "split_suffix",
     "uid_candidates",
     "utc_now",
 ]
 
+OWN_FOLDERS: Final = ("_meta", ".comfyvn")
+"""Folders under the assets root that hold no assets: the mirrors, and what is ours."""
 THUMBNAIL_SIZES: Final = (256, 512)
 UNSPECIFIED: Final = "unspecified"
+MAX_NAME_BYTES: Final = 200
+"""The longest part of a key that we choose ourselves, in UTF-8."""
+MAX_VERSION: Final = 2**31 - 2
+"""The largest version of an asset: one more still fits into every database's integer."""
 DERIVED_KEYS: Final = frozenset({"preview", "thumbnails"})
 """Metadata keys that we fill in ourselves on every answer."""
 _KEYS_WITH_A_MEANING: Final = frozenset({"tags", "license", "origin", "version", *DERIVED_KEYS})
@@ -141,12 +154,27 @@ class FileStat:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """Content that an asset has or had; 0 is what it was before an older release stamped it.
+
+    ``created_at`` is when the asset got this content, UTC; ``provenance_id`` the row that told of it.
+    """
+
+    version: int
+    digest: str
+    size_bytes: int
+    created_at: str
+    provenance_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Asset:
     """One registered asset, as the ledger knows it.
 
     ``key`` is the path under the assets root, ``/``-separated. ``digest`` is the SHA-256 of the content with
     our own marker left out and ``size_bytes`` the length of that content; the stored file may be longer by
     the marker (``file``). ``is_in_place`` says that the file is the user's and is never written to.
+    ``versions`` are all that are known, newest first; () stands for the present one alone.
     """
 
     id: int
@@ -163,11 +191,20 @@ class Asset:
     preview: Preview = Preview()
     provenance: Provenance | None = None
     provenance_history: tuple[Provenance, ...] = ()
+    versions: tuple[Version, ...] = ()
     mirror_key: str | None = None
     file: FileStat | None = None
     sidecar_file: FileStat | None = None
     is_in_place: bool = False
     missing_since: str | None = None
+
+    @property
+    def all_versions(self) -> tuple[Version, ...]:
+        """All known contents, newest first; the present one alone where nothing else is known."""
+        if self.versions or not self.digest:
+            return self.versions
+        row = self.provenance.id if self.provenance else None
+        return (Version(self.version, self.digest, self.size_bytes, self.created_at, row),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +283,35 @@ def fold(text: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def numbered_key(key: str, mark: str) -> str:
+    """Return the key with ``-mark`` before its suffix, for when the plain one is taken.
+
+    >>> numbered_key("characters/mara.png", "3f1a0c22")
+    'characters/mara-3f1a0c22.png'
+    """
+    folder, slash, name = key.rpartition("/")
+    stem, suffix = split_suffix(name)
+    stem = cut_name(stem, MAX_NAME_BYTES - len(suffix.encode()) - len(mark) - 1)
+    return f"{folder}{slash}{stem}-{mark}{suffix}"
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a file name's stem and suffix; a suffix of more than 32 bytes is part of the stem.
+
+    >>> split_suffix("mara.smile.png")
+    ('mara.smile', '.png')
+    """
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or not stem or len(suffix.encode()) > 32:
+        return name, ""
+    return stem, dot + suffix
+
+
+def cut_name(text: str, size_bytes: int) -> str:
+    """Return the beginning of a name: so many bytes of UTF-8, without a dot or space at its end."""
+    return text.encode()[:size_bytes].decode(errors="ignore").rstrip(". ")
 
 
 def canonical_json(value: object) -> str:
@@ -358,7 +424,7 @@ def parse_version(value: object) -> int:
     Raises:
         InvalidMetadata: not a whole number of at least 1.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_VERSION:
         raise InvalidMetadata(why=f"version must be a whole number of at least 1, not {value!r:.80}")
     return value
 

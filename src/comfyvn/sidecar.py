@@ -15,10 +15,12 @@ from typing import Any, Final, NoReturn
 
 from comfyvn.errors import InvalidMetadata, InvalidSidecar
 from comfyvn.model import (
+    MAX_VERSION,
     Asset,
     Facts,
     Limits,
     Provenance,
+    Version,
     canonical_json,
     fold,
     normalise_license,
@@ -37,6 +39,7 @@ __all__ = [
     "describe_meta",
     "describe_preview",
     "describe_provenance",
+    "describe_version",
     "dumps",
     "facts_of",
     "is_same",
@@ -50,13 +53,13 @@ SUFFIX: Final = ".asset.json"
 _OWN_KEYS: Final = frozenset(
     {
         *("schema", "id", "uid", "project", "type", "path", "hash", "bytes", "version", "tags", "license"),
-        *("origin", "created_at", "updated_at", "meta", "preview", "links", "provenance"),
+        *("origin", "created_at", "updated_at", "meta", "preview", "links", "provenance", "versions"),
     }
 )
 _ABSENT: Final = object()
-_MAX_VERSION: Final = 2**31 - 2  # one more fits into every database's integer
 _FRAME_NESTING: Final = 4
 """How deep a row's inputs lie: the sidecar, ``provenance``, ``history``, the row."""
+_SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _UID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """What older releases wrote too (``legacy_7``); nothing that means a folder, since previews are named so."""
 
@@ -65,7 +68,8 @@ _UID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 class Sidecar:
     """What a sidecar says, checked. ``payload`` is the whole object; the rest are its parts, None if absent.
 
-    ``provenance`` is newest first. ``asset_id`` is the ledger's id of the asset, which survives a rebuild.
+    ``provenance`` and ``versions`` are newest first. ``asset_id`` is the ledger's id of the asset, which
+    survives a rebuild.
     """
 
     payload: Mapping[str, Any]
@@ -81,6 +85,7 @@ class Sidecar:
     created_at: str | None
     updated_at: str | None
     provenance: tuple[Provenance, ...]
+    versions: tuple[Version, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
         suffix: of sidecar names.
     """
     facts = asset.facts
+    is_versioned = len(asset.versions) > 1
     return {
         "schema": SCHEMA,
         "id": asset.uid,
@@ -120,6 +126,7 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
         "preview": describe_preview(asset),
         "links": describe_links(asset, suffix),
         "provenance": _describe_history(asset),
+        **({"versions": [describe_version(each) for each in asset.versions]} if is_versioned else {}),
         **facts.extra,
     }
 
@@ -193,6 +200,17 @@ def describe_provenance(row: Provenance, *, with_inputs: bool = True) -> dict[st
     return shown
 
 
+def describe_version(version: Version) -> dict[str, Any]:
+    """Return one version as exports and sidecars show it."""
+    return {
+        "version": version.version,
+        "hash": version.digest,
+        "bytes": version.size_bytes,
+        "created_at": version.created_at,
+        "provenance_id": version.provenance_id,
+    }
+
+
 def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None = None) -> Sidecar:
     """Read a sidecar of this release or an older one.
 
@@ -215,7 +233,6 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
     uid = payload.get("uid") or payload.get("id")
     if isinstance(uid, str) and uid and not _UID.fullmatch(uid):
         _fail(path, data, f"uid may hold letters, digits, _ and -, at most 64; it is {uid!r:.80}")
-    digest, key = payload.get("hash"), payload.get("path")
     history = tuple(_parse_history(payload.get("provenance"), str(uid or "")))
     return Sidecar(
         payload=payload,
@@ -223,14 +240,15 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         uid=uid if isinstance(uid, str) and uid else None,
         project=_text(payload.get("project")),
         type=_text(payload.get("type")),
-        key=_text(key),
-        digest=digest.lower() if isinstance(digest, str) and len(digest) == 64 else None,
+        key=_text(payload.get("path")),
+        digest=_digest(payload.get("hash")),
         size_bytes=_whole(payload.get("bytes"), least=0),
-        version=min(_whole(payload.get("version")) or 1, _MAX_VERSION),
+        version=min(_whole(payload.get("version")) or 1, MAX_VERSION),
         asset_id=next((row.asset_id for row in history if row.asset_id), None),
         created_at=_text(payload.get("created_at")),
         updated_at=_text(payload.get("updated_at")),
         provenance=history,
+        versions=_parse_versions(payload.get("versions")),
     )
 
 
@@ -421,6 +439,22 @@ def _parse_row(row: Mapping[str, Any], uid: str) -> Provenance:
         user_id=_text(row.get("user_id")),
         created_at=_text(row.get("created_at")) or "",
     )
+
+
+def _parse_versions(value: object) -> tuple[Version, ...]:
+    """Return the versions that a sidecar carries, newest first; what is no version is left out."""
+    found: dict[int, Version] = {}
+    for row in value if isinstance(value, list) else ():
+        if isinstance(row, Mapping) and (digest := _digest(row.get("hash"))) is not None:
+            number, size_bytes = _whole(row.get("version"), least=0), _whole(row.get("bytes"), least=0)
+            if number is not None and number <= MAX_VERSION:
+                created_at, row_id = _text(row.get("created_at")), _whole(row.get("provenance_id"))
+                found.setdefault(number, Version(number, digest, size_bytes or 0, created_at or "", row_id))
+    return tuple(sorted(found.values(), key=lambda each: -each.version))
+
+
+def _digest(value: object) -> str | None:
+    return value.lower() if isinstance(value, str) and _SHA256.fullmatch(value) else None
 
 
 def _text(value: object) -> str | None:

@@ -324,7 +324,9 @@ def test_tag_changes_tags_and_licence_in_ledger_and_sidecar(
     answer = run("tag", *uids, "--add", "夏", "--add", "Final", "--remove", "CAST", "--license", "CC0-1.0")
 
     assert (answer.code, answer.err) == (0, "")
-    assert sorted(answer.out.splitlines()) == sorted(
+    *told, last = answer.out.splitlines()
+    assert re.fullmatch(r"Undo with: comfyvn undo \d+", last)
+    assert sorted(told) == sorted(
         [f"{uids[0]}: mara, 夏, Final (CC0-1.0)", f"{uids[1]}: 夏, Final (CC0-1.0)"]
     )
     for uid, tags in zip(uids, (["mara", "夏", "Final"], ["夏", "Final"]), strict=True):

@@ -429,7 +429,7 @@ def test_a_folder_in_place_of_the_ledger_is_named(path: Path) -> None:
     """The user would see a traceback of the driver."""
     path.mkdir(parents=True)
 
-    with pytest.raises(RegistryUnusable, match=r"comfyvn\.db: the ledger can't be opened"):
+    with pytest.raises(RegistryUnusable, match=r"comfyvn\.db: this is a folder, not a database"):
         open_engine(path)
 
     assert list(path.iterdir()) == []
@@ -919,7 +919,7 @@ def test_every_version_of_a_content_is_known_the_present_one_first(ledger: Ledge
 
     with ledger.write() as rows:
         rows.update([repainted])
-        rows.add_version(repainted)
+        rows.add_versions(repainted, repainted.all_versions)
         rows.update([replace(second, digest="f" * 64, version=2)])
 
     with ledger.read() as rows:
@@ -963,7 +963,7 @@ def test_what_a_batch_would_meet_is_told_at_once(ledger: Ledger) -> None:
     insert(ledger, old)
     with ledger.write() as rows:
         rows.update([repainted])
-        rows.add_version(repainted)
+        rows.add_versions(repainted, repainted.all_versions)
 
     with ledger.read() as rows:
         met = rows.taken(

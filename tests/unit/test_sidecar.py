@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from comfyvn.errors import InvalidSidecar
 from comfyvn.model import (
+    MAX_VERSION,
     Asset,
     Facts,
     Limits,
@@ -77,7 +78,7 @@ assets = st.builds(
     facts=facts,
     created_at=times,
     updated_at=times,
-    version=st.integers(1, 2**31 - 1),
+    version=st.integers(1, MAX_VERSION),
     preview=previews,
     provenance=rows,
     provenance_history=st.lists(rows, max_size=2).map(tuple),

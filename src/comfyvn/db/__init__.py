@@ -1,6 +1,20 @@
 """The ledger: the SQL side of the registry. What it holds can be rebuilt from files and sidecars."""
 
-from comfyvn.db.engine import Engine, inspect_ledger, open_engine
-from comfyvn.db.ledger import JournalEntry, Ledger, Reader, Taken, Writer
+from comfyvn.db.engine import Engine, inspect_ledger, open_engine, rehearse_upgrade
+from comfyvn.db.ledger import JournalEntry, JournalRow, Ledger, Operation, Reader, Taken, Writer
+from comfyvn.db.quarantine import quarantine
 
-__all__ = ["Engine", "JournalEntry", "Ledger", "Reader", "Taken", "Writer", "inspect_ledger", "open_engine"]
+__all__ = [
+    "Engine",
+    "JournalEntry",
+    "JournalRow",
+    "Ledger",
+    "Operation",
+    "Reader",
+    "Taken",
+    "Writer",
+    "inspect_ledger",
+    "open_engine",
+    "quarantine",
+    "rehearse_upgrade",
+]

@@ -6,27 +6,38 @@ No other file asks which database it talks to.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
 from comfyvn.db import schema
-from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
+from comfyvn.db.files import MEND, check_files, files_of, is_frozen
+from comfyvn.errors import LedgerConflict, RegistryBusy, RegistryUnusable
+from comfyvn.model import Limits
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
-__all__ = ["Engine", "inspect_ledger", "open_engine"]
+    from comfyvn.db.legacy import Upgrade
 
+__all__ = ["Engine", "inspect_ledger", "open_engine", "rehearse_upgrade"]
+
+_log = logging.getLogger(__name__)
+_LIMITS: Final = Limits()
+_COPY_TRIES: Final = 5
 _WRITE: Final = "comfyvn_write"
+_SHM_BYTES: Final = 65_536
 _SYNCHRONOUS: Final = {"full": "FULL", "batch": "FULL", "off": "OFF"}
 _MIGRATING: Final = threading.Lock()
 """Alembic keeps the migration at hand in module globals: two at once would use each other's connection."""
@@ -37,6 +48,8 @@ class Engine:
 
     ``read()`` and ``write()`` are the only ways in. A write transaction takes the lock at its start
     (``BEGIN IMMEDIATE``): one that reads first and locks later fails when another was faster.
+
+    ``upgraded`` tells what opening it did to a database of an older release.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float, durability: str) -> None:
@@ -45,8 +58,10 @@ class Engine:
         self._synchronous = _SYNCHRONOUS[durability]
         self._writer = threading.Lock()
         self._pid = os.getpid()
+        self.upgraded: Upgrade | None = None
+        self._frozen_at = _size_and_time(path) if is_frozen(path) else None
         self._engine = sa.create_engine(
-            sa.URL.create("sqlite+pysqlite", database=str(path)),
+            _url(path, is_frozen=self._frozen_at is not None),
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
             json_serializer=_dump_json,
             pool_size=8,
@@ -61,6 +76,9 @@ class Engine:
         self._notice_fork()
         with self._explained(), self._engine.connect() as connection, connection.begin():
             yield connection
+        if self._frozen_at is not None and self._frozen_at != _size_and_time(self.path):
+            why = "another program wrote to it while it was read from where it can't be written. Try again."
+            raise RegistryUnusable(path=self.path, why=why)
 
     @contextmanager
     def write(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:
@@ -76,6 +94,17 @@ class Engine:
             _set_synchronous(connection, self._synchronous if is_durable else "OFF")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def watch(self) -> Iterator[Callable[[], int]]:
+        """Give a cheap question whose answer changes with every commit, of any connection or process.
+
+        It has a connection of its own, which is given back at the end.
+        """
+        self._notice_fork()
+        with self._explained(), self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            yield lambda: int(driver.execute("PRAGMA data_version").fetchall()[0][0])
 
     def close(self) -> None:
         """Close every connection."""
@@ -94,19 +123,21 @@ class Engine:
         connection.isolation_level = None  # we say BEGIN ourselves
         cursor = connection.cursor()
         try:
-            self._enter_wal(cursor)
+            if self._frozen_at is None:
+                self._enter_wal(cursor)
             cursor.execute("PRAGMA cache_size = -16000")
+            # some builds switch them on; tables of other parts that point to assets must not bind us
+            cursor.execute("PRAGMA foreign_keys = OFF")
         finally:
             cursor.close()
 
     def _enter_wal(self, cursor: Any) -> None:
         """Switch to WAL; SQLite answers "busy" at once here, without the usual waiting, so we wait.
 
-        The switch writes to the file, so one that is to be left untouched is refused before it.
+        The switch writes to the file, and a database of an older release is backed up before that.
         """
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal" or _is_older(cursor.connection):
             return
-        _refuse_older(cursor.connection, self.path)
         deadline = time.monotonic() + self._busy_timeout_s
         while True:
             try:
@@ -139,30 +170,48 @@ class Engine:
         if isinstance(error, sqlite3.IntegrityError):
             return LedgerConflict(path=self.path)
         text = str(error)
+        if "disk I/O" in text and _is_full(self.path.parent):  # there is no room for the -shm file
+            text = "disk is full"
         if _is_busy(error):
             return RegistryBusy(path=self.path, seconds=self._busy_timeout_s)
         whys = {
             "disk is full": "the disk is full. Nothing was half-written; make room and try again.",
-            "readonly": "the ledger can't be written to. Check the permissions of the file and its folder.",
-            "unable to open": "the ledger can't be opened. Does its folder exist, and may you write there?",
+            "readonly": "the ledger can't be written to. Is its disk read-only? Check the permissions of the "
+            "file and its folder.",
+            "unable to open": "the ledger can't be opened. Does its folder exist, and may you write there? "
+            "SQLite writes beside a ledger with unfinished changes even to read it.",
             "not a database": "this file is no SQLite database; it is untouched. If it was your ledger, "
-            "move it away and run `comfyvn rebuild`: files and sidecars hold all that it held.",
-            "malformed": "this database is damaged. Move it away and run `comfyvn rebuild`: the files and "
-            "sidecars hold all that it held.",
+            + MEND,
+            "malformed": f"this database is damaged. {MEND}",
             "disk I/O": "the disk reported an error while the ledger was read or written.",
         }
         why = next((why for sign, why in whys.items() if sign in text), None)
         return RegistryUnusable(path=self.path, why=why) if why else None
 
 
-def open_engine(path: Path, *, busy_timeout_s: float = 30.0, durability: str = "full") -> Engine:
+def open_engine(
+    path: Path,
+    *,
+    busy_timeout_s: float = 30.0,
+    durability: str = "full",
+    thumbs_rel: str = "cache/thumbs",
+    limits: Limits = _LIMITS,
+) -> Engine:
     """Open a ledger, making or upgrading its tables where they are behind.
 
-    Any number of processes may do this at once on a file that does not exist yet. An up-to-date ledger costs
-    one small query.
+    Any number of processes may do this at once on a file that does not exist yet, or that an older release
+    wrote: that is backed up beside itself and upgraded by one of them. An up-to-date ledger costs one small
+    query.
+
+    Args:
+        path: the file.
+        busy_timeout_s: how long to wait for other programs.
+        durability: what a commit waits for.
+        thumbs_rel: what names of previews start with; for upgraded assets that have none yet.
+        limits: how much metadata an upgraded asset may have; what is more is kept aside.
 
     Raises:
-        OlderLibrary: the file is one of an older release; it is not touched.
+        OlderLibrary: its asset tables are of no known release; it is not touched.
         RegistryBusy: another program kept it locked for too long.
         RegistryUnusable: it can't be opened, written or read.
     """
@@ -170,16 +219,51 @@ def open_engine(path: Path, *, busy_timeout_s: float = 30.0, durability: str = "
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RegistryUnusable(path=path, why=f"its folder can't be made: {error.strerror}.") from error
+    check_files(path)
     engine = Engine(path, busy_timeout_s=busy_timeout_s, durability=durability)
     try:
         with engine.read() as connection:
             revision = _revision(connection)
         if revision != schema.HEAD:
-            _migrate(engine)
+            _migrate(engine, thumbs_rel, limits)
     except BaseException:
         engine.close()
         raise
+    if engine.upgraded is not None:
+        backup = engine.upgraded.backup
+        _log.warning("%s was of an older ComfyVN release and is upgraded; as it was: %s", path, backup)
     return engine
+
+
+def rehearse_upgrade(
+    path: Path, *, thumbs_rel: str = "cache/thumbs", limits: Limits = _LIMITS
+) -> Upgrade | None:
+    """Tell what opening a database would do to it, by doing that to a copy in the system's temporary folder.
+
+    Returns:
+        None when its assets are in this release's tables already.
+
+    Raises:
+        OlderLibrary, RegistryBusy, RegistryUnusable: what opening it would raise.
+    """
+    check_files(path)
+    if _is_ours(path):
+        return None
+    with tempfile.TemporaryDirectory(prefix="comfyvn-", ignore_cleanup_errors=True) as folder:
+        copy = Path(folder) / path.name
+        _copy_quiet(path, copy)
+        engine = Engine(copy, busy_timeout_s=0.0, durability="off")
+        try:
+            _migrate(engine, thumbs_rel, limits, keeps_backup=False)
+        except RegistryUnusable as error:
+            raise type(error)(**{**error.fields, "path": path}) from error
+        finally:
+            engine.close()
+    if engine.upgraded is not None:
+        from comfyvn.db.legacy import backup_path
+
+        engine.upgraded.backup = backup_path(path)
+    return engine.upgraded
 
 
 def inspect_ledger(path: Path) -> tuple[dict[str, str], list[str]]:
@@ -192,6 +276,7 @@ def inspect_ledger(path: Path) -> tuple[dict[str, str], list[str]]:
     Raises:
         RegistryUnusable: it can't be opened or read as a database.
     """
+    check_files(path)
     try:
         # where nobody has it open, a plain read of a WAL database would leave a -wal and a -shm file behind
         is_open = path.with_name(f"{path.name}-wal").exists()
@@ -213,8 +298,29 @@ def inspect_ledger(path: Path) -> tuple[dict[str, str], list[str]]:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise RegistryUnusable(path=path, why=f"SQLite can't read it: {error}.") from error
+        is_damaged = any(sign in str(error) for sign in ("not a database", "malformed"))
+        why = f"SQLite can't read it: {error}." + (f" {MEND}" if is_damaged else "")
+        raise RegistryUnusable(path=path, why=why) from error
     return facts, [] if found == ["ok"] else found
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _SHM_BYTES
+    except OSError:
+        return False
+
+
+def _url(path: Path, *, is_frozen: bool) -> sa.URL:
+    if not is_frozen:
+        return sa.URL.create("sqlite+pysqlite", database=str(path))
+    options = {"mode": "ro", "immutable": "1", "uri": "true"}
+    return sa.URL.create("sqlite+pysqlite", database=path.absolute().as_uri(), query=options)
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _journal_mode(path: Path) -> str:
@@ -223,7 +329,31 @@ def _journal_mode(path: Path) -> str:
         return "wal" if file.read(20)[18:20] == b"\x02\x02" else "rollback"
 
 
-def _migrate(engine: Engine) -> None:
+def _is_ours(path: Path) -> bool:
+    """Tell a ledger of ours by a look that leaves no trace; what its ``-wal`` holds can't make it older."""
+    with suppress(sqlite3.Error):
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            return _has_table(connection, schema.VERSION_TABLE)
+    return False
+
+
+def _copy_quiet(path: Path, target: Path) -> None:
+    """Copy a database and its side files as they lie there, at a moment when nobody writes to them."""
+    for _ in range(_COPY_TRIES):
+        sources = [each for each in files_of(path) if each.exists() and not each.name.endswith("-shm")]
+        with suppress(FileNotFoundError):
+            before = [_size_and_time(each) for each in sources]
+            for each in sources:
+                shutil.copyfile(each, target.with_name(each.name))
+            if before == [_size_and_time(each) for each in sources]:
+                return
+        for each in files_of(target):
+            each.unlink(missing_ok=True)
+    raise RegistryUnusable(path=path, why="another program is writing to it. Close that one, and try again.")
+
+
+def _migrate(engine: Engine, thumbs_rel: str, limits: Limits, *, keeps_backup: bool = True) -> None:
     with engine.write() as connection:
         revision = _revision(connection)  # another process may have been faster
         if revision == schema.HEAD:
@@ -232,15 +362,32 @@ def _migrate(engine: Engine) -> None:
             why = f"a newer comfyvn wrote it (schema {revision}; known here: {schema.HEAD}). Upgrade comfyvn."
             raise RegistryUnusable(path=engine.path, why=why)
         driver: Any = connection.connection.driver_connection
-        _refuse_older(driver, engine.path)
-        from alembic import command
-        from alembic.config import Config
+        if not _is_older(driver):
+            _make_tables(connection)
+            return
+        from comfyvn.db import legacy
 
-        config = Config()
-        config.set_main_option("script_location", "comfyvn.db:migrations")
-        config.attributes["connection"] = connection
-        with _MIGRATING:
-            command.upgrade(config, schema.HEAD)
+        upgraded = legacy.upgrade(
+            connection,
+            engine.path,
+            lambda: _make_tables(connection),
+            thumbs_rel=thumbs_rel,
+            limits=limits,
+            keeps_backup=keeps_backup,
+        )
+    engine.upgraded = upgraded
+    engine.close()  # its connections are still in the mode that the older release left
+
+
+def _make_tables(connection: sa.Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "comfyvn.db:migrations")
+    config.attributes["connection"] = connection
+    with _MIGRATING:
+        command.upgrade(config, schema.HEAD)
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -251,14 +398,11 @@ def _revision(connection: sa.Connection) -> str | None:
     return None if found is None else str(found)
 
 
-def _refuse_older(driver: sqlite3.Connection, path: Path) -> None:
-    """Leave a database alone whose asset tables are not ours."""
+def _is_older(driver: sqlite3.Connection) -> bool:
+    """Tell a database whose asset tables are not ours."""
     if _has_table(driver, schema.VERSION_TABLE):
-        return
-    for table in ("assets_registry", "provenance"):
-        if _has_table(driver, table):
-            columns = [row[1] for row in driver.execute(f"PRAGMA table_info({table})")]
-            raise OlderLibrary(path=path, shape=f"{table} with the columns {', '.join(columns)}")
+        return False
+    return any(_has_table(driver, table) for table in ("assets_registry", "provenance"))
 
 
 def _has_table(driver: sqlite3.Connection, name: str) -> bool:

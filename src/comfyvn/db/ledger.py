@@ -35,12 +35,13 @@ from comfyvn.model import (
     FileStat,
     Preview,
     Provenance,
+    Version,
     fold,
     id_floor,
     uid_candidates,
 )
 
-__all__ = ["JournalEntry", "Ledger", "Reader", "Taken", "Writer"]
+__all__ = ["JournalEntry", "JournalRow", "Ledger", "Operation", "Reader", "Taken", "Writer"]
 
 _CHUNK: Final = 500
 _T = TypeVar("_T")
@@ -97,6 +98,11 @@ _PROVENANCE_OF: Final = (
     .where(provenance.c.asset_id.in_(sa.bindparam("values", expanding=True)))
     .order_by(provenance.c.id.desc())
 )
+_VERSIONS_OF: Final = (
+    sa.select(asset_versions)
+    .where(asset_versions.c.asset_id.in_(sa.bindparam("values", expanding=True)))
+    .order_by(asset_versions.c.version.desc())
+)
 _TAG_IDS: Final = sa.select(asset_tags.c.fold, asset_tags.c.id).where(
     asset_tags.c.project_id == sa.bindparam("project_id"),
     asset_tags.c.fold.in_(sa.bindparam("values", expanding=True)),
@@ -106,6 +112,7 @@ _SET_NEXT_ID: Final = asset_ids.update().where(asset_ids.c.name == "id")
 _UPDATE_ASSET: Final = assets_registry.update().where(_assets.id == sa.bindparam("row_id"))
 _UPDATE_TEXT: Final = asset_text.update().where(asset_text.c.asset_id == sa.bindparam("row_id"))
 _UNLINK_TAGS: Final = asset_tag_links.delete().where(_links.asset_id == sa.bindparam("row_id"))
+_SIDECAR_WRITTEN: Final = "asset_sidecar_written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +135,33 @@ class JournalEntry:
     operation_id: int
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One row of the journal. ``seq`` grows in the order of the commits; ``at`` is UTC (ISO 8601, ms)."""
+
+    seq: int
+    at: str
+    actor: str | None
+    event: str
+    uid: str
+    asset_id: int
+    operation_id: int
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What one operation did: when it ended, whose it was, how many rows of each event, how many assets."""
+
+    operation_id: int
+    at: str
+    actor: str | None
+    events: Mapping[str, int]
+    assets: int
+    undoes: int | None
 
 
 class Ledger:
@@ -169,6 +203,19 @@ class Ledger:
             if len(batch) < _CHUNK:
                 return
             before_id = batch[-1].id
+
+
+    def iterate_below(self, keys: Iterable[str]) -> Iterator[Asset]:
+        """Yield the assets at some keys and, where a key is a folder's, those below it."""
+        for key in keys:
+            after = ""
+            while True:
+                with self.read() as rows:
+                    batch = rows.below(key, after, _CHUNK)
+                yield from batch
+                if len(batch) < _CHUNK:
+                    break
+                after = batch[-1].key
 
 
 class Reader:
@@ -218,10 +265,17 @@ class Reader:
     def assets(self, uids: Iterable[str]) -> Iterator[Asset]:
         """Yield the known ones of some assets, with all of their provenance, in no order."""
         for chunk in _chunks((uid for uid in uids if _is_text(uid)), _CHUNK):
-            found = [_asset(row) for row in self._ask(_BY_UIDS, values=chunk)]
-            histories = self._provenance([asset.id for asset in found])
-            for asset in found:
-                yield _with_provenance(asset, histories.get(asset.id, []))
+            yield from self._whole([_asset(row) for row in self._ask(_BY_UIDS, values=chunk)])
+
+    def page_by_uid(self, after_uid: str, limit: int) -> list[Asset]:
+        """Return assets with all of their provenance and versions, in the order of their uids.
+
+        Args:
+            after_uid: only assets behind this uid; "" for the first page.
+            limit: at most so many.
+        """
+        query = _select_assets().where(_IS_MINE, _assets.uid > after_uid).order_by(_assets.uid)
+        return self._whole([_asset(row) for row in self._ask(query.limit(limit))])
 
     def uids_from(self, prefix: str, limit: int) -> list[str]:
         """Return uids that begin with some text, in order."""
@@ -279,6 +333,17 @@ class Reader:
             found.update((row.path_full, _asset(row)) for row in self._ask(_BY_KEYS, values=chunk))
         return found
 
+    def below(self, key: str, after: str, limit: int) -> list[Asset]:
+        """Return assets at a key or below it as a folder, in the order of keys, behind the key ``after``."""
+        is_below = _assets.path_full.between(f"{key}/", f"{key}0") & (_assets.path_full != f"{key}0")
+        query = _select_assets().where(
+            _assets.project_id == self._project_id,
+            (_assets.path_full == key) | is_below,
+            _assets.path_full > after,
+        )
+        rows = self._connection.execute(query.order_by(_assets.path_full).limit(limit))
+        return [_asset(row) for row in rows]
+
     def provenance_of(self, uid: str) -> list[Provenance]:
         """Return the provenance rows of an asset's uid, newest first; removed assets keep theirs."""
         rows = provenance.c
@@ -309,6 +374,161 @@ class Reader:
         found = self._connection.execute(query).scalar()
         return None if found is None else str(found)
 
+    # -- journal --------------------------------------------------------------------------------------
+
+    def journal_position(self) -> int:
+        """Return the sequence number of the newest row of the journal, of any project; 0 when it is empty."""
+        return self._connection.execute(sa.select(sa.func.max(asset_journal.c.seq))).scalar() or 0
+
+    def journal_after(self, seq: int, limit: int) -> list[JournalRow]:
+        """Return the rows behind a sequence number, oldest first."""
+        query = self._journal(asset_journal.c.seq > seq).order_by(asset_journal.c.seq).limit(limit)
+        return [_journal_row(row) for row in self._connection.execute(query)]
+
+    def journal_of(
+        self, uid: str, *, limit: int | None = None, before: int | None = None
+    ) -> list[JournalRow]:
+        """Return the rows of a uid, newest first; those of removed assets too.
+
+        Args:
+            uid: the asset.
+            limit: at most so many.
+            before: only rows with a smaller sequence number: the last one of the page before.
+        """
+        if not _is_text(uid):
+            return []
+        query = sa.select(asset_journal).where(
+            asset_journal.c.project_id == self._project_id, asset_journal.c.uid == uid
+        )
+        if before is not None:
+            query = query.where(asset_journal.c.seq < before)
+        query = query.order_by(asset_journal.c.seq.desc()).limit(limit)
+        return [_journal_row(row) for row in self._connection.execute(query)]
+
+    def last_of(self, uid: str, event: str) -> JournalRow | None:
+        """Return the newest row of one event of a uid."""
+        rows = asset_journal.c
+        query = sa.select(asset_journal).where(
+            rows.project_id == self._project_id, rows.uid == uid, rows.event == event
+        )
+        row = self._connection.execute(query.order_by(rows.seq.desc()).limit(1)).first()
+        return None if row is None else _journal_row(row)
+
+    def uids_of(self, operation_id: int, limit: int, before: int | None = None) -> list[tuple[int, str]]:
+        """Return the assets that an operation touched, each with its last row there, last one first.
+
+        Args:
+            operation_id: the operation.
+            limit: at most so many.
+            before: only those whose last row there has a smaller sequence number.
+        """
+        rows, later = asset_journal.c, asset_journal.alias().c
+        has_later = sa.select(later.seq).where(
+            later.project_id == rows.project_id,
+            later.uid == rows.uid,
+            later.seq > rows.seq,
+            later.operation_id == rows.operation_id,
+            later.event != _SIDECAR_WRITTEN,
+        )
+        query = self._journal(
+            rows.operation_id == operation_id, rows.event != _SIDECAR_WRITTEN, ~has_later.exists()
+        )
+        if before is not None:
+            query = query.where(rows.seq < before)
+        query = query.with_only_columns(rows.seq, rows.uid).order_by(rows.seq.desc()).limit(limit)
+        return [(row.seq, row.uid) for row in self._connection.execute(query)]
+
+    def rows_of(self, operation_id: int, uids: Sequence[str]) -> dict[str, list[JournalRow]]:
+        """Return what an operation did to some assets, by uid, oldest first, without written sidecars."""
+        rows, found = asset_journal.c, dict[str, list[JournalRow]]()
+        query = sa.select(asset_journal).where(
+            rows.project_id == self._project_id,
+            rows.uid.in_(uids),
+            _unindexed(rows.operation_id == operation_id),  # else each chunk reads the whole operation
+            rows.event != _SIDECAR_WRITTEN,
+        )
+        for row in self._connection.execute(query.order_by(rows.seq)):
+            found.setdefault(row.uid, []).append(_journal_row(row))
+        return found
+
+    def has_operation(self, operation_id: int) -> bool:
+        """Tell whether the journal knows an operation."""
+        query = self._journal(asset_journal.c.operation_id == operation_id).limit(1)
+        return self._connection.execute(query.with_only_columns(asset_journal.c.seq)).first() is not None
+
+    def operations(self, limit: int, before: int | None = None) -> list[Operation]:
+        """Return operations, newest first.
+
+        Args:
+            limit: at most so many.
+            before: only those with a smaller number: the last one of the page before.
+        """
+        numbers: list[int] = []
+        rows, number = asset_journal.c, before
+        while len(numbers) < limit:  # a seek each: DISTINCT would read every row of each operation
+            query = self._journal() if number is None else self._journal(rows.operation_id < number)
+            query = query.with_only_columns(rows.operation_id).order_by(rows.operation_id.desc()).limit(1)
+            number = self._connection.execute(query).scalar()
+            if number is None:
+                break
+            numbers.append(number)
+        return self._described(numbers)
+
+    def removed_uids_from(self, prefix: str, limit: int) -> list[str]:
+        """Return uids of removed assets that begin with some text, in order."""
+        rows = asset_journal.c
+        is_back = sa.select(_assets.id).where(
+            _assets.project_id == rows.project_id, _assets.uid == rows.uid
+        )
+        query = sa.select(rows.uid).where(
+            rows.project_id == self._project_id,
+            rows.uid.startswith(prefix, autoescape=True),
+            rows.event == "asset_removed",
+            ~is_back.exists(),
+        )
+        return list(self._connection.execute(query.distinct().order_by(rows.uid).limit(limit)).scalars())
+
+    def missing(self, limit: int, before_id: int | None = None) -> list[Asset]:
+        """Return assets that are marked missing, newest id first, without the inputs of their provenance."""
+        query = _select_assets().where(
+            _assets.project_id == self._project_id, _assets.missing_since.is_not(None)
+        )
+        if before_id is not None:
+            query = query.where(_assets.id < before_id)
+        query = query.order_by(_assets.id.desc()).limit(limit)
+        return [_asset(row) for row in self._connection.execute(query)]
+
+    def _journal(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        """Select journal rows of the project by other columns than that."""
+        is_mine = _unindexed(asset_journal.c.project_id == self._project_id)
+        return sa.select(asset_journal).where(is_mine, *conditions)
+
+    def _described(self, numbers: Sequence[int]) -> list[Operation]:
+        rows = asset_journal.c
+        mine = self._journal(rows.operation_id.in_(numbers))
+        events: dict[int, dict[str, int]] = {}
+        query = mine.with_only_columns(rows.operation_id, rows.event, sa.func.count().label("count"))
+        for row in self._connection.execute(query.group_by(rows.operation_id, rows.event)):
+            events.setdefault(row.operation_id, {})[row.event] = row._mapping["count"]
+        query = mine.with_only_columns(
+            rows.operation_id,
+            sa.func.max(rows.at).label("at"),
+            sa.func.max(rows.actor).label("actor"),
+            sa.func.count(rows.uid.distinct()).label("assets"),
+            sa.func.min(sa.case((rows.event != _SIDECAR_WRITTEN, rows.seq))).label("first"),
+        )
+        found = {row.operation_id: row for row in self._connection.execute(query.group_by(rows.operation_id))}
+        firsts = [row.first for row in found.values() if row.first is not None]
+        query = sa.select(rows.operation_id, rows.after_json).where(rows.seq.in_(firsts))
+        undoes = {
+            row.operation_id: (row.after_json or {}).get("undoes") for row in self._connection.execute(query)
+        }
+        return [
+            Operation(number, row.at, row.actor, events[number], row.assets, undoes.get(number))
+            for number in numbers
+            for row in [found[number]]
+        ]
+
     # -- inside ---------------------------------------------------------------------------------------
 
     def _library_name(self) -> str:
@@ -319,10 +539,26 @@ class Reader:
 
     def _one(self, statement: sa.Select[Any], value: object) -> Asset | None:
         row = self._ask(statement, value=value).first()
-        if row is None:
-            return None
-        asset = _asset(row)
-        return _with_provenance(asset, self._provenance([asset.id]).get(asset.id, []))
+        return None if row is None else self._whole([_asset(row)])[0]
+
+    def _whole(self, assets: Sequence[Asset]) -> list[Asset]:
+        """Return assets with all of their provenance and versions."""
+        ids = [asset.id for asset in assets]
+        histories, versions = self._provenance(ids), self._versions(ids)
+        return [
+            replace(
+                _with_provenance(asset, histories.get(asset.id, [])),
+                versions=tuple(versions.get(asset.id, ())),
+            )
+            for asset in assets
+        ]
+
+    def _versions(self, asset_ids: Sequence[int]) -> dict[int, list[Version]]:
+        found: dict[int, list[Version]] = {}
+        for row in self._connection.execute(_VERSIONS_OF, {"values": asset_ids}):
+            version = Version(row.version, row.hash, row.bytes, row.created_at, row.provenance_id)
+            found.setdefault(row.asset_id, []).append(version)
+        return found
 
     def _provenance(self, asset_ids: Sequence[int]) -> dict[int, list[Provenance]]:
         found: dict[int, list[Provenance]] = {}
@@ -387,16 +623,30 @@ class Writer(Reader):
             self._connection.execute(_SET_NEXT_ID, {"next_id": first + count})
         return range(first, first + count)
 
-    def insert(self, assets: Sequence[Asset]) -> None:
-        """Insert new assets with their provenance, first version, tags and search text."""
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Take back what is written inside if that fails; what was written before stays."""
+        with self._connection.begin_nested():
+            yield
+
+    def insert(self, assets: Sequence[Asset], *, has_provenance: bool = False) -> None:
+        """Insert new assets with their provenance, versions, tags and search text.
+
+        Args:
+            assets: the assets.
+            has_provenance: they come back, and the ledger has their provenance already.
+        """
         if not assets:
             return
         self._connection.execute(assets_registry.insert(), [_row(asset) for asset in assets])
-        self._connection.execute(asset_versions.insert(), [_version_row(asset) for asset in assets])
+        versions = [_version_row(asset, version) for asset in assets for version in asset.all_versions]
+        if versions:
+            self._connection.execute(asset_versions.insert(), versions)
         self._connection.execute(
             asset_text.insert(), [{"asset_id": asset.id, "folded": _search_text(asset)} for asset in assets]
         )
-        self.add_provenance([row for asset in assets for row in _provenance_rows(asset)])
+        if not has_provenance:
+            self.add_provenance([row for asset in assets for row in _provenance_rows(asset)])
         self._link_tags(assets)
 
     def update(self, assets: Sequence[Asset]) -> None:
@@ -409,9 +659,23 @@ class Writer(Reader):
         self._connection.execute(_UNLINK_TAGS, [{"row_id": asset.id} for asset in assets])
         self._link_tags(assets)
 
-    def add_version(self, asset: Asset) -> None:
-        """Record the content that an asset has now as its newest version."""
-        self._connection.execute(asset_versions.insert(), _version_row(asset))
+    def add_versions(self, asset: Asset, versions: Iterable[Version]) -> None:
+        """Record contents that an asset has or had."""
+        rows = [_version_row(asset, version) for version in versions]
+        if rows:
+            self._connection.execute(asset_versions.insert(), rows)
+
+    def set_versions(self, asset: Asset) -> None:
+        """Replace what is recorded of an asset's contents."""
+        self._connection.execute(asset_versions.delete().where(asset_versions.c.asset_id == asset.id))
+        self.add_versions(asset, asset.all_versions)
+
+    def vacate(self, asset_ids: Sequence[int]) -> None:
+        """Free the keys of assets that are about to change places with each other."""
+        for chunk in _chunks(asset_ids, _CHUNK):
+            away = sa.literal("\n").concat(sa.cast(_assets.id, sa.Text))  # no key holds a line end
+            query = assets_registry.update().where(_assets.id.in_(chunk))
+            self._connection.execute(query.values(path_full=away))
 
     def add_provenance(self, rows: Sequence[Provenance]) -> None:
         """Append provenance rows."""
@@ -519,6 +783,25 @@ def _asset(row: sa.Row[Any]) -> Asset:
     )
 
 
+def _unindexed(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """Return a condition that looks up no index: another one of the query finds fewer rows."""
+    return sa.case((condition, 1), else_=0) == 1
+
+
+def _journal_row(row: sa.Row[Any]) -> JournalRow:
+    return JournalRow(
+        seq=row.seq,
+        at=row.at,
+        actor=row.actor,
+        event=row.event,
+        uid=row.uid,
+        asset_id=row.asset_id,
+        operation_id=row.operation_id,
+        before=row.before_json,
+        after=row.after_json,
+    )
+
+
 def _file_stat(row: sa.Row[Any], name: str) -> FileStat | None:
     values = row._mapping
     if values[f"{name}_size"] is None:
@@ -603,15 +886,15 @@ def _row(asset: Asset) -> dict[str, Any]:
     }
 
 
-def _version_row(asset: Asset) -> dict[str, Any]:
+def _version_row(asset: Asset, version: Version) -> dict[str, Any]:
     return {
         "asset_id": asset.id,
-        "version": asset.version,
+        "version": version.version,
         "project_id": asset.project_id,
-        "hash": asset.digest,
-        "bytes": asset.size_bytes,
-        "created_at": asset.updated_at,
-        "provenance_id": asset.provenance.id if asset.provenance else None,
+        "hash": version.digest,
+        "bytes": version.size_bytes,
+        "created_at": version.created_at,
+        "provenance_id": version.provenance_id,
     }
 
 

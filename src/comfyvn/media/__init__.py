@@ -17,7 +17,7 @@ from comfyvn.media.formats import (
     render,
     unavailable,
 )
-from comfyvn.media.reading import Reading, fill_marker, read, read_marker, strip
+from comfyvn.media.reading import Reading, fill_marker, mentions_marker, read, read_marker, strip
 
 __all__ = [
     "RECIPES",
@@ -28,6 +28,7 @@ __all__ = [
     "SupportsPreview",
     "SupportsStamp",
     "fill_marker",
+    "mentions_marker",
     "read",
     "read_marker",
     "render",

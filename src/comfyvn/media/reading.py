@@ -11,13 +11,17 @@ import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from comfyvn.errors import UnsupportedMedia
 from comfyvn.media.formats import DATA, MediaFormat, Part, SupportsStamp, blocks_of, formats, recognise
 from comfyvn.model import PreviewKind
 
-__all__ = ["Reading", "fill_marker", "read", "read_marker", "strip"]
+__all__ = ["Reading", "fill_marker", "mentions_marker", "read", "read_marker", "strip"]
+
+_MARKER_NAME: Final = "comfyvn_provenance"
+_NAMES: Final = (_MARKER_NAME.encode(), _MARKER_NAME.encode("utf-16-le"), _MARKER_NAME.encode("utf-16-be"))
+"""How text tags spell it; ID3 names are kept as they are, Vorbis comments may be in capitals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,20 @@ def read_marker(source: BinaryIO) -> bytes | None:
         return None
     parts = found.split(itertools.chain((head,), blocks))
     return next((part.value for part in parts if part.role == "marker"), None)
+
+
+def mentions_marker(source: BinaryIO) -> bool:
+    """Tell whether a file holds our marker's name anywhere, as text tags of any format write it.
+
+    Older releases tagged formats that we don't stamp: ID3 (Latin-1, UTF-8 or UTF-16), Vorbis comments.
+    """
+    tail = b""
+    for block in blocks_of(source):
+        text = (tail + bytes(block)).lower()
+        if any(name in text for name in _NAMES):
+            return True
+        tail = text[-len(_NAMES[-1]) :]
+    return False
 
 
 def strip(source: BinaryIO, sink: BinaryIO) -> None:

@@ -17,7 +17,7 @@ from comfyvn.registry import console
 from comfyvn.studio.core import AssetRegistry
 from comfyvn.studio.core.library import Library
 
-__all__ = ["AuditReport", "audit_sidecars", "check_folder", "check_library", "enforce"]
+__all__ = ["AuditReport", "audit_sidecars", "check_folder", "check_library", "enforce", "named_lines"]
 
 
 UNKNOWN_LICENSE: Final = "unknown"
@@ -113,7 +113,8 @@ def _check(library: Library, asset: Asset, report: AuditReport) -> None:
     elif stat != asset.file:
         report.note(report.changed_files, asset)
     try:
-        if library.read_sidecar(asset.key, asset.facts) is None:
+        is_ours = asset.sidecar_file == library.storage.stat(library.sidecar_key(asset.key)) is not None
+        if not is_ours and library.read_sidecar(asset.key, asset.facts) is None:
             report.note(report.missing_sidecars, asset)
     except (InvalidSidecar, OutsideLibrary) as error:
         report.broken_sidecars.append({"uid": asset.uid, "error": str(error)})
@@ -279,11 +280,11 @@ def summary(report: AuditReport) -> str:
     }
     lines = [f"{report.checked} assets checked."]
     for what, uids in findings.items():
-        lines += _named_lines(what, [report.paths[uid] for uid in uids])
-    lines += _named_lines("with a broken sidecar", [each["error"] for each in report.broken_sidecars])
+        lines += named_lines(what, [report.paths[uid] for uid in uids])
+    lines += named_lines("with a broken sidecar", [each["error"] for each in report.broken_sidecars])
     failed = [f"{each['path']}: {each['reason']}" for each in report.failed_previews]
-    lines += _named_lines("without preview", failed)
-    lines += _named_lines("refused", [f"{each['path']}: {each['why']}" for each in report.refused])
+    lines += named_lines("without preview", failed)
+    lines += named_lines("refused", [f"{each['path']}: {each['why']}" for each in report.refused])
     if report.repaired_sidecars:
         lines.append(f"  {len(report.repaired_sidecars)} sidecars written")
     if report.metadata_fixed:
@@ -295,7 +296,8 @@ def _lacking(report: AuditReport, name: str) -> list[str]:
     return [each["uid"] for each in report.metadata_missing if name in each["fields"]]
 
 
-def _named_lines(what: str, names: list[str]) -> list[str]:
+def named_lines(what: str, names: list[str]) -> list[str]:
+    """Return a finding for people: how many, and the first of their names."""
     if not names:
         return []
     rest = [f"    ... and {len(names) - _NAMES_SHOWN} more: see --json"] if len(names) > _NAMES_SHOWN else []

@@ -9,6 +9,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -69,7 +70,7 @@ def open_registry(
         RegistryUnusable: it can't be made or opened.
     """
     config = load({"db": db_path, "assets_root": assets_dir})
-    if not config.db.exists():
+    if _is_empty(config.db):
         _check_new(config, makes)
     from comfyvn.studio.core import AssetRegistry
 
@@ -110,6 +111,12 @@ def to_json(value: object, indent: int | None = None) -> str:
     """Return JSON for stdout; ASCII alone where that is not UTF-8, since JSON is UTF-8 everywhere."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "").replace("_", "")
     return json.dumps(value, indent=indent, ensure_ascii=encoding != "utf8")
+
+
+def _is_empty(db: Path) -> bool:
+    """Tell a ledger that is not there, or has not one byte: what a restore that failed leaves."""
+    has_changes = db.with_name(f"{db.name}-wal").exists()
+    return not db.exists() or (db.stat().st_size == 0 and not has_changes)
 
 
 def _check_new(config: Config, makes: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 import comfyvn
 from comfyvn.config import Config, settings_table
 from comfyvn.db import inspect_ledger
+from comfyvn.db.files import MEND
 from comfyvn.errors import ComfyVNError
 from comfyvn.storage import LocalStorage
 
@@ -128,7 +129,7 @@ def _ledger(config: Config) -> Iterator[Finding]:
     for name, value in facts.items():
         yield Finding("ledger", name, value)
     if wrong:
-        why = "; ".join(wrong) + ". Move it away and run `comfyvn rebuild --from-disk`"
+        why = "; ".join(wrong) + f". {MEND}"
         yield Finding("ledger", "integrity", "damaged", "problem", why)
     else:
         yield Finding("ledger", "integrity", "sound")

@@ -10,13 +10,11 @@ import unicodedata
 from typing import Final
 
 from comfyvn.errors import UnsafePath
+from comfyvn.model import MAX_NAME_BYTES, OWN_FOLDERS, cut_name, numbered_key, split_suffix
 
 __all__ = ["MAX_DEPTH", "MAX_NAME_BYTES", "OWN_FOLDERS", "numbered_key", "safe_key", "safe_name"]
 
-MAX_NAME_BYTES: Final = 200
 MAX_DEPTH: Final = 32
-OWN_FOLDERS: Final = ("_meta", ".comfyvn")
-"""Folders under the assets root that hold no assets: the mirrors, and what is ours."""
 
 _FORBIDDEN: Final = frozenset('<>:"|?*\\/')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
@@ -75,19 +73,6 @@ def safe_name(name: str, sidecar_suffix: str = "") -> str:
     return safe
 
 
-def numbered_key(key: str, mark: str) -> str:
-    """Return the key with ``-mark`` before its suffix, for when the plain one is taken.
-
-    >>> numbered_key("characters/mara.png", "3f1a0c22")
-    'characters/mara-3f1a0c22.png'
-    """
-    folder, slash, name = key.rpartition("/")
-    stem, suffix = _split_suffix(name)
-    return (
-        f"{folder}{slash}{_cut(stem, MAX_NAME_BYTES - len(suffix.encode()) - len(mark) - 1)}-{mark}{suffix}"
-    )
-
-
 def _mend(text: str, sidecar_suffix: str) -> str:
     """Return the name with what is wrong at its ends put right; at most three bytes longer."""
     text = text.strip(" ").rstrip(". ")
@@ -111,16 +96,5 @@ def _safe_char(char: str) -> str:
 
 
 def _shorten(name: str, size_bytes: int) -> str:
-    stem, suffix = _split_suffix(name)
-    return _cut(stem, size_bytes - len(suffix.encode())) + suffix
-
-
-def _split_suffix(name: str) -> tuple[str, str]:
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or not stem or len(suffix.encode()) > 32:
-        return name, ""
-    return stem, dot + suffix
-
-
-def _cut(text: str, size_bytes: int) -> str:
-    return text.encode()[:size_bytes].decode(errors="ignore").rstrip(". ")
+    stem, suffix = split_suffix(name)
+    return cut_name(stem, size_bytes - len(suffix.encode())) + suffix

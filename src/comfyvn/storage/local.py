@@ -19,27 +19,32 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final, TypeVar, cast
 
 from comfyvn.errors import (
+    ComfyVNError,
     LibraryUnreachable,
     OutsideLibrary,
     PathConflict,
     SourceChanged,
     SourceMissing,
     SourceUnreadable,
+    StorageUnwritable,
     UnsafePath,
 )
 from comfyvn.model import FileStat, utc_now
+from comfyvn.storage.keys import OWN_FOLDERS
 
 __all__ = ["LocalStorage", "Source", "Staged", "Writes", "open_source"]
 
 _OWN: Final = ".comfyvn"
 _NEWBORN_S: Final = 60.0
+_LOCK_POLL_S: Final = 0.1
+_LOCK_OFFSET: Final = 1 << 30
 _MANY_FILES: Final = 24
 _STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
 _NO_LINK_ERRNOS: Final = {
@@ -50,6 +55,15 @@ _NO_LINK_ERRNOS: Final = {
     errno.EMLINK,
     errno.EACCES,
 }
+_LOCKED_ERRNOS: Final = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
+_REFUSALS: Final = {
+    errno.ENOSPC: "the disk is full",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "the disk is full",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+}
+_M = TypeVar("_M", bound=Callable[..., Any])
 _O_SAFE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _O_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
@@ -92,6 +106,29 @@ def open_source(path: Path, *, follow_links: bool = True) -> Iterator[Source]:
         yield Source(path, file, _file_stat(status))
 
 
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    """Have the system's refusal to write say where, what and what to do: it often names not even a file."""
+    try:
+        yield
+    except OSError as error:
+        why = None if isinstance(error, ComfyVNError) else _REFUSALS.get(error.errno or 0)
+        if why is None:
+            raise
+        raise StorageUnwritable(path=place, why=f"{why} ({error.strerror})") from error
+
+
+def _writes(method: _M) -> _M:
+    """Mark a method that writes; see `LocalStorage.writing`."""
+
+    @functools.wraps(method)
+    def explained(self: LocalStorage, *arguments: Any, **named: Any) -> Any:
+        with self.writing():
+            return method(self, *arguments, **named)
+
+    return cast(_M, explained)
+
+
 @dataclass(slots=True)
 class Writes:
     """What was written and not synced yet; `sync` makes all of it survive a power cut.
@@ -110,7 +147,17 @@ class Writes:
             self.folders.add(path.parent)
 
     def sync(self) -> None:
-        """Bring all to the disk: contents first, then the folders that name them."""
+        """Bring all to the disk: contents first, then the folders that name them.
+
+        Raises:
+            StorageUnwritable: the disk turned out to be full.
+        """
+        if not self.files and not self.folders:
+            return
+        with _writing(self.files[0].parent if self.files else min(self.folders)):
+            self._sync()
+
+    def _sync(self) -> None:
         if len(self.files) >= _MANY_FILES and _sync_volume(self.files[0].parent):
             self.files.clear()
             self.folders.clear()
@@ -138,7 +185,8 @@ class Staged:
 
     def discard(self) -> None:
         """Throw the file away; once it is placed this does nothing."""
-        self.file.close()
+        with suppress(OSError):  # on a full disk closing fails too
+            self.file.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -258,17 +306,52 @@ class LocalStorage:
         """
         return open_source(self._inside(self.path(key)), follow_links=False)
 
-    def walk(self, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, FileStat]]:
+    def walk(self, skipped: list[tuple[str, str]], folder: str = "") -> Iterator[tuple[str, FileStat]]:
         """Yield (key, stat) of every regular file, in sorted order; our own folders are left out.
 
         Args:
             skipped: gets (path, why) of what can't be an asset: links, pipes, unreadable folders, names that
                 are no text.
+            folder: only what lies below this key.
         """
-        yield from _walk(self.root, "", skipped)
+        prefix = f"{folder}/" if folder else ""
+        yield from _walk(self.path(folder) if folder else self.root, prefix, skipped)
+
+    def folders(self) -> Iterator[tuple[str, set[str]]]:
+        """Yield the beginning of a folder's keys (``""``, ``"characters/"``) and its files' names."""
+        for folder, below, names in os.walk(self.root):
+            prefix = Path(folder).relative_to(self.root).as_posix()
+            if prefix == ".":
+                below[:] = [name for name in below if name not in OWN_FOLDERS]
+            yield ("" if prefix == "." else f"{prefix}/"), {name for name in names if _is_text(name)}
+
+    def is_folder(self, key: str) -> bool:
+        """Tell a real folder of ours from a file, a link, or nothing."""
+        path = self.path(key)
+        expected = Path(os.path.realpath(self.root)).joinpath(*key.split("/"))
+        return path.is_dir() and Path(os.path.realpath(path)) == expected
+
+    @contextmanager
+    def lock(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Hold the library's lock, which one process at a time has; it goes with the process.
+
+        Args:
+            on_wait: called once if another one has it and we wait.
+        """
+        with (self._own / "library.json").open("rb") as file:
+            if not _try_lock(file, if_unknown=True):  # without locks, as on some network drives, we go on
+                on_wait()
+                while not _try_lock(file, if_unknown=True):
+                    time.sleep(_LOCK_POLL_S)
+            yield
 
     # -- writing --------------------------------------------------------------------------------------
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Have a refusal of the disk (full, read-only, no permission) raise StorageUnwritable."""
+        return _writing(self.root)
+
+    @_writes
     def stage(self) -> Staged:
         """Open a new file on the library's volume; discard it, or use it in ``with``, if it is not placed."""
         with self._staging_guard:  # of two folders made at once, one would be swept with its files
@@ -278,6 +361,7 @@ class LocalStorage:
         path = staging.path / secrets.token_hex(8)
         return Staged(path, path.open("x+b"))
 
+    @_writes
     def place(self, staged: Staged, key: str, writes: Writes) -> FileStat:
         """Give a staged file its key, atomically, never over another file.
 
@@ -292,6 +376,7 @@ class LocalStorage:
         writes.note(target)
         return _file_stat(os.lstat(target))
 
+    @_writes
     def write(self, key: str, data: bytes, writes: Writes) -> FileStat:
         """Write a small file of our own, atomically, over its older self.
 
@@ -307,6 +392,7 @@ class LocalStorage:
         writes.note(target)
         return written
 
+    @_writes
     def create(self, key: str, data: bytes, writes: Writes) -> FileStat:
         """Write a small file of our own where nothing lies yet.
 
@@ -318,10 +404,12 @@ class LocalStorage:
             staged.file.write(data)
             return self.place(staged, key, writes)
 
+    @_writes
     def delete(self, key: str) -> None:
         """Remove a file that we wrote ourselves; one that is gone is fine."""
         self._inside(self.path(key)).unlink(missing_ok=True)
 
+    @_writes
     def keep_copy(self, key: str) -> str:
         """Copy a damaged file beside itself (``<name>.broken``, ``.broken-2``, ...) and return that key.
 
@@ -342,6 +430,7 @@ class LocalStorage:
             return copy
         raise FileExistsError(errno.EEXIST, "there are 9,999 copies already", str(self.path(key)))
 
+    @_writes
     def trash(self, keys: list[str], folder: str) -> Callable[[], None]:
         """Move files into one folder of the library's trash, with their folders; what is gone is left out.
 
@@ -370,6 +459,63 @@ class LocalStorage:
             move_back()
             raise
         return move_back
+
+    def trash_folders(self) -> list[str]:
+        """Return the names of the folders in the library's trash, in order."""
+        try:
+            return sorted(path.name for path in self._own_folder("trash").iterdir())
+        except FileNotFoundError:
+            return []
+
+    def is_trashed(self, folder: str, key: str) -> bool:
+        """Tell whether a regular file lies in a folder of the trash under the key that it had."""
+        try:
+            return stat.S_ISREG(os.lstat(self._trashed(folder, key)).st_mode)
+        except (OSError, ValueError):
+            return False
+
+    @_writes
+    def take_from_trash(self, folder: str, keys: Mapping[str, str], writes: Writes) -> Callable[[], None]:
+        """Move files out of a folder of the trash: `trash` the other way round.
+
+        Args:
+            folder: in the trash.
+            keys: the key that a file had, and the one that it gets, in the order of the moves.
+            writes: notes what is to be synced.
+
+        Returns:
+            What moves them back into the trash.
+
+        Raises:
+            FileExistsError: something lies where a file should go; it is never replaced.
+            OSError, OutsideLibrary: a file could not be moved; those before it are back in the trash.
+        """
+        moved: list[tuple[Path, Path]] = []
+
+        def move_back() -> None:
+            for place, trashed in reversed(moved):
+                trashed.parent.mkdir(parents=True, exist_ok=True)
+                place.replace(trashed)
+
+        try:
+            for old, new in keys.items():
+                trashed, place = self._trashed(folder, old), self._prepare(new, writes)
+                _move_exclusive(trashed, place)
+                moved.append((place, trashed))
+                writes.note(place)
+                _drop_empty(trashed.parent, self._own / "trash")
+        except BaseException:
+            move_back()
+            raise
+        return move_back
+
+    def quarantine_folder(self) -> Path:
+        """Return where damaged things go; the folder need not be there yet.
+
+        Raises:
+            OutsideLibrary: it is a link that leads elsewhere.
+        """
+        return self._own_folder("quarantine")
 
     def close(self) -> None:
         """Remove our staging folder; the storage can still be used and makes a new one."""
@@ -405,6 +551,14 @@ class LocalStorage:
             raise OutsideLibrary(path=path, root=self._within)
         return path
 
+    def _trashed(self, folder: str, key: str) -> Path:
+        """Return where a file lies in the trash; a link on the way would have us move files of others."""
+        trash = self._own_folder("trash")
+        path = trash.joinpath(folder, *key.split("/"))
+        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(trash)):
+            raise OutsideLibrary(path=path, root=trash)
+        return path
+
     def _own_folder(self, name: str) -> Path:
         """Return a folder of our corner; a link there would have us move or delete files elsewhere."""
         folder = self._own / name
@@ -433,13 +587,15 @@ class _StagingFolder:
         while True:
             path = parent / f"{self.pid}-{secrets.token_hex(4)}"
             path.mkdir()
-            lock = (path / "lock").open("xb")
-            if _try_lock(lock):
-                lock.write(b"claimed")  # from now on a free lock means that we are dead
-                lock.flush()
-                return path, lock
-            lock.close()  # a sweep of another process was just looking at it
-            shutil.rmtree(path, ignore_errors=True)
+            lock = (path / "lock").open("xb", buffering=0)
+            try:
+                if _try_lock(lock):
+                    lock.write(b"claimed")  # from now on a free lock means that we are dead
+                    return path, lock
+            except OSError:  # the disk is full
+                _remove_staging(path, lock, self.pid)
+                raise
+            _remove_staging(path, lock, self.pid)  # a sweep of another process was just looking at it
 
 
 def _remove_staging(path: Path, lock: IO[bytes], pid: int) -> None:
@@ -476,19 +632,23 @@ def _is_old(folder: Path) -> bool:
         return False
 
 
-def _try_lock(file: IO[bytes]) -> bool:
-    """Lock a file for this process if nobody else has; the lock goes with the open file."""
+def _try_lock(file: IO[bytes], *, if_unknown: bool = False) -> bool:
+    """Lock a file for this process if nobody else has; the lock goes with the open file.
+
+    ``if_unknown`` is the answer where the file system has no locks.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
 
+            file.seek(_LOCK_OFFSET)  # what is locked there can't be read
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return if_unknown and error.errno not in _LOCKED_ERRNOS
     return True
 
 
@@ -507,6 +667,14 @@ def _move_exclusive(staged: Path, target: Path) -> None:
         staged.replace(target)
         return
     staged.unlink()
+
+
+def _drop_empty(folder: Path, root: Path) -> None:
+    """Remove a folder and those above it, up to the root, as long as they are empty."""
+    with suppress(OSError):  # not empty
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _walk(folder: Path, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, FileStat]]:

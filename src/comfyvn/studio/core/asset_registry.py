@@ -38,10 +38,10 @@ from comfyvn.model import (
     parse_facts,
     parse_provenance,
     parse_version,
-    utc_now,
 )
 from comfyvn.storage import safe_key
 from comfyvn.storage.keys import OWN_FOLDERS
+from comfyvn.studio.core.history import History, HistoryEntry, OperationRecord, PurgeReport, UndoReport
 from comfyvn.studio.core.library import Library
 from comfyvn.studio.core.previews import POOL
 from comfyvn.studio.core.registration import Outcome, Registrar, Request
@@ -143,6 +143,7 @@ class AssetRegistry:
         suffix = sidecar.SUFFIX if sidecar_suffix is None else _check_suffix(sidecar_suffix)
         mirror_root = Path(meta_root) if isinstance(meta_root, str) else meta_root
         self._library = Library(settings.load(stated), meta_root=mirror_root, sidecar_suffix=suffix)
+        self._history = History(self._library)
 
     def __enter__(self) -> AssetRegistry:
         return self
@@ -334,9 +335,7 @@ class AssetRegistry:
             InvalidFilter: a condition of a wrong type, or a limit below 1.
         """
         wanted = _filter(asset_type, hash_value, tags, text, license)
-        for name, value in (("limit", limit), ("cursor", cursor)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidFilter(why=f"{name} must be a whole number of at least 1, not {value!r:.40}")
+        _check_page(limit, cursor)
         if cursor is None and limit is None:
             return [self._record(asset, with_inputs=False) for asset in self._library.ledger.iterate(wanted)]
         with self._library.read() as rows:
@@ -424,6 +423,7 @@ class AssetRegistry:
         add_tags: str | Iterable[str] | None = None,
         remove_tags: str | Iterable[str] | None = None,
         license_tag: str | None = None,
+        operation: int | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Add and remove tags and set the licence of many assets, as one operation in the journal.
 
@@ -432,6 +432,7 @@ class AssetRegistry:
             add_tags: tags that all of them get.
             remove_tags: tags that none of them keeps, ignoring case.
             license_tag: the licence that all get; "" clears, None leaves.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
 
         Returns:
             The new metadata, by uid.
@@ -452,7 +453,7 @@ class AssetRegistry:
         wanted = list(dict.fromkeys([uids] if isinstance(uids, str) else uids))
         if add:
             self._check_room(wanted, len(add), edit)
-        operation = self._library.ledger.reserve_ids(1)[0]
+        operation = operation or self.new_operation()
         done: dict[str, dict[str, Any]] = {}
         for at in range(0, len(wanted), _BULK):
             chunk = wanted[at : at + _BULK]
@@ -468,12 +469,13 @@ class AssetRegistry:
                 for asset in rows.assets(uids):
                     edit(asset)
 
-    def remove_asset(self, uid: str, *, delete_files: bool = False) -> bool:
+    def remove_asset(self, uid: str, *, delete_files: bool = False, operation: int | None = None) -> bool:
         """Forget an asset; its sidecar and mirror move to the library's trash, its provenance rows stay.
 
         Args:
             uid: the asset.
             delete_files: move the file to the trash as well; else it stays where it is, unregistered.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
 
         Returns:
             False if the uid is unknown.
@@ -481,27 +483,123 @@ class AssetRegistry:
         Raises:
             OSError, OutsideLibrary: a file could not be moved; then nothing is removed.
         """
-        library = self._library
-        with library.transaction() as change:
-            asset = change.rows.asset(uid)
-            if asset is None:
-                return False
-            change.rows.remove(asset)
-            previews = [] if change.rows.is_shared(uid) else library.preview_paths(asset)
-            trash = f"{utc_now().replace(' ', '_').replace(':', '')}-{asset.uid}-{change.operation_id}"
-            keys = [library.sidecar_key(asset.key), *([asset.key] if delete_files else [])]
-            library.tell_removed(change, asset, {"trash": trash, "keys": keys})
+        return self._history.remove(uid, with_file=delete_files, operation_id=operation)
 
-            change.undo.append(library.storage.trash(keys, trash))
+    def restore_asset(self, uid: str, *, operation: int | None = None) -> AssetRecord:
+        """Bring a removed asset back: file, sidecar, tags, licence, versions, provenance, under its old ids.
 
-            def clear() -> None:
-                if library.mirrors is not None and asset.mirror_key is not None:
-                    library.mirrors.delete(asset.mirror_key)
-                for path in previews:
-                    path.unlink(missing_ok=True)
+        If its place is taken by now it comes back beside that, as ``<name>-<first 8 of uid>``. What was
+        missing when it was removed comes back missing. Of several removals the last one counts.
 
-            change.afterwards.append(clear)
-        return True
+        Args:
+            uid: the asset.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
+
+        Raises:
+            AssetNotFound: no asset of that uid was ever removed.
+            RestoreRefused: it is registered, its file is gone from the trash, or other content lies where its
+                file was left.
+        """
+        return self._record(self._history.restore(uid, operation_id=operation))
+
+    def purge(self, uids: str | Iterable[str] | None = None) -> PurgeReport:
+        """Forget assets that are marked missing, as one operation; their sidecars move to the trash.
+
+        Args:
+            uids: the assets; None for all that are missing. One whose file is there, or that no rebuild has
+                marked missing yet, is refused.
+
+        Returns:
+            What was forgotten and what was refused; `undo` takes it back.
+        """
+        return self._history.purge([uids] if isinstance(uids, str) else uids)
+
+    def iter_missing(self) -> Iterator[AssetRecord]:
+        """Yield the assets that are marked missing, newest first."""
+        for asset in self._history.missing():
+            yield self._record(asset, with_inputs=False)
+
+    # -- history --------------------------------------------------------------------------------------
+
+    def new_operation(self) -> int:
+        """Return the number of a new operation: changes that are given it are listed and undone as one."""
+        return self._library.ledger.reserve_ids(1)[0]
+
+    def history(
+        self, uid: str, *, limit: int | None = None, cursor: int | None = None
+    ) -> list[HistoryEntry]:
+        """Return what happened to an asset, newest first; also to a removed one.
+
+        Args:
+            uid: the asset.
+            limit: at most so many.
+            cursor: ``seq`` of the last entry of the page before; only older ones follow.
+
+        Raises:
+            InvalidFilter: a limit or cursor below 1.
+        """
+        _check_page(limit, cursor)
+        return self._history.entries(uid, limit=limit, cursor=cursor)
+
+    def operations(self, *, limit: int = 50, cursor: int | None = None) -> list[OperationRecord]:
+        """Return what was done to the library, newest first.
+
+        Args:
+            limit: at most so many.
+            cursor: ``operation`` of the last record of the page before; only older ones follow.
+
+        Raises:
+            InvalidFilter: a limit or cursor below 1.
+        """
+        _check_page(limit, cursor)
+        return self._history.operations(limit, cursor)
+
+    def undo(self, operation: int) -> UndoReport:
+        """Take an operation back: an edit, a bulk edit, a registration, a removal, a purge, or an undo.
+
+        An asset that was edited, moved into other content or removed since is left as it is and named with
+        the reason; so is a change that can't be taken back, such as provenance. The undo is an operation of
+        its own, and can be undone. Chunk by chunk, each in one transaction: memory stays bounded.
+
+        Args:
+            operation: its number, from `history` or `operations`.
+
+        Raises:
+            OperationNotFound: the journal does not know it.
+        """
+        return self._history.undo(operation)
+
+    def resolve_removed_uid(self, name: str) -> str | None:
+        """Return the uid of the removed asset that has, or alone begins with, these four or more digits.
+
+        Raises:
+            AmbiguousUid: several removed uids begin like that.
+        """
+        with self._library.read() as rows:
+            found = rows.removed_uids_from(name, 5) if len(name) >= 4 else []
+        if len(found) > 1 and name not in found:
+            raise AmbiguousUid(uid=name, found=", ".join(found))
+        return name if name in found else found[0] if found else None
+
+    def journal_position(self) -> int:
+        """Return the number (``seq``) of the newest change, to `follow` from; 0 in a new library."""
+        return self._history.position()
+
+    def follow(self, since: int | None = None, *, timeout_s: float | None = None) -> Iterator[HistoryEntry]:
+        """Yield changes as they are committed, by any process or registry, in order, each once.
+
+        Close the generator (or exhaust it) before the registry: it holds a connection of its own.
+
+        Args:
+            since: a ``seq``; only later changes follow. 0 for all, None for what comes from now on.
+            timeout_s: end after so many seconds without news; None never ends.
+
+        Raises:
+            InvalidFilter: ``since`` is no position.
+        """
+        if since is not None and (isinstance(since, bool) or not isinstance(since, int) or since < 0):
+            raise InvalidFilter(why=f"since must be a whole number of at least 0, not {since!r:.40}")
+        return self._history.follow(since, timeout_s)
 
     # -- sidecars and files ---------------------------------------------------------------------------
 
@@ -728,6 +826,12 @@ class AssetRegistry:
             updated_at=asset.updated_at,
             missing_since=asset.missing_since,
         )
+
+
+def _check_page(limit: object, cursor: object) -> None:
+    for name, value in (("limit", limit), ("cursor", cursor)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InvalidFilter(why=f"{name} must be a whole number of at least 1, not {value!r:.40}")
 
 
 def _filter(

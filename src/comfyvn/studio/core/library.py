@@ -6,15 +6,17 @@ sidecars are written too, and after whose commit the news goes out in order.
 
 from __future__ import annotations
 
+import functools
 import getpass
 import logging
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -41,17 +43,21 @@ from comfyvn.model import (
     PreviewKind,
     Provenance,
     ProvenanceClaim,
+    canonical_json,
     fold,
+    id_floor,
     preview_names,
     utc_now,
 )
 from comfyvn.storage import LocalStorage, Writes
 
-__all__ = ["Library", "Transaction", "provenance_row"]
+__all__ = ["Library", "Move", "Transaction", "provenance_row", "rows_told"]
 
 _log = logging.getLogger(__name__)
 _COMMIT_HASH_MAX_AGE_S: Final = 5.0
-_MERGE_TRIES: Final = 5
+_READ_TRIES: Final = 5
+_OLDEST_SUFFIX: Final = ".json"
+_DAY_S: Final = 86_400.0
 
 
 @dataclass(slots=True)
@@ -65,6 +71,8 @@ class Transaction:
     rows: Writer
     writes: Writes
     stated_operation_id: int | None = None
+    undoes: int | None = None
+    reserved_overruling_id: int | None = None
     updates: dict[int, Asset] = field(default_factory=dict)
     entries: list[JournalEntry] = field(default_factory=list)
     payloads: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
@@ -78,6 +86,14 @@ class Transaction:
             self.stated_operation_id = self.rows.reserve_ids(1)[0]
         return self.stated_operation_id
 
+    @property
+    def overruling_id(self) -> int:
+        """The operation of what hand edits overruled: undoing it brings our values back."""
+        if self.reserved_overruling_id is None:
+            _ = self.operation_id  # so that it has the smaller number: it came first
+            self.reserved_overruling_id = self.rows.reserve_ids(1)[0]
+        return self.reserved_overruling_id
+
     def update(self, asset: Asset) -> None:
         """Have a known asset's row written at the end of the transaction, together with the others."""
         self.updates[asset.id] = asset
@@ -90,12 +106,47 @@ class Transaction:
         before: dict[str, Any] | None = None,
         after: dict[str, Any] | None = None,
         payload: Callable[[], dict[str, Any]] | None = None,
+        operation_id: int | None = None,
     ) -> None:
         """Add a change to the journal and, with a payload, to the news."""
-        entry = JournalEntry(event, asset.uid, asset.id, self.operation_id, before, after)
+        operation = operation_id or self.operation_id
+        if self.undoes is not None and operation_id is None and event != "asset_sidecar_written":
+            after = {**(after or {}), "undoes": self.undoes}
+        entry = JournalEntry(event, asset.uid, asset.id, operation, before, after)
         self.entries.append(entry)
         if payload is not None:
             self.payloads.append(payload)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Take back all that is done inside, files included, if it fails; what was done before stays."""
+        ids = self.stated_operation_id, self.reserved_overruling_id
+        lists: list[list[Any]] = [self.entries, self.payloads, self.undo, self.afterwards]
+        lengths, updates = [len(each) for each in lists], dict(self.updates)
+        try:
+            with self.rows.savepoint():
+                yield
+        except BaseException:
+            for step in reversed(self.undo[lengths[2] :]):
+                step()
+            for each, length in zip(lists, lengths, strict=True):
+                del each[length:]
+            self.updates = updates
+            self.stated_operation_id, self.reserved_overruling_id = ids
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An asset's new place. ``file`` is remembered of the file there, if its content is the known one.
+
+    ``is_missing``: another asset took its place, and its own file lies nowhere.
+    """
+
+    asset: Asset
+    key: str
+    file: FileStat | None
+    is_missing: bool = False
 
 
 class Library:
@@ -242,26 +293,60 @@ class Library:
         announce: bool = False,
     ) -> Asset:
         """Change one asset inside a transaction; see `change`. ``announce`` it even if no fact changed."""
-        merged = self._merge_with_disk(asset, wanted)
+        found = self.edits_on_disk(asset)
+        theirs = asset.facts if found is None else found.facts
+        merged = sidecar.merge(asset.facts, theirs, wanted, self.limits)
+        whole = asset if found is None else self.take_back(change, asset, found)
         is_changed = not sidecar.is_same(merged.facts, asset.facts)
-        if not is_changed and not force and self.storage.stat(self.sidecar_key(asset.key)):
-            return asset
-        updated = replace(asset, facts=merged.facts, updated_at=utc_now() if is_changed else asset.updated_at)
+        updated = replace(whole, facts=merged.facts, updated_at=utc_now() if is_changed else asset.updated_at)
+        if not is_changed and not force and (as_it_is := self._with_sidecar_as_it_is(updated, found)):
+            if as_it_is != asset:
+                change.update(as_it_is)
+            return as_it_is
         updated = self.write_sidecar(change, updated)
         change.update(updated)
-        if is_changed or announce:
-            self.tell_updated(change, asset, updated, dict(merged.lost))
+        if merged.lost:  # our change and what overrules it are two steps, so that each can be undone
+            ours = replace(asset, facts=wanted)
+            self.tell_updated(change, asset, ours, is_news=False)
+            self.tell_updated(change, ours, updated, dict(merged.lost))
+        elif is_changed or announce:
+            self.tell_updated(change, asset, updated)
         return updated
 
-    def _merge_with_disk(self, asset: Asset, wanted: Facts) -> sidecar.Merged:
-        """Merge a change with the sidecar; once more when somebody saved that meanwhile."""
-        key = self.sidecar_key(asset.key)
-        for _ in range(_MERGE_TRIES):
-            before = self.storage.stat(key)
-            merged = sidecar.merge(asset.facts, self.facts_on_disk(asset), wanted, self.limits)
-            if self.storage.stat(key) == before:
-                break
-        return merged
+    def _with_sidecar_as_it_is(self, asset: Asset, found: sidecar.Sidecar | None) -> Asset | None:
+        """Return the asset with its sidecar remembered if that need not be written: it says it all."""
+        stat = self.storage.stat(self.sidecar_key(asset.key))
+        if stat is not None and stat == asset.sidecar_file:
+            return asset
+        if stat is None or found is None or found.payload != sidecar.build(asset, self.sidecar_suffix):
+            return None
+        return replace(asset, sidecar_file=stat)
+
+    def take_back(self, change: Transaction, asset: Asset, found: sidecar.Sidecar) -> Asset:
+        """Record provenance and older versions that a sidecar tells of and the ledger does not know.
+
+        That is how things are after an older copy of the ledger was put back. The same asset comes back when
+        there is nothing to record.
+        """
+        rows = rows_told(found, asset, change.rows, change.rows.reserve_ids)
+        known = {each.version for each in asset.all_versions}
+        versions = [each for each in found.versions if each.version not in known]
+        versions = [each for each in versions if each.version < asset.version]
+        if not rows and not versions:
+            return asset
+        change.rows.add_provenance(rows)
+        change.rows.add_versions(asset, versions)
+        for row in rows:
+            change.tell("asset_provenance_added", asset, after={"id": row.id, "source": row.source})
+        own = [asset.provenance, *asset.provenance_history] if asset.provenance else []
+        history = sorted([*own, *rows], key=lambda row: -row.id)
+        every = sorted([*asset.all_versions, *versions], key=lambda each: -each.version)
+        return replace(
+            asset,
+            provenance=history[0] if history else None,
+            provenance_history=tuple(history[1:]),
+            versions=tuple(every),
+        )
 
     def append_provenance(
         self, change: Transaction, asset: Asset, claim: ProvenanceClaim, provenance_id: int, created_at: str
@@ -282,22 +367,49 @@ class Library:
         change.tell("asset_registered", asset, after=after, payload=payload)
 
     def tell_updated(
-        self, change: Transaction, before: Asset, after: Asset, lost: dict[str, Any] | None = None
+        self,
+        change: Transaction,
+        before: Asset,
+        after: Asset,
+        lost: dict[str, Any] | None = None,
+        *,
+        is_news: bool = True,
     ) -> None:
-        """Journal and announce changed metadata; ``lost`` are values that gave way to a hand edit."""
+        """Journal and announce changed metadata.
+
+        Args:
+            change: the transaction.
+            before: the asset as it was.
+            after: the asset as it is.
+            lost: values that gave way to a hand edit; the step is then an operation of its own.
+            is_news: announce it to hooks, not only to the journal.
+        """
         change.tell(
             "asset_meta_updated",
             after,
             before=_facts_object(before),
             after={**_facts_object(after), **({"overruled": lost} if lost else {})},
-            payload=self._asset_payload("asset_meta_updated", after),
+            payload=self._asset_payload("asset_meta_updated", after) if is_news else None,
+            operation_id=change.overruling_id if lost else None,
         )
 
     def tell_removed(self, change: Transaction, asset: Asset, trash: dict[str, Any]) -> None:
         """Journal a removal with all that a restore needs, and announce it."""
-        before = {"sidecar": sidecar.build(asset, self.sidecar_suffix), "is_in_place": asset.is_in_place}
+        before = {
+            "sidecar": sidecar.build(asset, self.sidecar_suffix),
+            "is_in_place": asset.is_in_place,
+            "missing_since": asset.missing_since,
+            "versions": [sidecar.describe_version(version) for version in asset.all_versions],
+            "file": asdict(asset.file) if asset.file else None,
+        }
         payload = self._asset_payload("asset_removed", asset)
         change.tell("asset_removed", asset, before=before, after=trash, payload=payload)
+
+    def tell_restored(self, change: Transaction, asset: Asset, after: dict[str, Any]) -> None:
+        """Journal an asset that came back from its removal; hooks hear that it is registered (again)."""
+        known = {"type": asset.type, "path": asset.key, "hash": asset.digest, **_facts_object(asset)}
+        payload = self._asset_payload("asset_registered", asset)
+        change.tell("asset_restored", asset, after={**known, **after}, payload=payload)
 
     def tell_sidecar_written(self, change: Transaction, asset: Asset) -> None:
         """Journal and announce a written sidecar."""
@@ -353,24 +465,54 @@ class Library:
             raise InvalidSidecar(path=name, line=1, column=1, why=error.fields["why"]) from error
         return None if found is None else sidecar.parse(found[0], name, self.limits, base)
 
-    def facts_on_disk(self, asset: Asset) -> Facts:
-        """Return what the asset's sidecar says now; a broken one is copied aside and counts as unchanged."""
-        key = self.sidecar_key(asset.key)
-        if self.storage.stat(key) in (asset.sidecar_file, None):
-            return asset.facts
+    def read_other_record(self, key: str) -> sidecar.Sidecar | None:
+        """Return what is written of a file without a sidecar: by its mirror or a very old release."""
+        for storage, name in self._other_records(key):
+            with suppress(InvalidSidecar, SourceUnreadable):
+                data = storage.read(name, self.config.sidecar_bytes)
+                found = None if data is None else sidecar.parse(data[0], name, self.limits)
+                is_of_it = found is not None and found.key == key and found.uid is not None
+                if found is not None and is_of_it and found.project in (None, self.ledger.project_id):
+                    return found
+        return None
+
+    def _other_records(self, key: str) -> Iterator[tuple[LocalStorage, str]]:
+        if self.mirrors is not None:
+            yield from ((self.mirrors, name) for name in islice(_mirror_keys(key), 2))
+        yield self.storage, f"{key}{_OLDEST_SUFFIX}"
+
+    def is_oldest_sidecar(self, key: str) -> bool:
+        """Tell the sidecar of a very old release, ``<file name>.json``, from an asset that is JSON."""
+        owner = key.removesuffix(_OLDEST_SUFFIX)
+        if owner == key or self.storage.stat(owner) is None:
+            return False
         try:
-            found = self.read_sidecar(asset.key, asset.facts)
-        except InvalidSidecar as error:
-            self.set_aside(key, error)
-            return asset.facts
-        if found is None:
-            return asset.facts
-        if found.uid not in (None, asset.uid):
+            data = self.storage.read(key, self.config.sidecar_bytes)
+            found = None if data is None else sidecar.parse(data[0], key, self.limits)
+        except (InvalidSidecar, SourceUnreadable):
+            return False
+        return found is not None and found.key == owner and found.uid is not None
+
+    def edits_on_disk(self, asset: Asset) -> sidecar.Sidecar | None:
+        """Return the asset's sidecar if it changed since we wrote it; a broken one is copied aside."""
+        key = self.sidecar_key(asset.key)
+        for _ in range(_READ_TRIES):
+            before = self.storage.stat(key)
+            if before in (asset.sidecar_file, None):
+                return None
+            try:
+                found = self.read_sidecar(asset.key, asset.facts)
+            except InvalidSidecar as error:
+                self.set_aside(key, error)
+                return None
+            if self.storage.stat(key) == before:  # else somebody saved it meanwhile
+                break
+        if found is not None and found.uid not in (None, asset.uid):
             self._refuse_swapped(asset, str(found.uid))
             why = f"it names the asset {found.uid}, but lies beside {asset.uid}"
             self.set_aside(key, InvalidSidecar(path=key, line=1, column=1, why=why))
-            return asset.facts
-        return found.facts
+            return None
+        return found
 
     def _refuse_swapped(self, asset: Asset, uid: str) -> None:
         """Refuse to write over the sidecar of another asset that lies where this one's belongs."""
@@ -442,28 +584,90 @@ class Library:
             raise InvalidMetadata(why=why)
         return data
 
-    def relocate(self, change: Transaction, asset: Asset, key: str, stat: FileStat) -> Asset:
-        """Give an asset another key, where its file now lies; sidecar and mirror move along."""
-        here = self.facts_on_disk(asset)
-        moved = replace(asset, key=key, file=stat, sidecar_file=None, mirror_key=None, missing_since=None)
-        there = self.facts_on_disk(moved)  # the sidecar may have been moved together with the file
-        facts = sidecar.merge(asset.facts, there, here, self.limits).facts
-        moved = self.write_sidecar(change, replace(moved, facts=facts, updated_at=utc_now()))
-        change.update(moved)
-        change.tell("asset_moved", moved, before={"path": asset.key}, after={"path": key})
-        if facts != asset.facts:
-            self.tell_updated(change, asset, moved)
-        change.afterwards.append(lambda: self._drop_records(asset))
+    def relocate(self, change: Transaction, moves: Sequence[Move]) -> list[Asset]:
+        """Give assets other keys, where their files now lie; sidecars and mirrors move along.
+
+        All of them at once, since they may have changed places with each other.
+
+        Raises:
+            LedgerConflict: a key belongs to an asset that does not move.
+        """
+        edits = [self._edits_of_moved(move) for move in moves]
+        if len(moves) > 1:
+            change.rows.vacate([move.asset.id for move in moves])
+        for move in moves:
+            self._drop_mirror(change, move.asset)
+        moved = [self._move(change, move, found) for move, found in zip(moves, edits, strict=True)]
+        keys = {move.key for move in moves}
+        for left in (move.asset for move in moves if move.asset.key not in keys):
+            change.afterwards.append(functools.partial(self._drop_sidecar, left))
         return moved
 
-    def _drop_records(self, asset: Asset) -> None:
-        """Remove the sidecar and mirror that an asset had before it moved, unless they are another's now."""
-        with suppress(ComfyVNError, OSError):
+    def _move(self, change: Transaction, move: Move, edits: Sequence[sidecar.Sidecar]) -> Asset:
+        before = whole = move.asset
+        facts = before.facts
+        for found in edits:
+            facts = sidecar.merge(before.facts, found.facts, facts, self.limits).facts
+            whole = self.take_back(change, whole, found)
+        since = (before.missing_since or utc_now()) if move.is_missing else None
+        here = replace(
+            whole,
+            key=move.key,
+            facts=facts,
+            file=move.file or before.file,
+            sidecar_file=None,
+            mirror_key=None,
+            missing_since=since,
+            updated_at=utc_now(),
+        )
+        self._set_aside_foreign(here)
+        here = self.write_sidecar(change, here)
+        change.update(here)
+        change.tell("asset_moved", here, before={"path": before.key}, after={"path": here.key})
+        if not sidecar.is_same(facts, before.facts):
+            self.tell_updated(change, before, here)
+        return here
+
+    def _edits_of_moved(self, move: Move) -> list[sidecar.Sidecar]:
+        """Return what was edited in a moving asset's sidecar, at the old place or at the new one."""
+        found = []
+        for key in (move.key, move.asset.key):
+            if self.storage.stat(self.sidecar_key(key)) in (None, move.asset.sidecar_file):
+                continue
+            with suppress(InvalidSidecar):
+                beside = self.read_sidecar(key, move.asset.facts)
+                if beside is not None and beside.uid == move.asset.uid:
+                    found.append(beside)
+        return found
+
+    def _set_aside_foreign(self, asset: Asset) -> None:
+        """Keep a copy of what lies where a moved asset's sidecar goes, unless that is a known asset's."""
+        key = self.sidecar_key(asset.key)
+        try:
+            found = self.read_sidecar(asset.key)
+            if found is None or (found.uid is not None and self._is_known(found.uid)):
+                return
+            error = InvalidSidecar(path=key, line=1, column=1, why=f"it names no asset of {asset.uid}")
+        except InvalidSidecar as problem:
+            error = problem
+        self.set_aside(key, error)
+
+    def _is_known(self, uid: str) -> bool:
+        with self.read() as rows:
+            return rows.asset(uid) is not None
+
+    def _drop_mirror(self, change: Transaction, asset: Asset) -> None:
+        """Take a moving asset's mirror away, so that another one may have the name; put back on failure."""
+        if asset.mirror_key and self.mirrors and self._is_mirror_of(asset.mirror_key, asset.uid):
+            self._note_undo(change, self.mirrors, asset.mirror_key)
+            self.mirrors.delete(asset.mirror_key)
+
+    def _drop_sidecar(self, asset: Asset) -> None:
+        """Remove the sidecar that an asset had before it moved, unless it is another's now."""
+        with suppress(InvalidSidecar):
             found = self.read_sidecar(asset.key)
             if found is not None and found.uid == asset.uid:
                 self.storage.delete(self.sidecar_key(asset.key))
-        if asset.mirror_key and self.mirrors and self._is_mirror_of(asset.mirror_key, asset.uid):
-            self.mirrors.delete(asset.mirror_key)
 
     def _write_mirror(self, asset: Asset, data: bytes, writes: Writes) -> str | None:
         """Write the mirror over its older self or under the first name that no other asset's mirror has."""
@@ -573,6 +777,38 @@ def provenance_row(asset: Asset, claim: ProvenanceClaim, provenance_id: int, cre
         c2pa_like=claim.c2pa_like,
         user_id=claim.user_id,
         created_at=created_at,
+    )
+
+
+def rows_told(
+    found: sidecar.Sidecar, asset: Asset, rows: Reader, mint: Callable[[int], range]
+) -> list[Provenance]:
+    """Return the provenance rows that a sidecar tells of and an asset does not have, ready to be recorded.
+
+    A row keeps its id unless another row has that, or it is none that we can have minted.
+    """
+    own = [asset.provenance, *asset.provenance_history] if asset.provenance else []
+    ids, known = {row.id for row in own}, {_essence(row) for row in own}
+    new = {repr(row): row for row in found.provenance if row.id not in ids}  # a bad merge doubles rows
+    used = set(rows.taken_provenance_ids(row.id for row in new.values()))
+    ceiling = id_floor(time.time() + _DAY_S)  # an id from the future would push all later ones ahead
+    told = []
+    for row in new.values():
+        is_ours = 0 < row.id < ceiling and row.id not in used
+        if not is_ours and _essence(row) in known:
+            continue
+        row_id = row.id if is_ours else mint(1)[0]
+        used.add(row_id)
+        at = row.created_at or asset.created_at
+        told.append(replace(row, id=row_id, asset_id=asset.id, asset_uid=asset.uid, created_at=at))
+    return told
+
+
+def _essence(row: Provenance) -> str:
+    """Return what a provenance row says, whoever numbered it."""
+    inputs = {name: value for name, value in row.inputs.items() if name != "asset_uid"}
+    return canonical_json(
+        [row.source, row.workflow_hash, row.commit_hash, inputs, row.user_id, row.created_at]
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from comfyvn import media
-from comfyvn.errors import ComfyVNError, PreviewFailed
+from comfyvn.errors import ComfyVNError, PreviewFailed, StorageUnwritable
 from comfyvn.model import Asset, Preview, preview_names
 from comfyvn.storage import Writes
 from comfyvn.studio.core.library import Library
@@ -119,7 +119,11 @@ POOL: Final = PreviewPool()
 
 
 def build_preview(library: Library, asset: Asset) -> Preview:
-    """Make the files of one asset's preview; return its new state, with the reason where it failed."""
+    """Make the files of one asset's preview; return its new state, with the reason where it failed.
+
+    On a full or read-only disk it stays pending: that is no fault of the file's, and the next ingest or
+    rebuild tries again.
+    """
     preview = asset.preview
     assert preview.kind is not None
     try:
@@ -131,6 +135,9 @@ def build_preview(library: Library, asset: Asset) -> Preview:
             library.thumbs.write(names[size], data, Writes(is_wanted=False))
     except PreviewFailed as error:
         return Preview(preview.kind, "failed", str(error.fields["why"]), preview.recipe)
+    except StorageUnwritable as error:
+        why = f"the preview could not be written: {error.fields['why']}; the next rebuild makes it"
+        return replace(preview, state="pending", reason=why)
     except ComfyVNError as error:
         return Preview(preview.kind, "failed", str(error), preview.recipe)
     except OSError as error:
@@ -143,6 +150,9 @@ def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
     """Write what became of previews into the ledger, and the reasons of failures into the sidecars too."""
     good = [(asset, preview) for asset, preview in batch if preview.state == "ready"]
     bad = {asset.uid: (asset, preview) for asset, preview in batch if preview.state == "failed"}
+    library.preview_failures.extend(
+        (asset.key, preview.reason or "") for asset, preview in batch if preview.state == "pending"
+    )
     if good:
         with library.ledger.write(is_durable=False) as rows:
             for asset, preview in good:

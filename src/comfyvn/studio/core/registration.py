@@ -11,7 +11,7 @@ import itertools
 import json
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 from comfyvn import media
 from comfyvn.db import Reader, Taken
-from comfyvn.errors import ComfyVNError, InvalidSidecar, PathConflict, SourceUnreadable
+from comfyvn.errors import ComfyVNError, InvalidSidecar, PathConflict, SourceUnreadable, StorageUnwritable
 from comfyvn.model import (
     Asset,
     Facts,
@@ -28,6 +28,7 @@ from comfyvn.model import (
     Preview,
     Provenance,
     ProvenanceClaim,
+    Version,
     fold,
     id_floor,
     marker_value,
@@ -36,7 +37,7 @@ from comfyvn.model import (
 )
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import Source, Staged, Writes, numbered_key, open_source
-from comfyvn.studio.core.library import Library, Transaction, provenance_row
+from comfyvn.studio.core.library import Library, Move, Transaction, provenance_row, rows_told
 from comfyvn.studio.core.previews import POOL
 
 __all__ = ["Outcome", "Registrar", "Request"]
@@ -112,12 +113,15 @@ class Registrar:
         library: where to.
         is_repeatable: for bulk work that is run again and again: known content then gets another provenance
             row only if the claim differs from those it has.
+        operation_id: the operation of the journal; a new one by default.
     """
 
-    def __init__(self, library: Library, *, is_repeatable: bool = False) -> None:
+    def __init__(
+        self, library: Library, *, is_repeatable: bool = False, operation_id: int | None = None
+    ) -> None:
         self._library = library
         self._is_repeatable = is_repeatable
-        self._operation_id: int | None = None
+        self._operation_id = operation_id
 
     def register(self, request: Request) -> Outcome:
         """Register one file; return when it is recorded and synced.
@@ -138,9 +142,50 @@ class Registrar:
         Reading, hashing and copying run ahead in threads by a bounded number of files. One bad file is an
         outcome with its error; the others go on.
         """
-        self._operation_id = self._library.ledger.reserve_ids(1)[0]
+        self._operation_id = self._operation_id or self._library.ledger.reserve_ids(1)[0]
         with closing(self._arrivals(requests)) as arrivals:
             yield from self._settle(arrivals)
+
+    def register_missing(
+        self, sidecars: Iterable[tuple[str, Sidecar]], request_of: Callable[[str, str], Request]
+    ) -> list[Asset]:
+        """Record assets of which only the sidecar is left; their files are missing till they turn up.
+
+        Args:
+            sidecars: keys of assets with what their sidecars say; those without a uid, hash or type, or whose
+                uid or key is taken, are left out.
+            request_of: gives the request that a file of a key and a type would come in with.
+        """
+        lost = []
+        for key, found in sidecars:
+            if found.uid and found.digest and found.type:
+                lost.append(self._lost_asset(key, found, request_of(key, found.type)))
+        with self._library.transaction(self._operation_id) as change:
+            done = self._insert(change, _on_time(change.rows, lost))
+            assets = [asset for asset in done.values() if isinstance(asset, Asset)]
+            for asset in assets:
+                change.tell("asset_missing", asset, after={"missing_since": asset.missing_since})
+        return assets
+
+    def _lost_asset(self, key: str, found: Sidecar, request: Request) -> _Admitted:
+        described = found.payload.get("preview")
+        kind = described.get("kind") if isinstance(described, dict) else None
+        now = utc_now()
+        asset = Asset(
+            id=self._library.ledger.reserve_ids(1)[0],
+            project_id=self._library.ledger.project_id,
+            uid=str(found.uid),
+            type=request.type,
+            key=key,
+            digest=str(found.digest),
+            size_bytes=found.size_bytes or 0,
+            facts=found.facts,
+            created_at=now,
+            updated_at=now,
+            preview=self._library.planned_preview(str(found.uid), kind if kind in media.RECIPES else None),
+            missing_since=now,
+        )
+        return _Admitted(request, self._inherit(asset, found, request), is_new_file=False)
 
     def plan(self, request: Request) -> dict[str, Any]:
         """Tell what a registration would do; reads the file, changes nothing."""
@@ -201,7 +246,8 @@ class Registrar:
             staged = self._library.storage.stage() if request.is_copy else None
             try:
                 sink, room = (staged.file, len(blank)) if staged else (None, 0)
-                reading = media.read(source.file, sink, marker_bytes=room, name=request.key)
+                with self._library.storage.writing():
+                    reading = media.read(source.file, sink, marker_bytes=room, name=request.key)
                 source.check_unchanged()
             except BaseException:
                 if staged is not None:
@@ -256,7 +302,7 @@ class Registrar:
         comes_back = request.is_rebuild and own_uid is not None  # as an asset of its own, whatever it holds
         if known is not None and not comes_back:
             return self._meet_again(known, arrival)
-        uid = own_uid or request.wanted_uid or uid
+        uid = own_uid or self._free(request.wanted_uid) or uid
         arrival = self._stamp(arrival, uid)
         with arrival.staged or nullcontext():
             return self._put(arrival, uid, batch, writes)
@@ -284,7 +330,8 @@ class Registrar:
             staged.discard()
             arrival = replace(arrival, staged=wider, reading=reading)
             staged = wider
-        media.fill_marker(staged.file, reading, value)
+        with self._library.storage.writing():
+            media.fill_marker(staged.file, reading, value)
         return arrival
 
     def _place(
@@ -323,6 +370,10 @@ class Registrar:
         is_foreign = found.project not in (None, self._library.ledger.project_id)
         return is_foreign or found.uid != uid
 
+    def _free(self, uid: str | None) -> str | None:
+        with self._library.read() as rows:
+            return uid if uid is not None and rows.asset(uid) is None else None
+
     def _uid_beside(self, key: str) -> str | None:
         """Return the uid that the sidecar of a file in place gives it, if no other asset has that."""
         try:
@@ -331,8 +382,7 @@ class Registrar:
             return None
         if found is None or found.uid is None:
             return None
-        with self._library.read() as rows:
-            return found.uid if rows.asset(found.uid) is None else None
+        return self._free(found.uid)
 
     def _adopt(self, key: str, uid: str, arrival: _Arrival) -> _Arrival | None:
         """Return the arrival as the file that lies at ``key``, if that has the same content and no owner.
@@ -378,6 +428,9 @@ class Registrar:
             is_in_place=not request.is_copy,
         )
         found = self._sidecar_in_place(key)
+        if found is None and request.is_rebuild and uid == request.wanted_uid:
+            other = self._library.read_other_record(key)
+            found = other if other is not None and other.uid == uid else None
         if found is not None:
             asset = self._inherit(asset, found, request)
         if request.is_rebuild and asset.provenance is not None:
@@ -399,27 +452,21 @@ class Registrar:
         with self._library.read() as rows:
             wanted = found.asset_id if found.uid == asset.uid else None
             asset_id = wanted if wanted and wanted < ceiling and not rows.has_id(wanted) else asset.id
-            taken = rows.taken_provenance_ids([row.id for row in found.provenance])
-        rows_found = tuple({repr(row): row for row in found.provenance}.values())  # a bad merge doubles rows
-        fresh = iter(self._library.ledger.reserve_ids(len(rows_found) + 1))
-        used = set(taken)
-        history: tuple[Provenance, ...] = ()
-        for row in rows_found:
-            row_id = row.id if 0 < row.id < ceiling and row.id not in used else next(fresh)
-            used.add(row_id)
-            at = row.created_at or asset.created_at
-            history += (replace(row, id=row_id, asset_id=asset_id, asset_uid=asset.uid, created_at=at),)
-        is_repainted = found.payload.get("schema") and found.digest not in (None, asset.digest)
+            asset = replace(asset, id=asset_id)
+            told = rows_told(found, asset, rows, self._library.ledger.reserve_ids)
+        is_repainted = found.digest not in (None, asset.digest)
+        is_ours = bool(found.payload.get("schema"))  # an older release stamped files after it hashed them
+        version = max(asset.version, found.version + (1 if is_repainted and is_ours else 0))
         return replace(
             asset,
-            id=asset_id,
             facts=facts,
-            version=max(asset.version, found.version + (1 if is_repainted else 0)),
-            preview=asset.preview if is_repainted else self._preview_left(asset, found),
+            version=version,
+            versions=_versions_told(replace(asset, version=version), found),
+            preview=asset.preview if is_repainted and is_ours else self._preview_left(asset, found),
             created_at=found.created_at or asset.created_at,
             updated_at=found.updated_at or asset.updated_at,
-            provenance=history[0] if history else None,
-            provenance_history=history[1:],
+            provenance=told[0] if told else None,
+            provenance_history=tuple(told[1:]),
         )
 
     def _preview_left(self, asset: Asset, found: Sidecar) -> Preview:
@@ -536,7 +583,7 @@ class Registrar:
 
     def _note_restored(self, change: Transaction, asset: Asset, key: str, stat: FileStat) -> Asset:
         if key != asset.key:
-            return self._library.relocate(change, asset, key, stat)
+            return self._library.relocate(change, [Move(asset, key, stat)])[0]
         change.tell("asset_restored", asset, before={"missing_since": asset.missing_since})
         return replace(asset, file=stat, missing_since=None)
 
@@ -581,22 +628,31 @@ class Registrar:
         """Record that an asset's file has new content: it was painted over in place."""
         library, request, reading = self._library, arrival.request, arrival.reading
         with library.transaction(self._operation_id) as change:
-            current = change.rows.asset(asset.uid) or asset
-            preview = library.planned_preview(current.uid, reading.preview_kind)
+            current = change.rows.asset(asset.uid)
+            if current is None:
+                raise PathConflict(path=request.source, why="the asset was removed while it was looked at")
+            told = self._told_of(current, reading.digest)
+            version = told.version if told else current.version + 1
             newer = replace(
                 current,
                 digest=reading.digest,
                 size_bytes=reading.size_bytes,
-                version=current.version + 1,
-                preview=preview,
+                version=version,
+                preview=library.planned_preview(current.uid, reading.preview_kind),
                 file=arrival.stat,
                 missing_since=None,
                 updated_at=arrival.created_at,
             )
-            newer = library.append_provenance(
-                change, newer, request.claim, arrival.provenance_id, arrival.created_at
-            )
-            change.rows.add_version(newer)
+            if told is None:
+                newer = library.append_provenance(
+                    change, newer, request.claim, arrival.provenance_id, arrival.created_at
+                )
+            row_id = None if told else arrival.provenance_id
+            made = Version(version, newer.digest, newer.size_bytes, arrival.created_at, row_id)
+            of_sidecar = {each.version: each for each in told.versions} if told else {}
+            present = of_sidecar.get(version, made)
+            newer = replace(newer, versions=(present, *current.all_versions))
+            change.rows.add_versions(newer, [present])
             change.tell(
                 "asset_content_changed",
                 newer,
@@ -607,6 +663,15 @@ class Registrar:
             newer = library.change_one(change, newer, wanted, force=True, announce=True)
         POOL.submit(library, [newer])
         return Outcome(request, "updated", newer)
+
+    def _told_of(self, asset: Asset, digest: str) -> Sidecar | None:
+        """Return the asset's sidecar if it knows of new content already: an older ledger was put back."""
+        try:
+            found = self._library.read_sidecar(asset.key)
+        except InvalidSidecar:
+            return None
+        is_told = found is not None and found.uid == asset.uid and found.digest == digest
+        return found if is_told and found is not None and found.version > asset.version else None
 
     def _renew_preview(self, asset: Asset) -> None:
         """Queue a preview that a killed run left pending, or whose files were deleted."""
@@ -620,6 +685,26 @@ class Registrar:
 
 def _marker(request: Request, provenance_id: int, created_at: str, uid: str, digest: str) -> bytes:
     return marker_value(request.claim, provenance_id, created_at, uid, digest)
+
+
+def _versions_told(asset: Asset, found: Sidecar) -> tuple[Version, ...]:
+    """Return the versions of an asset that comes back: those of its sidecar below the present one."""
+    known = {each.version: each for each in found.versions}
+    if found.digest is not None and found.version not in known:
+        at = found.created_at or asset.created_at
+        known[found.version] = Version(found.version, found.digest, found.size_bytes or 0, at)
+    is_ours = bool(found.payload.get("schema"))
+    told = known.pop(asset.version, None)
+    if told is not None and told.digest != asset.digest and not is_ours:
+        known[0] = replace(told, version=0)
+    if told is None or told.digest != asset.digest:
+        told = Version(asset.version, asset.digest, asset.size_bytes, asset.updated_at)
+    older = sorted((each for each in known.values() if each.version < asset.version), key=_by_version)
+    return (told, *older) if older else ()
+
+
+def _by_version(version: Version) -> int:
+    return -version.version
 
 
 def _on_time(rows: Reader, batch: list[_Admitted]) -> list[_Admitted]:
@@ -692,6 +777,9 @@ def _has_claim(asset: Asset, claim: ProvenanceClaim) -> bool:
 
 def _named(error: ComfyVNError | OSError, request: Request) -> ComfyVNError | OSError:
     """Give an error of the operating system the name of the user's file and a sentence."""
+    if isinstance(error, StorageUnwritable):
+        why = f"it could not be registered: {error.fields['path']}: {error.fields['why']}"
+        return SourceUnreadable(path=request.source, why=why)
     if isinstance(error, ComfyVNError):
         return error
     return SourceUnreadable(path=request.source, why=f"it could not be registered: {error.strerror or error}")

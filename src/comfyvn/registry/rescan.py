@@ -1,0 +1,634 @@
+"""Who is this file? What lies on disk, held against the ledger.
+
+A file is recognised in this order: the sidecar beside it, its path with unchanged size and time, the content
+of an asset that lies nowhere else, the uid in its marker; else it is new. A sidecar that lies where we wrote
+it says nothing about the file beside it: a file manager moves files without it. Assets that changed places
+with each other are therefore told by their content, all together, when every file has been seen. What can't
+be decided is a conflict in the report, and nothing is changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
+from typing import Any, Final, Literal
+
+from comfyvn import media
+from comfyvn.errors import ComfyVNError, InvalidAssetType, InvalidSidecar, PathConflict
+from comfyvn.model import Asset, Facts, FileStat, Version, normalise_type, parse_provenance, utc_now
+from comfyvn.registry.ingest import type_of_medium
+from comfyvn.sidecar import Sidecar
+from comfyvn.storage import numbered_key
+from comfyvn.studio.core.library import Library, Move, Transaction
+from comfyvn.studio.core.previews import POOL
+from comfyvn.studio.core.registration import Outcome, Registrar, Request
+
+__all__ = ["RebuildReport", "Rescan"]
+
+_CHUNK: Final = 256
+_Place = Literal["home", "gone", "taken", "changed"]
+_Places = dict[str, tuple[Asset | None, Asset]]  # by key: whose place it is, and who lies there
+
+
+@dataclass(slots=True)
+class RebuildReport:
+    """What a rebuild found and did.
+
+    ``processed`` counts files seen, ``touched`` those whose time changed but not their content. ``conflicts``
+    holds ``{"path", "why", "candidates"}``, ``skipped`` and ``failed`` ``{"path", "why"}``; the other lists
+    hold ``{"uid", "path"}``. ``healed``: the hash of an older release, which never matched the file that it
+    had stamped, was put right. ``rotten``: damaged without a trace in size and time; found by ``verify``.
+    """
+
+    assets_root: str = ""
+    thumb_root: str = ""
+    processed: int = 0
+    unchanged: int = 0
+    touched: int = 0
+    registered: list[dict[str, str]] = field(default_factory=list)
+    restored: list[dict[str, str]] = field(default_factory=list)
+    moved: list[dict[str, str]] = field(default_factory=list)
+    content_changed: list[dict[str, str]] = field(default_factory=list)
+    metadata_changed: list[dict[str, str]] = field(default_factory=list)
+    sidecars_written: list[dict[str, str]] = field(default_factory=list)
+    healed: list[dict[str, str]] = field(default_factory=list)
+    missing: list[dict[str, str]] = field(default_factory=list)
+    duplicates: list[dict[str, str]] = field(default_factory=list)
+    rotten: list[dict[str, str]] = field(default_factory=list)
+    conflicts: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def removed(self) -> int:
+        """How many assets are newly marked missing; older releases deleted their rows and counted those."""
+        return len(self.missing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values, with the counts that older releases had."""
+        return {**asdict(self), "removed": self.removed}
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """What is to be done with a known asset; ``stat`` is its file's, when that is to be remembered anew.
+
+    ``reading`` is given when the ledger's hash is to be put right. ``is_broken``: its sidecar can't be read
+    and stays as it is; ``is_lost``: its sidecar is gone.
+    """
+
+    uid: str
+    key: str
+    stat: FileStat | None = None
+    reading: media.Reading | None = None
+    is_broken: bool = False
+    is_lost: bool = False
+    is_mirror_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Content of one asset at the place of another; ``is_certain``: the sidecar beside it agrees."""
+
+    owner_uid: str
+    uid: str
+    stat: FileStat
+    is_certain: bool
+
+
+class Rescan:
+    """Takes files in by chunks, then settles what could not be told from one file alone.
+
+    Args:
+        library: the library.
+        report: gets what became of each file.
+        is_verifying: read files that look untouched, too.
+        on_file: called with the key of each file, for a progress bar.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        report: RebuildReport,
+        *,
+        is_verifying: bool = False,
+        on_file: Callable[[str], None] | None = None,
+    ) -> None:
+        self._library = library
+        self._report = report
+        self._is_verifying = is_verifying
+        self._on_file = on_file
+        self._operation_id = library.ledger.reserve_ids(1)[0]
+        self._registrar = Registrar(library, is_repeatable=True, operation_id=self._operation_id)
+        self._claim = parse_provenance(
+            None, {}, user_id=library.config.user, commit_hash=library.commit_hash(), limits=library.limits
+        )
+        self._visits: list[_Visit] = []
+        self._requests: list[Request] = []
+        self._moves: dict[str, tuple[str, media.Reading]] = {}
+        self._claims: dict[str, _Claim] = {}
+        self._doubtful: dict[str, str] = {}
+
+    # -- in running order -----------------------------------------------------------------------------
+
+    def take_lost(self, sidecars: Iterable[tuple[str, Sidecar]]) -> None:
+        """Record assets that the ledger does not know and of which only the sidecar is left."""
+        for asset in self._registrar.register_missing(sidecars, self._request):
+            self._note(self._report.missing, asset.uid, asset.key)
+
+    def take(self, files: Sequence[tuple[str, FileStat]]) -> None:
+        """Take in some files; a bad one is reported and the others go on."""
+        with self._library.read() as rows:
+            owners = rows.owners([key for key, _ in files])
+        for key, stat in files:
+            self._report.processed += 1
+            owner = owners.get(key)
+            if owner is None:
+                self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+            else:
+                self._try(key, lambda owner=owner, stat=stat: self._revisit(owner, stat))  # type: ignore[misc]
+            if self._on_file is not None:
+                self._on_file(key)
+        self._flush()
+
+    def finish(self, gone: Iterable[str]) -> None:
+        """Settle places and doubts, then mark those of ``gone`` (uids) whose files are nowhere."""
+        again = self._settle_places()
+        for key, uid in self._doubtful.items():
+            with self._library.read() as rows:
+                owner = rows.asset_at(key)
+            if owner is not None and owner.uid == uid:
+                self._requests.append(self._request(key, owner.type))
+            else:
+                again.append(key)
+        self._flush()
+        for key in again:
+            self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+        self._flush()
+        self._mark_missing(list(gone))
+
+    # -- a file where the ledger knows an asset -------------------------------------------------------
+
+    def _revisit(self, asset: Asset, stat: FileStat) -> None:
+        library, key, mirrors = self._library, asset.key, self._library.mirrors
+        beside = library.storage.stat(library.sidecar_key(key))
+        is_same = asset.missing_since is None and stat == asset.file
+        is_there = beside is not None or library.storage.exists(library.sidecar_key(key))
+        is_broken = False
+        if is_there and beside != asset.sidecar_file:
+            try:
+                found = library.read_sidecar(key, asset.facts)
+            except InvalidSidecar as error:
+                self._fail(key, error)
+                is_broken = True
+            else:
+                if found is not None and found.uid not in (None, asset.uid):
+                    self._contest(asset, str(found.uid), stat)
+                    return
+        is_mirror_lost = mirrors is not None and (
+            asset.mirror_key is None or mirrors.stat(asset.mirror_key) is None
+        )
+        visit = _Visit(
+            asset.uid, key, is_broken=is_broken, is_lost=not is_there, is_mirror_lost=is_mirror_lost
+        )
+        if is_same:
+            self._report.unchanged += 1
+            if self._is_verifying and self._read(key).digest != asset.digest:
+                self._note(self._report.rotten, asset.uid, key)
+            self._renew_preview(asset)
+            if is_mirror_lost or beside != asset.sidecar_file:
+                self._visits.append(visit)
+        elif (known := self._look_inside(asset, stat, visit, has_sidecar=beside is not None)) is not None:
+            self._renew_preview(asset)
+            self._visits.append(known)
+
+    def _look_inside(
+        self, asset: Asset, stat: FileStat, visit: _Visit, *, has_sidecar: bool
+    ) -> _Visit | None:
+        """Tell a touched file from a repainted one, and that from another asset's at this place.
+
+        None is returned for new content: who that is, or that it is recorded, comes later.
+        """
+        reading = self._read(asset.key)
+        if reading.digest == asset.digest:
+            self._report.touched += asset.missing_since is None and asset.file is not None
+            return replace(visit, stat=stat)
+        if asset.file is None and self._was_stamped(asset, reading):
+            return replace(visit, stat=stat, reading=reading)
+        with self._library.read() as rows:
+            other = rows.known(reading.digest)
+        if other is not None and other.uid != asset.uid and other.digest == reading.digest:
+            self._claims[asset.key] = _Claim(asset.uid, other.uid, stat, is_certain=False)
+        elif not has_sidecar:
+            self._doubtful[asset.key] = asset.uid  # its sidecar may turn up beside another file
+        else:
+            self._requests.append(self._request(asset.key, asset.type))
+        return None
+
+    def _was_stamped(self, asset: Asset, reading: media.Reading) -> bool:
+        """Tell a file that an older release stamped after it had taken its hash."""
+        if not asset.digest:
+            return True
+        marker = _parse(reading.marker)
+        if marker is None:
+            with self._library.storage.open(asset.key) as source:
+                return media.mentions_marker(source.file)
+        with self._library.read() as rows:
+            whole = rows.asset(asset.uid)
+        ids = [row.id for row in (whole.provenance, *whole.provenance_history) if row] if whole else []
+        return "uid" not in marker and (not ids or marker.get("provenance_id") in ids)
+
+    def _contest(self, owner: Asset, uid: str, stat: FileStat) -> None:
+        """Somebody put another asset's sidecar beside an asset's file: believe it if the content agrees."""
+        with self._library.read() as rows:
+            named = rows.asset(uid)
+        if named is not None and stat != owner.file:
+            digest = self._read(owner.key).digest
+            if digest == named.digest and self._place_of(named) != "home":
+                self._claims[owner.key] = _Claim(owner.uid, uid, stat, is_certain=True)
+                return
+        why = f"its sidecar names the asset {uid}, the ledger {owner.uid}"
+        self._conflict(owner.key, why, [owner.uid, uid])
+
+    # -- a file where the ledger knows none -----------------------------------------------------------
+
+    def _meet_stranger(self, key: str) -> None:
+        library = self._library
+        if library.is_oldest_sidecar(key):
+            why = "the sidecar of an older release; what it says was taken in with its file"
+            self._report.skipped.append({"path": key, "why": why})
+            return
+        found = library.read_sidecar(key) or self._other_record(key)
+        if found is not None and found.project not in (None, library.ledger.project_id):
+            why = f"its sidecar belongs to the project {found.project!r}"
+            self._report.skipped.append({"path": key, "why": why})
+            return
+        reading = self._read(key)
+        marked_uid = _uid_of(reading.marker)
+        with library.read() as rows:
+            named = rows.asset(found.uid) if found is not None and found.uid else None
+            known = rows.known(reading.digest)
+            marked = rows.asset(marked_uid) if marked_uid else None
+        if named is not None:
+            self._settle_named(named, key, reading, known)
+        elif found is not None and found.uid:
+            self._take_in_or_refuse_copy(key, reading, found)
+        elif known is not None:
+            self._settle_known(known, key, reading)
+        elif marked is not None and self._place_of(marked) == "gone" and marked.uid not in self._moves:
+            self._moves[marked.uid] = (key, reading)
+        else:
+            self._take_in(key, found, None if marked is not None else marked_uid)
+
+    def _other_record(self, key: str) -> Sidecar | None:
+        """Return what a mirror says of a file without sidecar, if the ledger lost that asset."""
+        found = self._library.read_other_record(key)
+        with self._library.read() as rows:
+            is_lost = found is not None and found.uid is not None and rows.asset(found.uid) is None
+        return found if is_lost else None
+
+    def _settle_named(self, named: Asset, key: str, reading: media.Reading, known: Asset | None) -> None:
+        """The sidecar beside a file says which asset it is: believe it if that one lies nowhere else."""
+        is_other = known is not None and known.uid != named.uid and known.digest == reading.digest
+        if known is not None and is_other:
+            why = f"its sidecar names the asset {named.uid}, its content is that of {known.uid}"
+            self._conflict(key, why, [named.uid, known.uid])
+        elif named.uid not in self._moves and self._has_left(named, reading):
+            self._moves[named.uid] = (key, reading)
+        elif reading.digest == named.digest:
+            self._note(self._report.duplicates, named.uid, key)
+        else:
+            why = f"its sidecar names the asset {named.uid}, whose file lies at {named.key}"
+            self._conflict(key, why, [named.uid])
+
+    def _has_left(self, asset: Asset, reading: media.Reading) -> bool:
+        place = self._place_of(asset)
+        if place == "taken" and reading.digest == asset.digest:
+            return True
+        return place == "gone" or (place != "home" and not self._names(asset.key, asset.uid))
+
+    def _settle_known(self, known: Asset, key: str, reading: media.Reading) -> None:
+        """The content is known: the asset was moved here, or this is one more copy of it."""
+        place = self._place_of(known)
+        is_present = known.digest == reading.digest
+        if known.uid not in self._moves and (place == "gone" or (place == "taken" and is_present)):
+            self._moves[known.uid] = (key, reading)  # it may have come back as an older version
+        else:
+            self._note(self._report.duplicates, known.uid, key)
+
+    def _take_in_or_refuse_copy(self, key: str, reading: media.Reading, found: Sidecar) -> None:
+        """Bring back an asset that the ledger lost, unless this is a copy of it with its sidecar."""
+        if found.key not in (None, key) and found.key is not None and self._names(found.key, found.uid):
+            if reading.digest == found.digest:
+                self._note(self._report.duplicates, str(found.uid), key)
+            else:
+                why = (
+                    f"its sidecar is a copy of the one beside {found.key}; remove it if this is another asset"
+                )
+                self._conflict(key, why, [found.uid])
+            return
+        self._take_in(key, found, found.uid)
+
+    def _names(self, key: str, uid: str | None) -> bool:
+        """Tell whether a file lies at a key whose sidecar names an asset."""
+        if self._library.storage.stat(key) is None:
+            return False
+        try:
+            found = self._library.read_sidecar(key)
+        except (ComfyVNError, OSError):
+            return False
+        return found is not None and found.uid == uid
+
+    def _take_in(self, key: str, found: Sidecar | None, uid: str | None) -> None:
+        """Register a file that nobody knows; what its sidecar says comes back with it."""
+        kind = _stated_type(found) or _type_of(key)
+        self._requests.append(replace(self._request(key, kind), wanted_uid=uid))
+
+    # -- where an asset is ----------------------------------------------------------------------------
+
+    def _place_of(self, asset: Asset) -> _Place:
+        """Tell what lies at an asset's key: its own content, nothing, another asset's, or something new."""
+        stat = self._library.storage.stat(asset.key)
+        if stat is None:
+            return "gone"
+        if stat == asset.file:
+            return "home"
+        try:
+            digest = self._read(asset.key).digest
+        except (ComfyVNError, OSError):
+            return "changed"
+        if digest == asset.digest:
+            return "home"
+        with self._library.read() as rows:
+            other = rows.known(digest)
+        is_other = other is not None and other.uid != asset.uid and other.digest == digest
+        return "taken" if is_other else "changed"
+
+    def _settle_places(self) -> list[str]:
+        """Move the assets that lie at each other's places; return the keys that nobody owns any more.
+
+        An asset may only come to a place whose owner goes to another one, or when the sidecar says so too:
+        else nobody knows whether the owner was overwritten or repainted.
+        """
+        again: list[str] = []
+        goes: _Places = {}
+        for key, claim in sorted(self._claims.items()):
+            with self._library.read() as rows:
+                owner, other = rows.asset_at(key), rows.asset(claim.uid)
+            is_copy = other is None or self._place_of(other) == "home"
+            if other is not None and not is_copy and other.uid not in {each.uid for _, each in goes.values()}:
+                goes[key] = (owner, other)
+            elif owner is None:
+                again.append(key)
+            else:
+                self._requests.append(self._request(key, owner.type))  # a copy was saved over this one
+        self._refuse_undecided(goes)
+        if goes:
+            self._try(min(goes), lambda: self._change_places(goes))
+        return again
+
+    def _refuse_undecided(self, goes: _Places) -> None:
+        """Take out, until nothing changes, the places whose owner would have nowhere to go."""
+        is_settled = False
+        while not is_settled:
+            leaving = {other.uid for _, other in goes.values()}
+            undecided = [
+                key
+                for key, (owner, _) in goes.items()
+                if owner is not None and owner.uid not in leaving and not self._claims[key].is_certain
+            ]
+            is_settled = not undecided
+            for key in undecided:
+                uids = [self._claims[key].owner_uid, goes.pop(key)[1].uid]
+                why = f"it lies where {uids[0]} belongs and holds the content of {uids[1]}"
+                hint = "if it is that one, move its sidecar here; if not, `comfyvn ingest --in-place` it"
+                self._conflict(key, f"{why}; {hint}", uids)
+
+    def _change_places(self, goes: _Places) -> None:
+        leaving = {other.uid for _, other in goes.values()}
+        with self._library.transaction(self._operation_id) as change:
+            moves = []
+            for key, (owner, other) in goes.items():
+                moves.append(Move(self._still(change, other), key, self._claims[key].stat))
+                if owner is not None and owner.uid not in leaving:
+                    away = self._free_key(change, key, owner.uid)
+                    moves.append(Move(self._still(change, owner), away, None, is_missing=True))
+            self._library.relocate(change, moves)
+        for move in moves:
+            self._note(
+                self._report.missing if move.is_missing else self._report.moved, move.asset.uid, move.key
+            )
+
+    def _still(self, change: Transaction, asset: Asset) -> Asset:
+        current = change.rows.asset(asset.uid)
+        if current is None or current.key != asset.key or current.digest != asset.digest:
+            raise PathConflict(path=asset.key, why="the asset was changed meanwhile; run the rebuild again")
+        return current
+
+    def _free_key(self, change: Transaction, key: str, uid: str) -> str:
+        """Return where an asset belongs whose place another one has taken."""
+        marks = (uid[:8] if number == 1 else f"{uid[:8]}-{number}" for number in count(1))
+        keys = (numbered_key(key, mark) for mark in marks)
+        return next(
+            free for free in keys if not change.rows.is_taken(free) and not self._library.storage.exists(free)
+        )
+
+    # -- doing it, by chunks --------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        moves, self._moves = self._moves, {}
+        self._settle_moves([(uid, key, reading) for uid, (key, reading) in moves.items()])
+        visits, self._visits = self._visits, []
+        for at in range(0, len(visits), _CHUNK):
+            self._settle_visits(visits[at : at + _CHUNK])
+        requests, self._requests = self._requests, []
+        for outcome in self._registrar.register_all(requests):
+            self._note_outcome(outcome)
+
+    def _settle_moves(self, moves: Sequence[tuple[str, str, media.Reading]]) -> None:
+        if not moves:
+            return
+        done: list[tuple[Asset, str, media.Reading]] = []
+        try:
+            with self._library.transaction(self._operation_id) as change:
+                for uid, key, reading in moves:
+                    stat, current = self._library.storage.stat(key), change.rows.asset(uid)
+                    if stat is None or current is None or change.rows.asset_at(key) is not None:
+                        continue
+                    is_same = reading.digest == current.digest
+                    self._library.relocate(change, [Move(current, key, stat if is_same else None)])
+                    done.append((current, key, reading))
+        except (ComfyVNError, OSError) as error:
+            if len(moves) == 1:
+                self._fail(moves[0][1], error)
+            else:
+                for each in moves:
+                    self._settle_moves([each])
+            return
+        for asset, key, reading in done:
+            self._note(self._report.moved, asset.uid, key)
+            if reading.digest != asset.digest:
+                self._requests.append(self._request(key, asset.type))
+            self._renew_preview(asset)
+
+    def _settle_visits(self, visits: Sequence[_Visit]) -> None:
+        by_uid = {visit.uid: visit for visit in visits}
+        notes: list[tuple[list[dict[str, str]], Asset]] = []
+        try:
+            with self._library.transaction(self._operation_id) as change:
+                for asset in change.rows.assets(by_uid):
+                    if asset.key == by_uid[asset.uid].key:
+                        notes += self._settle_visit(change, asset, by_uid[asset.uid])
+        except (ComfyVNError, OSError) as error:
+            if len(visits) == 1:
+                self._fail(visits[0].key, error)
+            else:
+                for visit in visits:
+                    self._settle_visits([visit])
+            return
+        for items, asset in notes:
+            self._note(items, asset.uid, asset.key)
+            if items is self._report.healed:
+                POOL.submit(self._library, [asset])
+
+    def _settle_visit(
+        self, change: Transaction, asset: Asset, visit: _Visit
+    ) -> list[tuple[list[dict[str, str]], Asset]]:
+        report, now = self._report, asset
+        notes = []
+        if visit.stat is not None:
+            if asset.missing_since is not None:
+                notes.append(report.restored)
+                change.tell("asset_restored", asset, before={"missing_since": asset.missing_since})
+            now = replace(now, file=visit.stat, missing_since=None)
+        if visit.reading is not None:
+            notes.append(report.healed)
+            now = self._heal(change, now, visit.reading)
+        if not visit.is_broken:
+            force = visit.is_lost or visit.is_mirror_lost or visit.reading is not None
+            now = self._library.change_one(change, now, now.facts, force=force)
+        if now != asset:
+            change.update(now)
+        if visit.is_lost:
+            notes.append(report.sidecars_written)
+        if now.facts != asset.facts:
+            notes.append(report.metadata_changed)
+        return [(items, now) for items in notes]
+
+    def _heal(self, change: Transaction, asset: Asset, reading: media.Reading) -> Asset:
+        """Put the hash of a file right that an older release stamped after it had taken its hash.
+
+        The older hash stays known as version 0: the file as its maker has it, before the stamp.
+        """
+        present = Version(asset.version, reading.digest, reading.size_bytes, asset.created_at)
+        before = [Version(0, asset.digest, asset.size_bytes, asset.created_at)] if asset.digest else []
+        older = [each for each in asset.versions if 0 < each.version < asset.version]
+        healed = replace(
+            asset,
+            digest=reading.digest,
+            size_bytes=reading.size_bytes,
+            versions=(present, *older, *before),
+            preview=self._library.planned_preview(asset.uid, reading.preview_kind),
+        )
+        change.rows.set_versions(healed)
+        change.tell("asset_healed", healed, before={"hash": asset.digest}, after={"hash": healed.digest})
+        return healed
+
+    def _mark_missing(self, uids: Sequence[str]) -> None:
+        for at in range(0, len(uids), _CHUNK):
+            with self._library.transaction(self._operation_id) as change:
+                for asset in change.rows.assets(uids[at : at + _CHUNK]):
+                    if asset.missing_since is not None or self._library.storage.stat(asset.key) is not None:
+                        continue
+                    missing = replace(asset, missing_since=utc_now())
+                    change.update(missing)
+                    change.tell("asset_missing", missing, after={"missing_since": missing.missing_since})
+                    self._note(self._report.missing, asset.uid, asset.key)
+
+    def _renew_preview(self, asset: Asset) -> None:
+        """Queue a preview whose files are gone, that was never made, or that an older recipe made."""
+        preview = asset.preview
+        if preview.kind is None or preview.state not in ("pending", "ready"):
+            return
+        is_old = preview.recipe != media.RECIPES[preview.kind]
+        is_lost = is_old or not all(path.is_file() for path in self._library.preview_paths(asset))
+        if is_lost or preview.state == "pending":
+            planned = self._library.planned_preview(asset.uid, preview.kind)
+            POOL.submit(self._library, [replace(asset, preview=planned)])
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _try(self, key: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (ComfyVNError, OSError) as error:
+            self._fail(key, error)
+
+    def _request(self, key: str, kind: str) -> Request:
+        return Request(
+            source=self._library.storage.path(key),
+            type=kind,
+            key=key,
+            facts=Facts(),
+            claim=self._claim,
+            is_copy=False,
+            is_rebuild=True,
+        )
+
+    def _read(self, key: str) -> media.Reading:
+        with self._library.storage.open(key) as source:
+            reading = media.read(source.file, name=key)
+            source.check_unchanged()
+        return reading
+
+    def _note_outcome(self, outcome: Outcome) -> None:
+        if outcome.asset is None:
+            self._fail(outcome.request.key, outcome.error)
+            return
+        lists = {
+            "registered": self._report.registered,
+            "known": self._report.duplicates,
+            "updated": self._report.content_changed,
+        }
+        self._note(lists[outcome.status], outcome.asset.uid, outcome.request.key)
+
+    def _fail(self, key: str, error: object) -> None:
+        self._report.failed.append({"path": key, "why": str(error)})
+
+    def _conflict(self, key: str, why: str, candidates: Sequence[str | None]) -> None:
+        uids = [uid for uid in candidates if uid]
+        self._report.conflicts.append({"path": key, "why": why, "candidates": uids})
+
+    def _note(self, items: list[dict[str, str]], uid: str, key: str) -> None:
+        items.append({"uid": uid, "path": key})
+
+
+def _parse(marker: bytes | None) -> dict[str, Any] | None:
+    try:
+        value = json.loads(marker or b"null")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _uid_of(marker: bytes | None) -> str | None:
+    """Return the uid that a marker names, if it looks like one of ours."""
+    uid = (_parse(marker) or {}).get("uid")
+    is_uid = isinstance(uid, str) and 16 <= len(uid) <= 64 and set(uid) <= set("0123456789abcdef")
+    return uid if is_uid else None
+
+
+def _stated_type(found: Sidecar | None) -> str | None:
+    """Return the type that a sidecar states, if it can be one."""
+    try:
+        return normalise_type(found.type) if found is not None and found.type else None
+    except InvalidAssetType:
+        return None
+
+
+def _type_of(key: str) -> str:
+    """Return the type of a file that nobody named: its first folder, else its kind of medium."""
+    folder, slash, _ = key.partition("/")
+    return folder if slash else type_of_medium(key)

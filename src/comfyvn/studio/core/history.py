@@ -1,0 +1,640 @@
+"""The journal read back: what happened, taking it back, bringing back what was removed, hearing of news.
+
+A change is taken back only where the asset is still as that change left it; everything else is refused and
+named. What is decided here is decided inside the write transaction that acts on it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypedDict
+
+from comfyvn import media, sidecar
+from comfyvn.db import JournalRow, Reader
+from comfyvn.errors import (
+    AssetNotFound,
+    ComfyVNError,
+    InvalidSidecar,
+    LedgerConflict,
+    OperationNotFound,
+    PathConflict,
+    RegistryUnusable,
+    RestoreRefused,
+)
+from comfyvn.model import Asset, Facts, FileStat, Limits, Version, canonical_json, utc_now
+from comfyvn.storage import numbered_key
+from comfyvn.studio.core.library import Library, Transaction
+from comfyvn.studio.core.previews import POOL
+
+__all__ = ["History", "HistoryEntry", "Kept", "OperationRecord", "PurgeReport", "Refused", "UndoReport"]
+
+_CHUNK: Final = 256
+_POLL_S: Final = 0.05
+_TIME_WIDTH: Final = len("2025-01-01_000000-")
+_WHAT_WAS_THERE: Final = Limits(2**40, 2**20, 2**40, 2**40, 2**40)
+"""What was accepted once comes back, also where the limits are lower by now."""
+_WHY_KEPT: Final = {
+    "asset_provenance_added": "provenance is never taken back",
+    "asset_content_changed": "the earlier content is not kept; put the earlier file in its place and run "
+    "`comfyvn rebuild`",
+    "asset_moved": "move the file back and run `comfyvn rebuild`",
+    "asset_missing": "put the file back and run `comfyvn rebuild`",
+    "asset_restored": "the file was found again; nothing is to be taken back",
+}
+
+
+class HistoryEntry(TypedDict):
+    """One row of the journal. ``seq`` grows with every change of the library; ``at`` is UTC (ISO 8601)."""
+
+    seq: int
+    at: str
+    actor: str | None
+    event: str
+    uid: str
+    operation: int
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class OperationRecord(TypedDict):
+    """One operation: when it ended, how many rows of each event it wrote, about how many assets.
+
+    ``undoes`` is the operation that it took back, if it did that.
+    """
+
+    operation: int
+    at: str
+    actor: str | None
+    events: dict[str, int]
+    assets: int
+    undoes: int | None
+
+
+class Refused(TypedDict):
+    """An asset that was left as it is, and why."""
+
+    uid: str
+    path: str
+    why: str
+
+
+class Kept(TypedDict):
+    """A change that stays, and why."""
+
+    uid: str
+    event: str
+    why: str
+
+
+class UndoReport(TypedDict):
+    """What an undo did. ``operation`` is its own number, to be undone in turn; None if it changed nothing."""
+
+    operation: int | None
+    undone: list[str]
+    refused: list[Refused]
+    kept: list[Kept]
+
+
+class PurgeReport(TypedDict):
+    """What a purge did. ``operation`` is None if it changed nothing; ``unknown`` are uids of no asset."""
+
+    operation: int | None
+    purged: list[str]
+    refused: list[Refused]
+    unknown: list[str]
+
+
+class History:
+    """The history of one library."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    # -- looking --------------------------------------------------------------------------------------
+
+    def entries(self, uid: str, *, limit: int | None = None, cursor: int | None = None) -> list[HistoryEntry]:
+        """Return what happened to an asset, newest first; ``cursor`` is the ``seq`` of the last one known."""
+        with self._library.read() as rows:
+            return [_entry(row) for row in rows.journal_of(uid, limit=limit, before=cursor)]
+
+    def operations(self, limit: int, cursor: int | None = None) -> list[OperationRecord]:
+        """Return operations, newest first; ``cursor`` is the number of the last one known."""
+        with self._library.read() as rows:
+            found = rows.operations(limit, before=cursor)
+        return [
+            OperationRecord(
+                operation=each.operation_id,
+                at=each.at,
+                actor=each.actor,
+                events=dict(each.events),
+                assets=each.assets,
+                undoes=each.undoes,
+            )
+            for each in found
+        ]
+
+    def missing(self) -> Iterator[Asset]:
+        """Yield the assets that are marked missing, newest first, in batches."""
+        before_id = None
+        while True:
+            with self._library.read() as rows:
+                batch = rows.missing(_CHUNK, before_id)
+            yield from batch
+            if len(batch) < _CHUNK:
+                return
+            before_id = batch[-1].id
+
+    def position(self) -> int:
+        """Return the number of the newest row of the journal."""
+        with self._library.read() as rows:
+            return rows.journal_position()
+
+    def follow(self, since: int | None, timeout_s: float | None) -> Iterator[HistoryEntry]:
+        """Return an iterator over the rows behind a position; that is taken now, not at the first row."""
+        return self._follow(self.position() if since is None else since, timeout_s)
+
+    def _follow(self, position: int, timeout_s: float | None) -> Iterator[HistoryEntry]:
+        with self._library.ledger.engine.watch() as ask_version:
+            seen: int | None = None
+            quiet_since = time.monotonic()
+            while True:
+                version = ask_version()  # before looking: what comes meanwhile changes it again
+                while version != seen:
+                    page, position = self._page_after(position)
+                    yield from map(_entry, page)
+                    quiet_since = time.monotonic() if page else quiet_since
+                    seen = seen if len(page) == _CHUNK else version
+                left = _POLL_S if timeout_s is None else quiet_since + timeout_s - time.monotonic()
+                if left <= 0:
+                    return
+                time.sleep(min(_POLL_S, left))
+
+    def _page_after(self, position: int) -> tuple[list[JournalRow], int]:
+        """Return some rows and the position behind them; at the end also behind rows of other projects."""
+        with self._library.read() as rows:
+            page = rows.journal_after(position, _CHUNK)
+            if len(page) == _CHUNK:
+                return page, page[-1].seq
+            return page, max(position, rows.journal_position())
+
+    # -- removing -------------------------------------------------------------------------------------
+
+    def remove(self, uid: str, *, with_file: bool, operation_id: int | None) -> bool:
+        """Forget an asset; see `AssetRegistry.remove_asset`."""
+        with self._library.transaction(operation_id) as change:
+            asset = change.rows.asset(uid)
+            if asset is not None:
+                self._remove(change, asset, with_file=with_file)
+        return asset is not None
+
+    def purge(self, uids: Iterable[str] | None) -> PurgeReport:
+        """Forget assets that are marked missing and whose file is not there; see `AssetRegistry.purge`."""
+        report = PurgeReport(operation=None, purged=[], refused=[], unknown=[])
+        wanted = (asset.uid for asset in self.missing()) if uids is None else dict.fromkeys(uids)
+        for chunk in _chunks(wanted):
+            with self._library.transaction(report["operation"]) as change:
+                known = {asset.uid: asset for asset in change.rows.assets(chunk)}
+                report["unknown"] += [uid for uid in chunk if uid not in known and uids is not None]
+                purged, refused = [], []
+                for asset in known.values():
+                    why = self._why_not_purged(change, asset)
+                    if why is None:
+                        purged.append(asset.uid)
+                    else:
+                        refused.append(Refused(uid=asset.uid, path=asset.key, why=why))
+            report["operation"] = change.stated_operation_id
+            report["purged"] += purged
+            report["refused"] += refused
+        return report
+
+    def _why_not_purged(self, change: Transaction, asset: Asset) -> str | None:
+        """Forget a missing asset, or return why not."""
+        if self._library.storage.exists(asset.key):
+            return "its file is there; `comfyvn rebuild` notes that, `comfyvn remove` forgets it all the same"
+        if asset.missing_since is None:
+            return "its file is gone, but it is not marked missing yet; run `comfyvn rebuild` first"
+        try:
+            with change.attempt():
+                self._remove(change, asset, with_file=False)
+        except (RegistryUnusable, LedgerConflict):
+            raise
+        except (ComfyVNError, OSError) as error:
+            return _why(error)
+        return None
+
+    def _remove(self, change: Transaction, asset: Asset, *, with_file: bool) -> None:
+        """Drop an asset's row; its sidecar, and its file if told, move to the trash."""
+        library = self._library
+        was_missing = not library.storage.exists(asset.key)
+        previews = [] if change.rows.is_shared(asset.uid) else library.preview_paths(asset)
+        folder = _trash_name(asset.uid, change.operation_id)
+        # the file first: killed behind it, the sidecar is still there with all that was written into it
+        keys = [*([asset.key] if with_file else []), library.sidecar_key(asset.key)]
+        change.undo.append(library.storage.trash(keys, folder))
+        change.rows.remove(asset)
+        library.tell_removed(change, asset, {"trash": folder, "keys": keys, "was_missing": was_missing})
+
+        def clear() -> None:
+            if library.mirrors is not None and asset.mirror_key is not None:
+                library.mirrors.delete(asset.mirror_key)
+            for path in previews:
+                path.unlink(missing_ok=True)
+
+        change.afterwards.append(clear)
+
+    # -- bringing back --------------------------------------------------------------------------------
+
+    def restore(self, uid: str, *, operation_id: int | None) -> Asset:
+        """Bring a removed asset back; see `AssetRegistry.restore_asset`."""
+        with self._library.transaction(operation_id) as change:
+            known = change.rows.asset(uid)
+            if known is not None:
+                raise RestoreRefused(path=known.key, uid=uid, why="it is registered")
+            removal = change.rows.last_of(uid, "asset_removed")
+            if removal is None:
+                raise AssetNotFound(uid=uid, project=self._library.ledger.project_id)
+            asset = self._bring_back(change, removal)
+        self._make_previews([asset])
+        return asset
+
+    def recover_trash(self, uid: str) -> bool:
+        """Bring back what a removal took that was killed before it was recorded.
+
+        Args:
+            uid: an asset that is registered, and whose file or sidecar is gone.
+
+        Returns:
+            True if its file is back.
+        """
+        names = self._library.storage.trash_folders()
+        folders = [name for name in reversed(names) if _uid_of_trash(name) == uid]
+        if not folders:
+            return False
+        with self._library.transaction() as change:  # no removal is under way while we have it
+            asset = change.rows.asset(uid)
+            return asset is not None and any(self._recover(change, asset, each) for each in folders)
+
+    def _recover(self, change: Transaction, asset: Asset, folder: str) -> bool:
+        storage = self._library.storage
+        rows = change.rows.rows_of(int(folder.rpartition("-")[2]), [asset.uid]).get(asset.uid, [])
+        if any(row.event == "asset_removed" for row in rows):
+            return False
+        keys = [self._library.sidecar_key(asset.key), asset.key]
+        keys = [key for key in keys if storage.is_trashed(folder, key) and not storage.exists(key)]
+        change.undo.append(storage.take_from_trash(folder, {key: key for key in keys}, change.writes))
+        return asset.key in keys
+
+    def _bring_back(self, change: Transaction, removal: JournalRow) -> Asset:
+        """Register a removed asset again, as it was; files first."""
+        library, storage = self._library, self._library.storage
+        assert removal.after is not None
+        folder = str(removal.after["trash"])
+        was = self._as_it_was(change.rows, removal)
+        is_trashed = storage.is_trashed(folder, was.key)
+        key = self._key_to_return_to(change.rows, was, removal, is_trashed=is_trashed)
+        beside, old_beside = library.sidecar_key(key), library.sidecar_key(was.key)
+        moves = {}  # the sidecar first: killed behind it, the file is still where a second attempt looks
+        if storage.is_trashed(folder, old_beside) and not storage.exists(beside):
+            moves[old_beside] = beside
+        if is_trashed:
+            moves[was.key] = key
+        change.undo.append(storage.take_from_trash(folder, moves, change.writes))
+        stat = storage.stat(key)
+        asset = replace(
+            was,
+            key=key,
+            # a file that was touched in the trash keeps the old stat here, so that a rebuild looks into it
+            file=was.file if is_trashed and was.file else stat or was.file,
+            missing_since=was.missing_since or utc_now() if stat is None else None,
+        )
+        change.rows.insert([asset], has_provenance=True)
+        library.tell_restored(change, asset, {"removal": removal.operation_id, "is_from_trash": is_trashed})
+        return library.change_one(change, asset, asset.facts, force=True)
+
+    def _as_it_was(self, rows: Reader, removal: JournalRow) -> Asset:
+        """Return the asset that a row of the journal says was removed.
+
+        Raises:
+            RestoreRefused: another asset has its number.
+        """
+        said = removal.before or {}
+        payload, file = said["sidecar"], said.get("file")
+        if rows.has_id(removal.asset_id):
+            why = f"another asset has its number {removal.asset_id}"
+            raise RestoreRefused(path=payload["path"], uid=removal.uid, why=why)
+        history = [row for row in rows.provenance_of(removal.uid) if row.asset_id == removal.asset_id]
+        kind = (payload["preview"] or {}).get("kind")
+        return Asset(
+            id=removal.asset_id,
+            project_id=self._library.ledger.project_id,
+            uid=removal.uid,
+            type=payload["type"],
+            key=payload["path"],
+            digest=payload["hash"],
+            size_bytes=payload["bytes"],
+            facts=sidecar.facts_of(payload, _WHAT_WAS_THERE),
+            created_at=payload["created_at"],
+            updated_at=payload["updated_at"],
+            version=payload["version"],
+            preview=self._library.planned_preview(removal.uid, kind),
+            provenance=history[0] if history else None,
+            provenance_history=tuple(history[1:]),
+            versions=tuple(_version(each) for each in said["versions"]),
+            file=FileStat(**file) if file else None,
+            is_in_place=said["is_in_place"],
+            missing_since=said["missing_since"],
+        )
+
+    def _key_to_return_to(self, rows: Reader, was: Asset, removal: JournalRow, *, is_trashed: bool) -> str:
+        """Return where a removed asset comes back: its own place, or one with its uid if that is taken.
+
+        Raises:
+            RestoreRefused: its file is neither in the trash nor where it was.
+        """
+        assert removal.after is not None
+        if not is_trashed and self._lies_there(rows, was):
+            return was.key
+        if is_trashed or removal.after.get("was_missing"):
+            return next(key for key in _names(was) if self._is_free(rows, key, was.uid))
+        if was.key in removal.after["keys"]:
+            why = f"its file is gone from the trash ({removal.after['trash']})"
+        elif self._library.storage.exists(was.key):
+            why = "its file was left where it is, and by now other content lies there or another asset has it"
+        else:
+            why = "its file was left where it is, and is gone from there"
+        raise RestoreRefused(path=was.key, uid=was.uid, why=why)
+
+    def _lies_there(self, rows: Reader, asset: Asset) -> bool:
+        """Tell whether the content of an asset lies at its key and belongs to nobody."""
+        if self._library.storage.stat(asset.key) is None or rows.is_taken(asset.key):
+            return False
+        return self._has_no_other_sidecar(asset.key, asset.uid) and self._digest(asset.key) == asset.digest
+
+    def _is_free(self, rows: Reader, key: str, uid: str) -> bool:
+        if rows.is_taken(key) or self._library.storage.exists(key):
+            return False
+        return self._has_no_other_sidecar(key, uid)
+
+    def _has_no_other_sidecar(self, key: str, uid: str) -> bool:
+        try:
+            found = self._library.read_sidecar(key)
+        except InvalidSidecar:
+            return False
+        return found is None or (
+            found.uid == uid and found.project in (None, self._library.ledger.project_id)
+        )
+
+    def _digest(self, key: str) -> str | None:
+        try:
+            with self._library.storage.open(key) as source:
+                return media.read(source.file, name=key).digest
+        except (ComfyVNError, OSError):
+            return None
+
+    def _make_previews(self, assets: Sequence[Asset]) -> None:
+        """Queue the previews of assets that came back with their file."""
+        POOL.submit(self._library, [asset for asset in assets if asset.missing_since is None])
+
+    # -- undoing --------------------------------------------------------------------------------------
+
+    def undo(self, operation: int) -> UndoReport:
+        """Take an operation back, in chunks of one transaction each; see `AssetRegistry.undo`."""
+        library = self._library
+        with library.read() as rows:
+            is_known = 0 < operation < 2**63 and rows.has_operation(operation)
+        if not is_known:
+            raise OperationNotFound(operation=operation, project=library.ledger.project_id)
+        report = UndoReport(operation=None, undone=[], refused=[], kept=[])
+        before: int | None = None
+        while True:
+            restored: list[Asset] = []
+            part = UndoReport(operation=None, undone=[], refused=[], kept=[])
+            with library.transaction(report["operation"]) as change:
+                change.undoes = operation
+                touched = change.rows.uids_of(operation, _CHUNK, before)
+                self._undo_chunk(change, operation, [uid for _, uid in touched], part, restored)
+            report["operation"] = change.stated_operation_id
+            report["undone"] += part["undone"]
+            report["refused"] += part["refused"]
+            report["kept"] += part["kept"]
+            self._make_previews(restored)
+            if len(touched) < _CHUNK:
+                return report
+            before = touched[-1][0]
+
+    def _undo_chunk(
+        self,
+        change: Transaction,
+        operation: int,
+        uids: Sequence[str],
+        report: UndoReport,
+        restored: list[Asset],
+    ) -> None:
+        known = {asset.uid: asset for asset in change.rows.assets(uids)}
+        told = change.rows.rows_of(operation, uids)
+        for uid in uids:
+            asset, rows = known.get(uid), told[uid]
+            report["kept"] += [
+                Kept(uid=uid, event=row.event, why=why) for row in rows if (why := _why_kept(row))
+            ]
+            try:
+                with change.attempt():
+                    is_undone = self._undo_one(change, asset, rows, report["kept"], restored)
+            except (RegistryUnusable, LedgerConflict):
+                raise
+            except (ComfyVNError, OSError) as error:
+                path = asset.key if asset is not None else _path_told(rows)
+                report["refused"].append(Refused(uid=uid, path=path, why=_why(error)))
+            else:
+                report["undone"] += [uid] if is_undone else []
+
+    def _undo_one(
+        self,
+        change: Transaction,
+        asset: Asset | None,
+        rows: Sequence[JournalRow],
+        kept: list[Kept],
+        restored: list[Asset],
+    ) -> bool:
+        """Take back what an operation did to one asset; False if there is nothing that could be.
+
+        Raises:
+            PathConflict, RestoreRefused: it is not as the operation left it.
+        """
+        came_or_went = [row for row in rows if row.event == "asset_removed" or _came(row)]
+        if not came_or_went:
+            return self._put_facts_back(change, asset, rows, kept)
+        if came_or_went[-1].event == "asset_removed":
+            restored.append(self._undo_removal(change, asset, came_or_went[-1]))
+        else:
+            self._undo_coming(change, asset, rows, came_or_went[-1])
+        return True
+
+    def _put_facts_back(
+        self, change: Transaction, asset: Asset | None, rows: Sequence[JournalRow], kept: list[Kept]
+    ) -> bool:
+        edits = [row for row in rows if row.event == "asset_meta_updated"]
+        if not edits or sidecar.is_same(_facts(edits[0].before), _facts(edits[-1].after)):
+            return False
+        if asset is None:
+            raise PathConflict(path=edits[-1].uid, why=_since(change.rows, rows[-1], "it was removed"))
+        for one, other in itertools.pairwise(edits):
+            if not sidecar.is_same(_facts(one.after), _facts(other.before)):
+                raise PathConflict(path=asset.key, why="another operation edited it in between")
+        if not sidecar.is_same(asset.facts, _facts(edits[-1].after)):
+            raise PathConflict(path=asset.key, why=_since(change.rows, rows[-1], "it was edited"))
+        wanted = _facts(edits[0].before)
+        updated = self._library.change_one(change, asset, wanted)
+        changed, stays = _fields_that_stay(asset.facts, wanted, updated.facts)
+        names = ", ".join(stays)
+        if stays and len(stays) == len(changed):
+            raise PathConflict(path=asset.key, why=f"its sidecar was edited by hand since: {names}")
+        if stays:
+            why = f"edited by hand in the sidecar since, and left so: {names}"
+            kept.append(Kept(uid=asset.uid, event="asset_meta_updated", why=why))
+        return True
+
+    def _undo_removal(self, change: Transaction, asset: Asset | None, removal: JournalRow) -> Asset:
+        if asset is not None:
+            raise PathConflict(path=asset.key, why=_since(change.rows, removal, "it was registered again"))
+        newest = change.rows.last_of(removal.uid, "asset_removed")
+        if newest is not None and newest.seq != removal.seq:
+            raise PathConflict(
+                path=removal.uid, why=_since(change.rows, removal, "it came back and was removed")
+            )
+        return self._bring_back(change, removal)
+
+    def _undo_coming(
+        self, change: Transaction, asset: Asset | None, rows: Sequence[JournalRow], came: JournalRow
+    ) -> None:
+        """Remove an asset again that an operation registered or restored, if nobody worked on it since."""
+        after = came.after or {}
+        if asset is None or asset.id != came.asset_id:
+            raise PathConflict(path=came.uid, why=_since(change.rows, rows[-1], "it was removed"))
+        told = [row.after for row in rows if row.after is not None and "meta" in row.after]
+        if asset.digest != after["hash"] or not sidecar.is_same(asset.facts, _facts(told[-1])):
+            raise PathConflict(path=asset.key, why=_since(change.rows, rows[-1], "it was edited"))
+        if self._is_edited_by_hand(asset):
+            raise PathConflict(path=asset.key, why="its sidecar was edited by hand since")
+        is_touched = self._library.storage.stat(asset.key) not in (asset.file, None)
+        if is_touched and self._digest(asset.key) != asset.digest:
+            raise PathConflict(path=asset.key, why="its file was changed since")
+        with_file = after["is_from_trash"] if came.event == "asset_restored" else not asset.is_in_place
+        self._remove(change, asset, with_file=with_file)
+
+    def _is_edited_by_hand(self, asset: Asset) -> bool:
+        library = self._library
+        if library.storage.stat(library.sidecar_key(asset.key)) in (asset.sidecar_file, None):
+            return False
+        try:
+            found = library.read_sidecar(asset.key, asset.facts)
+        except InvalidSidecar:
+            return True
+        is_ours = found is None or found.uid in (None, asset.uid)
+        return not is_ours or (found is not None and not sidecar.is_same(found.facts, asset.facts))
+
+
+def _entry(row: JournalRow) -> HistoryEntry:
+    return HistoryEntry(
+        seq=row.seq,
+        at=row.at,
+        actor=row.actor,
+        event=row.event,
+        uid=row.uid,
+        operation=row.operation_id,
+        before=None if row.before is None else dict(row.before),
+        after=None if row.after is None else dict(row.after),
+    )
+
+
+def _came(row: JournalRow) -> bool:
+    """Tell a row by which an asset came into the ledger; a file that a rebuild found again is none."""
+    is_from_removal = row.event == "asset_restored" and "removal" in (row.after or {})
+    return row.event == "asset_registered" or is_from_removal
+
+
+def _why_kept(row: JournalRow) -> str | None:
+    return None if _came(row) else _WHY_KEPT.get(row.event)
+
+
+def _since(rows: Reader, last: JournalRow, what: str) -> str:
+    """Say what happened to an asset after a row of the journal, and which operation that was."""
+    for row in rows.journal_of(last.uid, limit=_CHUNK):
+        if row.seq <= last.seq:
+            break
+        if row.operation_id == last.operation_id or row.event == "asset_sidecar_written":
+            continue
+        who = f"{row.at}, {row.actor}" if row.actor else row.at
+        if (row.after or {}).get("undoes") == last.operation_id:
+            return f"it was undone already, by operation {row.operation_id} ({who})"
+        return f"{what} since, by operation {row.operation_id} ({who})"
+    return f"{what} since"
+
+
+def _facts(said: Mapping[str, Any] | None) -> Facts:
+    """Return the facts that a row of the journal holds."""
+    said = said or {}
+    meta = dict(said.get("meta") or {})
+    tags, licence, origin = (meta.pop(name, None) for name in ("tags", "license", "origin"))
+    meta.pop("version", None)
+    return Facts(tuple(tags or ()), licence, origin, meta, dict(said.get("extra") or {}))
+
+
+def _fields_that_stay(now: Facts, wanted: Facts, then: Facts) -> tuple[list[str], list[str]]:
+    """Return the fields that were to be changed, and those of them that are not as wanted (but for tags)."""
+    before, goal, outcome = (_fields(facts) for facts in (now, wanted, then))
+    changed = [name for name in {**before, **goal} if before.get(name) != goal.get(name)]
+    return changed, [name for name in changed if name != "tags" and outcome.get(name) != goal.get(name)]
+
+
+def _fields(facts: Facts) -> dict[str, str]:
+    values = {"tags": list(facts.tags), "license": facts.license, "origin": facts.origin, **facts.extra}
+    values |= {f"meta.{name}": value for name, value in facts.meta.items()}
+    return {name: canonical_json(value) for name, value in values.items()}
+
+
+def _version(said: Mapping[str, Any]) -> Version:
+    return Version(said["version"], said["hash"], said["bytes"], said["created_at"], said["provenance_id"])
+
+
+def _path_told(rows: Sequence[JournalRow]) -> str:
+    """Return the path of an asset that is gone, as far as the journal tells it."""
+    for row in reversed(rows):
+        for said in ((row.before or {}).get("sidecar"), row.after, row.before):
+            if isinstance(said, dict) and isinstance(said.get("path"), str):
+                return str(said["path"])
+    return ""
+
+
+def _why(error: ComfyVNError | OSError) -> str:
+    """Return why something was refused, without the path and the advice that stand beside it."""
+    if isinstance(error, ComfyVNError):
+        return str(error.fields.get("why", error))
+    return str(error.strerror or error)
+
+
+def _names(asset: Asset) -> Iterator[str]:
+    """Yield the keys that an asset may come back to: its own first, then those with its uid."""
+    yield asset.key
+    yield numbered_key(asset.key, asset.uid[:8])
+    for number in itertools.count(2):
+        yield numbered_key(asset.key, f"{asset.uid[:8]}-{number}")
+
+
+def _trash_name(uid: str, operation_id: int) -> str:
+    return f"{utc_now().replace(' ', '_').replace(':', '')}-{uid}-{operation_id}"
+
+
+def _uid_of_trash(folder: str) -> str | None:
+    """Return whose files a folder of the trash holds."""
+    name, _, operation = folder.rpartition("-")
+    return name[_TIME_WIDTH:] if operation.isascii() and operation.isdigit() else None
+
+
+def _chunks(items: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(items)
+    while chunk := list(itertools.islice(rest, _CHUNK)):
+        yield chunk
