@@ -760,7 +760,10 @@ def test_help_names_every_command_with_its_purpose(run: Callable[..., Answer]) -
 
     assert answer.code == 0
     named = dict(re.findall(r"^  (\w+)  +(\S.*)$", answer.out.partition("Commands:")[2], re.MULTILINE))
-    expected = "audit demo doctor enforce ingest list rebuild remove show tag"
+    expected = (
+        "audit demo doctor enforce export history ingest list purge rebuild remove restore show tag undo"
+        " upgrade verify"
+    )
     assert list(named) == expected.split()
     for command in named:
         help_page = run(command, "--help")

@@ -42,6 +42,7 @@ def check_files(path: Path) -> None:
     Raises:
         RegistryUnusable: a folder, an empty database with a ``-wal``, or a ``-wal`` with a damaged header.
     """
+    path = Path(os.path.realpath(path))  # beside the file that a link leads to, SQLite keeps the others
     if path.is_dir():
         raise RegistryUnusable(path=path, why="this is a folder, not a database. Name a file (setting db).")
     wal = path.with_name(f"{path.name}-wal")
@@ -61,6 +62,7 @@ def is_frozen(path: Path) -> bool:
 
     SQLite reads such a one only if it is told that nobody changes it.
     """
+    path = Path(os.path.realpath(path))
     is_there = _size(path) is not None
     return is_there and not os.access(path.parent, os.W_OK) and not _size(path.with_name(f"{path.name}-wal"))
 

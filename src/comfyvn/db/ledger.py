@@ -477,9 +477,7 @@ class Reader:
     def removed_uids_from(self, prefix: str, limit: int) -> list[str]:
         """Return uids of removed assets that begin with some text, in order."""
         rows = asset_journal.c
-        is_back = sa.select(_assets.id).where(
-            _assets.project_id == rows.project_id, _assets.uid == rows.uid
-        )
+        is_back = sa.select(_assets.id).where(_assets.project_id == rows.project_id, _assets.uid == rows.uid)
         query = sa.select(rows.uid).where(
             rows.project_id == self._project_id,
             rows.uid.startswith(prefix, autoescape=True),

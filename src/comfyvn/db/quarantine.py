@@ -41,7 +41,8 @@ def quarantine(path: Path, folder: Path) -> Path:
         LedgerInUse: another program has it open.
         RegistryUnusable: there is none, or it can't be moved, or looked into for another reason than damage.
     """
-    if not os.path.lexists(path):
+    path = Path(os.path.realpath(path))
+    if not path.exists():
         raise RegistryUnusable(path=path, why="there is no database here, so nothing to move aside.")
     if path.is_dir():
         check_files(path)
@@ -51,16 +52,10 @@ def quarantine(path: Path, folder: Path) -> Path:
         raise LedgerInUse(path=path)
     try:
         place = _new_folder(folder)
-        for each in files_of(path):  # the database last: without its -wal it is older, not broken
-            if os.path.lexists(each):
-                _move(each, place / each.name)
-        _sync_folder(place)
-        _sync_folder(path.parent)
+        _move_all([each for each in files_of(path) if os.path.lexists(each)], place)
     except OSError as error:
-        why = (
-            f"it is damaged, but could not be moved to {folder}: {error.strerror or error}. Nothing is lost."
-        )
-        raise RegistryUnusable(path=path, why=why) from error
+        why = f"it is damaged, but could not be moved to {folder}: {error.strerror or error}."
+        raise RegistryUnusable(path=path, why=f"{why} It is where it was.") from error
     return place
 
 
@@ -111,6 +106,22 @@ def _new_folder(folder: Path) -> Path:
             place.mkdir()
             return place
     raise AssertionError("there is always another name")  # pragma: no cover
+
+
+def _move_all(files: list[Path], place: Path) -> None:
+    """Move files into a folder, in their order; if one can't be moved, the others go back."""
+    moved: list[Path] = []
+    try:
+        for each in files:
+            _move(each, place / each.name)
+            moved.append(each)
+        for folder in (place, files[-1].parent):
+            _sync_folder(folder)
+    except BaseException:
+        for each in reversed(moved):
+            _move(place / each.name, each)
+        place.rmdir()
+        raise
 
 
 def _move(source: Path, target: Path) -> None:

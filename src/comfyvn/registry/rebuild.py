@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from comfyvn import media
-from comfyvn.config import load
+from comfyvn.config import Config, load
+from comfyvn.db.quarantine import quarantine as move_aside
 from comfyvn.errors import ComfyVNError, LibraryChanged, LibraryUnreachable
 from comfyvn.model import FileStat
 from comfyvn.registry import console
@@ -26,6 +27,7 @@ from comfyvn.sidecar import Sidecar
 from comfyvn.storage import LocalStorage
 from comfyvn.storage.keys import OWN_FOLDERS
 from comfyvn.studio.core import AssetRegistry
+from comfyvn.studio.core.history import History
 from comfyvn.studio.core.library import Library
 from comfyvn.studio.core.previews import POOL
 
@@ -155,7 +157,14 @@ def _recovered(
     library: Library, gone: Sequence[tuple[str, bool]], report: RebuildReport
 ) -> list[tuple[str, bool]]:
     """Bring files back that a killed removal left in the trash; return the rest."""
-    return list(gone)
+    history, left = History(library), []
+    trashed = history.uids_in_trash() if gone else set()
+    for uid, is_marked in gone:
+        if uid in trashed and history.recover_trash(uid):
+            report.recovered.append(uid)
+        else:
+            left.append((uid, is_marked))
+    return left
 
 
 def _check_few_missing(library: Library, gone: Sequence[tuple[str, bool]]) -> None:
@@ -236,6 +245,7 @@ def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 @click.option("--fix-metadata", is_flag=True, help="Guess missing tags and licences from the folders.")
 @click.option("--overwrite-sidecars", is_flag=True, help="Write every sidecar again.")
 @click.option("--metadata-report", "--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--quarantine", is_flag=True, help="Move a damaged ledger aside first, and build a new one.")
 @click.option("--no-remove-stale", is_flag=True, help="Don't mark assets whose file is gone as missing.")
 @click.option("--allow-missing", is_flag=True, help="Mark them even if they are more than a fifth.")
 @click.option("--verify", is_flag=True, help="Read every file, also those that look untouched.")
@@ -269,6 +279,7 @@ def rebuild_command(
     fix_metadata: bool,
     overwrite_sidecars: bool,
     as_json: bool,
+    quarantine: bool,
     no_remove_stale: bool,
     allow_missing: bool,
     verify: bool,
@@ -280,6 +291,8 @@ def rebuild_command(
     folder = load({"assets_root": assets_dir, "db": db_path}).assets_root
     check_folder(folder)
     check_not_empty(folder, no_smoke=no_smoke)
+    if quarantine:
+        _quarantine(load({"assets_root": assets_dir, "db": db_path}))
     with console.open_registry(db_path, assets_dir, thumbs_dir, project_id) as registry:
         with console.progress("rebuilding", quiet=quiet or as_json) as bar:
             report = rebuild(
@@ -310,6 +323,13 @@ def rebuild_command(
     wants_sidecars = enforce_sidecars or overwrite_sidecars
     is_unfinished = bool(audit.unrepaired_sidecars) if wants_sidecars else bool(audit.broken_sidecars)
     return 1 if report.conflicts or report.failed or report.rotten or is_unfinished else 0
+
+
+def _quarantine(config: Config) -> None:
+    """Move a damaged ledger aside and say where it is: other parts of ComfyVN may have tables in it."""
+    place = move_aside(config.db, config.assets_root / ".comfyvn" / "quarantine")
+    what = "The damaged ledger, with the tables of other ComfyVN parts if it had any, lies in"
+    console.echo(f"{what} {place}.", err=True)
 
 
 def check_not_empty(folder: Path, *, no_smoke: bool) -> None:
@@ -346,7 +366,7 @@ def _summary(report: RebuildReport) -> str:
         "moved": report.moved,
         "new content": report.content_changed,
         "missing": report.missing,
-        "damaged": report.rotten,
+        "damaged (put a backup in its place)": report.rotten,
     }
     for what, items in named.items():
         lines += [f"  {what}: {each['path']} ({each['uid']})" for each in items[:_NAMES_SHOWN]]

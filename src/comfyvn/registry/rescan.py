@@ -40,6 +40,7 @@ class RebuildReport:
     holds ``{"path", "why", "candidates"}``, ``skipped`` and ``failed`` ``{"path", "why"}``; the other lists
     hold ``{"uid", "path"}``. ``healed``: the hash of an older release, which never matched the file that it
     had stamped, was put right. ``rotten``: damaged without a trace in size and time; found by ``verify``.
+    ``recovered``: uids whose files a killed removal had left in the trash.
     """
 
     assets_root: str = ""
@@ -54,6 +55,7 @@ class RebuildReport:
     metadata_changed: list[dict[str, str]] = field(default_factory=list)
     sidecars_written: list[dict[str, str]] = field(default_factory=list)
     healed: list[dict[str, str]] = field(default_factory=list)
+    recovered: list[str] = field(default_factory=list)
     missing: list[dict[str, str]] = field(default_factory=list)
     duplicates: list[dict[str, str]] = field(default_factory=list)
     rotten: list[dict[str, str]] = field(default_factory=list)

@@ -525,9 +525,7 @@ class AssetRegistry:
         """Return the number of a new operation: changes that are given it are listed and undone as one."""
         return self._library.ledger.reserve_ids(1)[0]
 
-    def history(
-        self, uid: str, *, limit: int | None = None, cursor: int | None = None
-    ) -> list[HistoryEntry]:
+    def history(self, uid: str, *, limit: int | None = None, cursor: int | None = None) -> list[HistoryEntry]:
         """Return what happened to an asset, newest first; also to a removed one.
 
         Args:

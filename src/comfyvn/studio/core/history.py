@@ -238,10 +238,13 @@ class History:
         library.tell_removed(change, asset, {"trash": folder, "keys": keys, "was_missing": was_missing})
 
         def clear() -> None:
-            if library.mirrors is not None and asset.mirror_key is not None:
-                library.mirrors.delete(asset.mirror_key)
-            for path in previews:
-                path.unlink(missing_ok=True)
+            with library.ledger.write(is_durable=False) as rows:  # nobody brings it back meanwhile
+                if rows.asset(asset.uid) is not None:
+                    return
+                if library.mirrors is not None and asset.mirror_key is not None:
+                    library.mirrors.delete(asset.mirror_key)
+                for path in previews:
+                    path.unlink(missing_ok=True)
 
         change.afterwards.append(clear)
 
@@ -259,6 +262,11 @@ class History:
             asset = self._bring_back(change, removal)
         self._make_previews([asset])
         return asset
+
+    def uids_in_trash(self) -> set[str]:
+        """Return the uids of which the trash holds something."""
+        uids = (_uid_of_trash(name) for name in self._library.storage.trash_folders())
+        return {uid for uid in uids if uid is not None}
 
     def recover_trash(self, uid: str) -> bool:
         """Bring back what a removal took that was killed before it was recorded.
@@ -404,7 +412,8 @@ class History:
         """Take an operation back, in chunks of one transaction each; see `AssetRegistry.undo`."""
         library = self._library
         with library.read() as rows:
-            is_known = 0 < operation < 2**63 and rows.has_operation(operation)
+            is_number = isinstance(operation, int) and 0 < operation < 2**63
+            is_known = is_number and rows.has_operation(operation)
         if not is_known:
             raise OperationNotFound(operation=operation, project=library.ledger.project_id)
         report = UndoReport(operation=None, undone=[], refused=[], kept=[])

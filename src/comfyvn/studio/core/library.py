@@ -657,7 +657,7 @@ class Library:
             return rows.asset(uid) is not None
 
     def _drop_mirror(self, change: Transaction, asset: Asset) -> None:
-        """Take a moving asset's mirror away, so that another one may have the name; put back on failure."""
+        """Take an asset's mirror away, so that another one may have the name; put back on failure."""
         if asset.mirror_key and self.mirrors and self._is_mirror_of(asset.mirror_key, asset.uid):
             self._note_undo(change, self.mirrors, asset.mirror_key)
             self.mirrors.delete(asset.mirror_key)
@@ -723,6 +723,8 @@ class Library:
 
     def preview_paths(self, asset: Asset) -> list[Path]:
         """Return where the files of an asset's preview lie, made or not; the first is the one shown."""
+        if asset.preview.recipe == 0 and asset.preview.path:  # an older release made it, under its own name
+            return [self.thumbs.path(asset.preview.path.replace("\\", "/").rpartition("/")[2])]
         return [self.thumbs.path(name) for name in preview_names(asset.uid, asset.preview.kind).values()]
 
     # -- inside ---------------------------------------------------------------------------------------
