@@ -203,7 +203,8 @@ class Asset:
         """All known contents, newest first; the present one alone where nothing else is known."""
         if self.versions or not self.digest:
             return self.versions
-        row = self.provenance.id if self.provenance else None
+        rows = (self.provenance, *self.provenance_history) if self.provenance else ()
+        row = rows[-1].id if rows else None  # the oldest told of it; later ones say what else became of it
         return (Version(self.version, self.digest, self.size_bytes, self.created_at, row),)
 
 

@@ -23,7 +23,17 @@ from hypothesis import strategies as st
 from comfyvn.db import Engine, JournalEntry, Ledger, inspect_ledger, open_engine, schema
 from comfyvn.db.ledger import Taken
 from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
-from comfyvn.model import Asset, AssetFilter, Facts, FileStat, Preview, Provenance, id_floor, parse_facts
+from comfyvn.model import (
+    Asset,
+    AssetFilter,
+    Facts,
+    FileStat,
+    Preview,
+    Provenance,
+    Version,
+    id_floor,
+    parse_facts,
+)
 from support import run_all
 
 TIMEOUT_S = 60.0
