@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,29 @@ def test_old_previews_serve_until_a_rebuild_makes_new_ones(era: legacy.Era, proj
     assert with_thumbs
     assert all(path is not None and path.is_file() for path in before.values())
     assert all(path is not None and path.suffix in (".webp", ".json") for path in after.values())
+
+
+def test_the_second_row_that_an_old_rebuild_made_gets_the_provenance_of_the_first(project: Path) -> None:
+    """The asset that is there would have no provenance, and the one with provenance no file."""
+    old = legacy.build(project, "3")
+    first = next(asset for asset in old.assets if asset.is_stamped and asset.provenance)
+    digest = hashlib.sha256(first.content).hexdigest()
+    with closing(sqlite3.connect(old.db)) as connection, connection:
+        second = {**first.row, "id": 77, "uid": digest[:16], "hash": digest, "bytes": len(first.content)}
+        legacy.insert(connection, "assets_registry", second)
+    beside = old.assets_root / f"{first.path}.asset.json"
+    told = json.loads(beside.read_text("utf-8"))
+    beside.write_text(json.dumps({**told, "id": digest[:16], "uid": digest[:16], "hash": digest}))
+
+    with AssetRegistry() as registry:
+        report = run(registry)
+
+        record, twin = registry.get_asset(digest[:16]), registry.get_asset(first.uid)
+        assert (report.conflicts, report.failed, report.content_changed) == ([], [], [])
+        assert record is not None
+        assert twin is not None
+        assert (record["path"], record["missing_since"]) == (first.path, None)
+        assert twin["missing_since"] is not None
+        sources = [row["source"] for row in registry.list_provenance(first.uid)]
+        assert [row["source"] for row in registry.list_provenance(record["uid"])] == sources != []
+        assert registry.read_sidecar(record["uid"])["provenance"]["source"] == sources[0]

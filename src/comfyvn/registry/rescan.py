@@ -242,6 +242,26 @@ class Rescan:
         ids = [row.id for row in (whole.provenance, *whole.provenance_history) if row] if whole else []
         return "uid" not in marker and (not ids or marker.get("provenance_id") in ids)
 
+    def _inherit_by_marker(self, change: Transaction, asset: Asset, marker: bytes | None) -> Asset:
+        """Give an asset the provenance of its twin: rebuilding with an older release made a second row.
+
+        That release hashed the stamped file again and took it for new; the marker tells of the first row.
+        The twin keeps its own, and counts as missing.
+        """
+        row_id = (_parse(marker) or {}).get("provenance_id")
+        if not isinstance(row_id, int) or isinstance(row_id, bool) or asset.provenance is not None:
+            return asset
+        uid = change.rows.taken_provenance_ids([row_id]).get(row_id)
+        twin = change.rows.asset(uid) if uid else None
+        if twin is None or twin.missing_since is None:
+            return asset
+        for row in reversed(change.rows.provenance_of(twin.uid)):
+            own = replace(row, id=change.rows.reserve_ids(1)[0], asset_id=asset.id, asset_uid=asset.uid)
+            change.rows.add_provenance([own])
+            older = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
+            asset = replace(asset, provenance=own, provenance_history=older)
+        return asset
+
     def _contest(self, owner: Asset, uid: str, stat: FileStat) -> None:
         """Somebody put another asset's sidecar beside an asset's file: believe it if the content agrees."""
         with self._library.read() as rows:
@@ -507,6 +527,7 @@ class Rescan:
             now = replace(now, file=visit.stat, missing_since=None)
         if visit.reading is not None:
             notes.append(report.healed)
+            now = self._inherit_by_marker(change, now, visit.reading.marker)
             now = self._heal(change, now, visit.reading)
         if not visit.is_broken:
             force = visit.is_lost or visit.is_mirror_lost or visit.reading is not None
