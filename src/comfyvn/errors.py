@@ -17,6 +17,7 @@ __all__ = [
     "ComfyVNError",
     "ConfirmationNeeded",
     "ExportFailed",
+    "ExtraMissing",
     "ForeignLibrary",
     "InvalidAssetType",
     "InvalidFilter",
@@ -47,6 +48,8 @@ __all__ = [
     "UnknownEvent",
     "UnsafePath",
     "UnsupportedMedia",
+    "WatchLimit",
+    "WatchRunning",
 ]
 
 
@@ -171,7 +174,13 @@ class ExportFailed(ComfyVNError, OSError):
     """{path}: the export could not be written: {why}. What lay there before is untouched; make room or choose
     another place, and try again."""
 
-    status, exit_code = 507, 1
+    status, exit_code = 503, 1
+
+
+class ExtraMissing(ComfyVNError, ImportError):
+    """{what} needs the Python package {package}, which is not installed: pip install "comfyvn[{extra}]"."""
+
+    status, exit_code = 501, 2
 
 
 class InvalidAssetType(ComfyVNError, ValueError):
@@ -282,3 +291,16 @@ class StorageUnwritable(RegistryUnusable):
 class LedgerInUse(RegistryUnusable):
     """{path}: another program has this database open, so it was not moved. Close that program, then try
     again."""
+
+
+class WatchRunning(ComfyVNError, RuntimeError):
+    """{path}: another `comfyvn watch` is at work on this library, and one is enough. Nothing was changed."""
+
+    status, exit_code = 409, 4
+
+
+class WatchLimit(ComfyVNError, OSError):
+    """{path}: the system lets no more folders be watched ({why}). Add --polling, or raise its limits: sudo sysctl
+    fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512."""
+
+    status, exit_code = 503, 5

@@ -240,6 +240,8 @@ def rehearse_upgrade(
 ) -> Upgrade | None:
     """Tell what opening a database would do to it, by doing that to a copy in the system's temporary folder.
 
+    No registry of this process may be open on it: a file read otherwise than by SQLite loses its locks.
+
     Returns:
         None when its assets are in this release's tables already.
 

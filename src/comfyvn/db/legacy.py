@@ -329,7 +329,7 @@ def _batches(driver: sqlite3.Connection, query: str, *values: Any) -> Iterator[l
 
 
 class _Assets:
-    """Moves the assets over, newest first: of two rows with one path the newer one keeps it."""
+    """Moves the assets over, oldest first, which leaves the tables' pages full."""
 
     def __init__(
         self,
@@ -349,6 +349,10 @@ class _Assets:
         self._path, self._meta = ("path", "meta_json") if is_baseline else ("path_full", "meta")
         self._known = _SHAPES["assets_registry"][_BASELINE if is_baseline else "with uids"] | {"path_thumb"}
         self._has_uids = not is_baseline
+        project = "" if is_baseline else "AND coalesce(nullif(project_id, ''), 'default') = :project"
+        self._newer_query = (
+            f"SELECT 1 FROM {_ASIDE['assets_registry']} WHERE {self._path} = :path AND id > :id {project}"
+        )
         has_thumbnails = {"asset_id", "path"} <= set(_columns(self._driver, "thumbnails"))
         thumb = "(SELECT path FROM thumbnails WHERE asset_id = old.id)"
         self._columns = f"old.*, {thumb} AS path_thumb" if is_baseline and has_thumbnails else "old.*"
@@ -356,7 +360,7 @@ class _Assets:
 
     def move(self) -> None:
         """Move all of them over."""
-        query = f"SELECT {self._columns} FROM {_ASIDE['assets_registry']} AS old ORDER BY old.id DESC"
+        query = f"SELECT {self._columns} FROM {_ASIDE['assets_registry']} AS old ORDER BY old.id"
         for rows in _batches(self._driver, query):
             assets = sorted((self._convert(row) for row in rows), key=lambda each: each.project_id)
             for project_id, group in groupby(assets, key=lambda each: each.project_id):
@@ -415,11 +419,11 @@ class _Assets:
     def _key(
         self, row: _Row, project_id: str, asset_type: str, uid: str, aside: dict[str, Any]
     ) -> tuple[str, bool]:
-        """Return the asset's key, and whether its file can't be there."""
+        """Return the asset's key, and whether its file can't be there; of two, the newer keeps the path."""
         stated = _text(row[self._path]) or ""
         key, is_lost = _inside(stated, asset_type, uid)
-        is_free = not self._is_taken("path_full", project_id, key)
-        if not is_free or (key != stated and self._was_there(self._path, key)):
+        is_meant = self._has_newer(row, project_id) if key == stated else self._was_there(self._path, key)
+        if is_meant or self._is_taken("path_full", project_id, key):
             marks = chain([uid[:8], uid], (f"{uid}-{number}" for number in count(2)))
             names = (numbered_key(key, mark) for mark in marks)
             key = next(
@@ -448,6 +452,11 @@ class _Assets:
             return True
         query = f"SELECT 1 FROM assets_registry WHERE project_id = ? AND {column} = ?"
         return self._driver.execute(query, (project_id, value)).fetchone() is not None
+
+    def _has_newer(self, row: _Row, project_id: str) -> bool:
+        """Tell whether a newer asset has the same path: the old release let its file overwrite this one's."""
+        values = {"path": row[self._path], "id": row["id"], "project": project_id}
+        return self._driver.execute(self._newer_query, values).fetchone() is not None
 
     def _was_there(self, column: str, value: str) -> bool:
         query = f"SELECT 1 FROM {_ASIDE['assets_registry']} WHERE {column} = ?"

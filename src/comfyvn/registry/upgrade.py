@@ -23,6 +23,8 @@ _NAMES_SHOWN: Final = 10
 def plan(db_path: str | Path | None = None, *, assets_root: str | Path | None = None) -> Upgrade | None:
     """Tell what opening a library would do to its database; nothing of it is touched, by trying on a copy.
 
+    No registry of this process may be open on it.
+
     Args:
         db_path: the database; default: setting ``db``.
         assets_root: the assets folder; default: setting ``assets_root``.

@@ -185,7 +185,13 @@ class Library:
         self.thumbs = LocalStorage(config.thumbs_root)
         self._order = threading.RLock()
         self._commit_hash: tuple[float, str | None] = (float("-inf"), None)
-        engine = open_engine(config.db, busy_timeout_s=config.busy_timeout_s, durability=config.durability)
+        engine = open_engine(
+            config.db,
+            busy_timeout_s=config.busy_timeout_s,
+            durability=config.durability,
+            thumbs_rel=config.thumbs_rel,
+            limits=self.limits,
+        )
         self.ledger = Ledger(engine, config.project, config.user or _login_name())
         try:
             self._ensure_folders()
