@@ -39,6 +39,7 @@ _EVENTS: Final = {
     "asset_content_changed": "with new content",
     "asset_moved": "moved",
     "asset_missing": "missing",
+    "asset_healed": "with the hash of an older release put right",
 }
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
@@ -216,6 +217,8 @@ def describe_entry(entry: HistoryEntry) -> str:
             told = f"new content: version {after.get('version')}"
         case "asset_provenance_added":
             told = f"provenance from {after.get('source')}"
+        case "asset_healed":
+            told = "the hash of an older release, which never matched the stamped file, was put right"
         case "asset_missing":
             told = "its file is gone"
         case event:

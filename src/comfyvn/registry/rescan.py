@@ -215,7 +215,10 @@ class Rescan:
         """
         reading = self._read(asset.key)
         if reading.digest == asset.digest:
-            self._report.touched += asset.missing_since is None and asset.file is not None
+            if asset.file is None:  # of an older release, and as it left it
+                self._report.unchanged += 1
+            else:
+                self._report.touched += asset.missing_since is None
             return replace(visit, stat=stat)
         if asset.file is None and self._was_stamped(asset, reading):
             return replace(visit, stat=stat, reading=reading)

@@ -41,6 +41,7 @@ _WHY_KEPT: Final = {
     "asset_content_changed": "the earlier content is not kept; put the earlier file in its place and run "
     "`comfyvn rebuild`",
     "asset_moved": "move the file back and run `comfyvn rebuild`",
+    "asset_healed": "the hash is right now; there is nothing to take back",
     "asset_missing": "put the file back and run `comfyvn rebuild`",
     "asset_restored": "the file was found again; nothing is to be taken back",
 }
