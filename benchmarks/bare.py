@@ -72,6 +72,20 @@ def take_in_on_two_threads(sources: Sequence[Path], folder: Path) -> None:
         list(pool.map(lambda source: take_in(source, folder), sources))
 
 
+def check_on_two_threads(records: dict[Path, str]) -> int:
+    """Read files and compare their SHA-256; return how many are right."""
+
+    def is_right(path: Path) -> bool:
+        sha256 = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(1 << 20):
+                sha256.update(block)
+        return sha256.hexdigest() == records[path]
+
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(is_right, records))
+
+
 def rewrite(records: dict[Path, bytes]) -> None:
     """Write small files over their older selves, then sync them and their folders."""
     for path, data in records.items():

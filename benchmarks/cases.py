@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import subprocess
@@ -19,6 +20,7 @@ import library
 from comfyvn.db import Ledger, open_engine
 from comfyvn.model import Asset, Facts
 from comfyvn.registry.ingest import Selection, ingest
+from comfyvn.registry.verify import verify
 from comfyvn.studio.core import AssetRegistry
 
 _PAGE = 10
@@ -164,6 +166,28 @@ def _tags_bare(job: Job) -> int:
     return _TAGGED
 
 
+# -- checking ---------------------------------------------------------------------------------------------
+
+
+def _verify(job: Job) -> int:
+    with _registry(job) as registry:
+        for _ in ingest(Selection([job.art / "mixed"]), registry):
+            pass
+        registry.wait_for_thumbnails()
+        settle()
+        with job.watch:
+            report = verify(registry)
+    assert report.is_sound
+    return report.checked
+
+
+def _verify_bare(job: Job) -> int:
+    """Check the files as they were before they were stamped: the same bytes but for a marker."""
+    records = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in job.files("mixed")}
+    with job.watch:
+        return bare.check_on_two_threads(records)
+
+
 # -- looking ----------------------------------------------------------------------------------------------
 
 
@@ -269,6 +293,7 @@ CASES = {
     "ingest": Case(_ingest, _ingest_bare, goal=1.5),
     "list": Case(_list, partial(_list, rows=1_000), "pages", goal=1.5),
     "tags": Case(_tags, _tags_bare, "assets"),
+    "verify": Case(_verify, _verify_bare, goal=2.0),
     "tiny": Case(_tiny, _tiny_bare),
     "help": Case(_help, _python, "starts"),
     "show": Case(_show, _python, "starts"),

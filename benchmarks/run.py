@@ -20,7 +20,7 @@ from typing import Any
 import library
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("register", "previews", "ingest", "list", "tags", "tiny", "help", "show")
+NAMES = ("register", "previews", "ingest", "list", "tags", "verify", "tiny", "help", "show")
 _TINY = 2_000
 _LIMIT_S = 300
 _LIBRARIES = ("comfyvn", "sqlalchemy", "pillow", "numpy", "click")

@@ -256,8 +256,8 @@ class LedgerConflict(ComfyVNError, RuntimeError):
 
 
 class LedgerSound(ComfyVNError, ValueError):
-    """{path}: nothing is wrong with this database, so it was not moved. `comfyvn rebuild` without --quarantine
-    brings it in step with the files."""
+    """{path}: nothing is wrong with this database, so it was not moved. `comfyvn rebuild` without
+    --quarantine brings it in step with the files."""
 
     status, exit_code = 409, 4
 
@@ -273,8 +273,8 @@ class NoLibrary(RegistryUnusable):
 
 
 class OlderLibrary(RegistryUnusable):
-    """{path}: this database has asset tables that neither this nor an older ComfyVN release made ({shape}). It
-    was left untouched. Use another database with COMFYVN_DB, or rebuild into a new one: `comfyvn rebuild
+    """{path}: this database has asset tables that neither this nor an older ComfyVN release made ({shape}).
+    It was left untouched. Use another database with COMFYVN_DB, or rebuild into a new one: `comfyvn rebuild
     --from-disk --db-path NEW.db`."""
 
 
@@ -300,7 +300,7 @@ class WatchRunning(ComfyVNError, RuntimeError):
 
 
 class WatchLimit(ComfyVNError, OSError):
-    """{path}: the system lets no more folders be watched ({why}). Add --polling, or raise its limits: sudo sysctl
-    fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512."""
+    """{path}: the system lets no more folders be watched ({why}). Add --polling, or raise its limits: sudo
+    sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512."""
 
     status, exit_code = 503, 5

@@ -627,12 +627,10 @@ class Writer(Reader):
         with self._connection.begin_nested():
             yield
 
-    def insert(self, assets: Sequence[Asset], *, has_provenance: bool = False) -> None:
+    def insert(self, assets: Sequence[Asset]) -> None:
         """Insert new assets with their provenance, versions, tags and search text.
 
-        Args:
-            assets: the assets.
-            has_provenance: they come back, and the ledger has their provenance already.
+        Provenance that the ledger has already stays as it is: the asset was removed, and comes back.
         """
         if not assets:
             return
@@ -643,8 +641,9 @@ class Writer(Reader):
         self._connection.execute(
             asset_text.insert(), [{"asset_id": asset.id, "folded": _search_text(asset)} for asset in assets]
         )
-        if not has_provenance:
-            self.add_provenance([row for asset in assets for row in _provenance_rows(asset)])
+        rows = [row for asset in assets for row in _provenance_rows(asset)]
+        kept = self.taken_provenance_ids(row.id for row in rows)
+        self.add_provenance([row for row in rows if kept.get(row.id) != row.asset_uid])
         self._link_tags(assets)
 
     def update(self, assets: Sequence[Asset]) -> None:

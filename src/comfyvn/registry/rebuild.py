@@ -16,8 +16,8 @@ import click
 
 from comfyvn import media
 from comfyvn.config import Config, load
-from comfyvn.db.quarantine import quarantine as move_aside
-from comfyvn.errors import ComfyVNError, LibraryChanged, LibraryUnreachable
+from comfyvn.db import quarantine as move_aside
+from comfyvn.errors import ComfyVNError, LibraryChanged, LibraryUnreachable, RestoreRefused
 from comfyvn.model import FileStat
 from comfyvn.registry import console
 from comfyvn.registry.audit import audit_sidecars, check_folder, check_library
@@ -80,6 +80,7 @@ def rebuild(
     allow_missing: bool = False,
     verify: bool = False,
     only: Iterable[str] | None = None,
+    leave_out: Callable[[str, FileStat], bool] | None = None,
     on_file: Callable[[str], None] | None = None,
 ) -> RebuildReport:
     """Bring a library's ledger in step with its folder. Of two at once the second waits.
@@ -90,6 +91,7 @@ def rebuild(
         allow_missing: even if that is more than a fifth of them.
         verify: read files that look untouched, too; those that are damaged are reported as rotten.
         only: look only at these keys, of files, sidecars or folders, there or gone; default: everything.
+        leave_out: asked for each file; True leaves it for another time, without a word in the report.
         on_file: called with the key of each file, for a progress bar.
 
     Raises:
@@ -103,11 +105,15 @@ def rebuild(
         gone = _recovered(library, list(_gone(library, wanted)), report)
         if not allow_missing and mark_missing:
             _check_few_missing(library, gone)
+        if wanted is None:
+            History(library).clear_previews()
         rescan = Rescan(library, report, is_verifying=verify, on_file=on_file)
         for lost in _chunks(_lost_sidecars(library, report, wanted), _CHUNK):
             rescan.take_lost(lost)
         skipped: list[tuple[str, str]] = []
         files = (file for file in _files(library, skipped, wanted) if not library.is_sidecar(file[0]))
+        if leave_out is not None:
+            files = (file for file in files if not leave_out(*file))
         for chunk in _chunks(files, _CHUNK):
             rescan.take(chunk)
         rescan.finish([uid for uid, _ in gone] if mark_missing else [])
@@ -211,7 +217,33 @@ def _uid_of_stranger(library: Library, key: str) -> str | None:
 def _lost_sidecars(
     library: Library, report: RebuildReport, wanted: Sequence[str] | None
 ) -> Iterator[tuple[str, Sidecar]]:
-    """Yield sidecars without a file that name assets of this project which the ledger does not know."""
+    """Yield sidecars without a file that name assets of this project which the ledger does not know.
+
+    What a restore or a move left behind that was killed is put right on the way.
+    """
+    for key, found in _lone_sidecars(library, report, wanted):
+        uid = str(found.uid)
+        with library.read() as rows:
+            is_known = rows.asset(uid) is not None
+        if is_known:
+            library.drop_left_sidecar(uid, key)
+        elif _is_restored(library, uid):
+            report.recovered.append(uid)
+        else:
+            yield key, found
+
+
+def _is_restored(library: Library, uid: str) -> bool:
+    try:
+        return History(library).finish_restore(uid)
+    except RestoreRefused:
+        return False
+
+
+def _lone_sidecars(
+    library: Library, report: RebuildReport, wanted: Sequence[str] | None
+) -> Iterator[tuple[str, Sidecar]]:
+    """Yield sidecars of this project without a file beside them."""
     if wanted is not None:
         return
     suffix = library.sidecar_suffix
@@ -226,10 +258,7 @@ def _lost_sidecars(
                 report.skipped.append({"path": prefix + name, "why": f"its file is gone, and {error}"})
                 continue
             if found is not None and found.uid and found.project in (None, library.ledger.project_id):
-                with library.read() as rows:
-                    is_lost = rows.asset(found.uid) is None
-                if is_lost:
-                    yield key, found
+                yield key, found
 
 
 def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -327,7 +356,7 @@ def rebuild_command(
 
 def _quarantine(config: Config) -> None:
     """Move a damaged ledger aside and say where it is: other parts of ComfyVN may have tables in it."""
-    place = move_aside(config.db, config.assets_root / ".comfyvn" / "quarantine")
+    place = move_aside(config.db, LocalStorage(config.assets_root).quarantine_folder())
     what = "The damaged ledger, with the tables of other ComfyVN parts if it had any, lies in"
     console.echo(f"{what} {place}.", err=True)
 

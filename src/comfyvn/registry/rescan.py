@@ -16,7 +16,15 @@ from itertools import count
 from typing import Any, Final, Literal
 
 from comfyvn import media
-from comfyvn.errors import ComfyVNError, InvalidAssetType, InvalidSidecar, PathConflict
+from comfyvn.errors import (
+    ComfyVNError,
+    ForeignLibrary,
+    InvalidAssetType,
+    InvalidSidecar,
+    LibraryUnreachable,
+    PathConflict,
+    RegistryUnusable,
+)
 from comfyvn.model import Asset, Facts, FileStat, Version, normalise_type, parse_provenance, utc_now
 from comfyvn.registry.ingest import type_of_medium
 from comfyvn.sidecar import Sidecar
@@ -28,6 +36,8 @@ from comfyvn.studio.core.registration import Outcome, Registrar, Request
 __all__ = ["RebuildReport", "Rescan"]
 
 _CHUNK: Final = 256
+_NO_GOING_ON: Final = (RegistryUnusable, LibraryUnreachable, ForeignLibrary)
+"""What would befall every further file as well."""
 _Place = Literal["home", "gone", "taken", "changed"]
 _Places = dict[str, tuple[Asset | None, Asset]]  # by key: whose place it is, and who lies there
 
@@ -174,7 +184,7 @@ class Rescan:
     # -- a file where the ledger knows an asset -------------------------------------------------------
 
     def _revisit(self, asset: Asset, stat: FileStat) -> None:
-        library, key, mirrors = self._library, asset.key, self._library.mirrors
+        library, key = self._library, asset.key
         beside = library.storage.stat(library.sidecar_key(key))
         is_same = asset.missing_since is None and stat == asset.file
         is_there = beside is not None or library.storage.exists(library.sidecar_key(key))
@@ -189,9 +199,7 @@ class Rescan:
                 if found is not None and found.uid not in (None, asset.uid):
                     self._contest(asset, str(found.uid), stat)
                     return
-        is_mirror_lost = mirrors is not None and (
-            asset.mirror_key is None or mirrors.stat(asset.mirror_key) is None
-        )
+        is_mirror_lost = self._is_mirror_lost(asset)
         visit = _Visit(
             asset.uid, key, is_broken=is_broken, is_lost=not is_there, is_mirror_lost=is_mirror_lost
         )
@@ -203,8 +211,12 @@ class Rescan:
             if is_mirror_lost or beside != asset.sidecar_file:
                 self._visits.append(visit)
         elif (known := self._look_inside(asset, stat, visit, has_sidecar=beside is not None)) is not None:
-            self._renew_preview(asset)
+            self._renew_preview(replace(asset, file=known.stat, missing_since=None))
             self._visits.append(known)
+
+    def _is_mirror_lost(self, asset: Asset) -> bool:
+        mirrors = self._library.mirrors
+        return mirrors is not None and (asset.mirror_key is None or mirrors.stat(asset.mirror_key) is None)
 
     def _look_inside(
         self, asset: Asset, stat: FileStat, visit: _Visit, *, has_sidecar: bool
@@ -440,7 +452,9 @@ class Rescan:
                 if owner is not None and owner.uid not in leaving:
                     away = self._free_key(change, key, owner.uid)
                     moves.append(Move(self._still(change, owner), away, None, is_missing=True))
-            self._library.relocate(change, moves)
+            moved = self._library.relocate(change, moves)
+        for asset in moved:
+            self._renew_preview(asset)
         for move in moves:
             self._note(
                 self._report.missing if move.is_missing else self._report.moved, move.asset.uid, move.key
@@ -483,8 +497,10 @@ class Rescan:
                     if stat is None or current is None or change.rows.asset_at(key) is not None:
                         continue
                     is_same = reading.digest == current.digest
-                    self._library.relocate(change, [Move(current, key, stat if is_same else None)])
-                    done.append((current, key, reading))
+                    move = Move(current, key, stat if is_same else None)
+                    done.append((self._library.relocate(change, [move])[0], key, reading))
+        except _NO_GOING_ON:
+            raise
         except (ComfyVNError, OSError) as error:
             if len(moves) == 1:
                 self._fail(moves[0][1], error)
@@ -496,7 +512,8 @@ class Rescan:
             self._note(self._report.moved, asset.uid, key)
             if reading.digest != asset.digest:
                 self._requests.append(self._request(key, asset.type))
-            self._renew_preview(asset)
+            else:
+                self._renew_preview(asset)
 
     def _settle_visits(self, visits: Sequence[_Visit]) -> None:
         by_uid = {visit.uid: visit for visit in visits}
@@ -506,6 +523,8 @@ class Rescan:
                 for asset in change.rows.assets(by_uid):
                     if asset.key == by_uid[asset.uid].key:
                         notes += self._settle_visit(change, asset, by_uid[asset.uid])
+        except _NO_GOING_ON:
+            raise
         except (ComfyVNError, OSError) as error:
             if len(visits) == 1:
                 self._fail(visits[0].key, error)
@@ -566,17 +585,39 @@ class Rescan:
         for at in range(0, len(uids), _CHUNK):
             with self._library.transaction(self._operation_id) as change:
                 for asset in change.rows.assets(uids[at : at + _CHUNK]):
-                    if asset.missing_since is not None or self._library.storage.stat(asset.key) is not None:
-                        continue
-                    missing = replace(asset, missing_since=utc_now())
-                    change.update(missing)
-                    change.tell("asset_missing", missing, after={"missing_since": missing.missing_since})
-                    self._note(self._report.missing, asset.uid, asset.key)
+                    if self._library.storage.stat(asset.key) is None:
+                        self._settle_missing(change, asset)
+
+    def _settle_missing(self, change: Transaction, asset: Asset) -> None:
+        """Mark an asset missing; what is written of it is kept in step all the same."""
+        missing, library = asset, self._library
+        if asset.missing_since is None:
+            missing = replace(asset, missing_since=utc_now())
+            change.update(missing)
+            change.tell("asset_missing", missing, after={"missing_since": missing.missing_since})
+            self._note(self._report.missing, asset.uid, asset.key)
+        beside = library.storage.stat(library.sidecar_key(asset.key))
+        if not library.storage.path(asset.key).parent.is_dir():
+            return  # the folder may come back with all that lies in it, and wants its name then
+        try:
+            with change.attempt():
+                library.read_sidecar(asset.key, asset.facts)  # a broken one stays as it is
+                force = beside is None or self._is_mirror_lost(asset)
+                now = library.change_one(change, missing, missing.facts, force=force)
+        except InvalidSidecar as error:
+            self._fail(asset.key, error)
+        except PathConflict as error:
+            self._conflict(asset.key, str(error.fields["why"]), [asset.uid])
+        else:
+            if beside is None:
+                self._note(self._report.sidecars_written, asset.uid, asset.key)
+            if now.facts != asset.facts:
+                self._note(self._report.metadata_changed, asset.uid, asset.key)
 
     def _renew_preview(self, asset: Asset) -> None:
         """Queue a preview whose files are gone, that was never made, or that an older recipe made."""
         preview = asset.preview
-        if preview.kind is None or preview.state not in ("pending", "ready"):
+        if preview.kind is None or preview.state not in ("pending", "ready") or asset.missing_since:
             return
         is_old = preview.recipe != media.RECIPES[preview.kind]
         is_lost = is_old or not all(path.is_file() for path in self._library.preview_paths(asset))
@@ -589,6 +630,8 @@ class Rescan:
     def _try(self, key: str, step: Callable[[], None]) -> None:
         try:
             step()
+        except _NO_GOING_ON:
+            raise
         except (ComfyVNError, OSError) as error:
             self._fail(key, error)
 
@@ -610,6 +653,8 @@ class Rescan:
         return reading
 
     def _note_outcome(self, outcome: Outcome) -> None:
+        if isinstance(outcome.error, _NO_GOING_ON):
+            raise outcome.error
         if outcome.asset is None:
             self._fail(outcome.request.key, outcome.error)
             return

@@ -123,10 +123,7 @@ def check_file(library: Library, asset: Asset) -> FileCheck:
 
     ``unverified``: the ledger can't say, since an older release recorded it and no rebuild has looked at it.
     """
-    stat = library.storage.stat(asset.key)
-    if stat is None and not library.storage.exists(asset.key):
-        return FileCheck("lost")
-    if not asset.digest and stat is not None:
+    if not asset.digest and library.storage.stat(asset.key) is not None:
         return FileCheck("unverified")
     try:
         with library.storage.open(asset.key) as source:
@@ -197,7 +194,7 @@ def _watched(asset: Asset) -> tuple[object, ...]:
 
 
 def _check_sidecar(library: Library, asset: Asset) -> tuple[_SidecarState, str]:
-    stat = library.storage.stat(library.sidecar_key(asset.key))
+    key = library.sidecar_key(asset.key)
     try:
         found = library.read_sidecar(asset.key, asset.facts)
     except (InvalidSidecar, OutsideLibrary) as error:
@@ -206,9 +203,9 @@ def _check_sidecar(library: Library, asset: Asset) -> tuple[_SidecarState, str]:
         return "lost", ""
     if found.uid in (None, asset.uid) and is_same(found.facts, asset.facts):
         return "sound", ""
-    if stat is not None and stat == asset.sidecar_file:
+    if library.storage.stat(key) == asset.sidecar_file:
         why = "its content is not what was written, though its time is: the disk may be failing"
-        return "broken", f"{library.sidecar_key(asset.key)}: {why}"
+        return "broken", f"{key}: {why}"
     return "edited", ""
 
 

@@ -345,11 +345,23 @@ class LocalStorage:
                     time.sleep(_LOCK_POLL_S)
             yield
 
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """Hold a lock file of our own corner while no other process does; it goes with the process.
+
+        Yields:
+            Whether it is ours; always True where the file system has no locks.
+        """
+        with self.writing():
+            file = self._own_folder(f"{name}.lock").open("ab", buffering=0)
+        with file:
+            yield _try_lock(file, if_unknown=True)
+
     # -- writing --------------------------------------------------------------------------------------
 
     def writing(self) -> AbstractContextManager[None]:
         """Have a refusal of the disk (full, read-only, no permission) raise StorageUnwritable."""
-        return _writing(self.root)
+        return _writing(self._within)
 
     @_writes
     def stage(self) -> Staged:

@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, get_args
 
 from comfyvn import media, sidecar
 from comfyvn.db import JournalRow, Reader
@@ -24,7 +24,17 @@ from comfyvn.errors import (
     RegistryUnusable,
     RestoreRefused,
 )
-from comfyvn.model import Asset, Facts, FileStat, Limits, Version, canonical_json, utc_now
+from comfyvn.model import (
+    Asset,
+    Facts,
+    FileStat,
+    Limits,
+    PreviewKind,
+    Version,
+    canonical_json,
+    preview_names,
+    utc_now,
+)
 from comfyvn.storage import numbered_key
 from comfyvn.studio.core.library import Library, Transaction
 from comfyvn.studio.core.previews import POOL
@@ -235,16 +245,13 @@ class History:
         # the file first: killed behind it, the sidecar is still there with all that was written into it
         keys = [*([asset.key] if with_file else []), library.sidecar_key(asset.key)]
         change.undo.append(library.storage.trash(keys, folder))
+        library.drop_mirror(change, asset)
         change.rows.remove(asset)
         library.tell_removed(change, asset, {"trash": folder, "keys": keys, "was_missing": was_missing})
 
         def clear() -> None:
             with library.ledger.write(is_durable=False) as rows:  # nobody brings it back meanwhile
-                if rows.asset(asset.uid) is not None:
-                    return
-                if library.mirrors is not None and asset.mirror_key is not None:
-                    library.mirrors.delete(asset.mirror_key)
-                for path in previews:
+                for path in previews if rows.asset(asset.uid) is None else ():
                     path.unlink(missing_ok=True)
 
         change.afterwards.append(clear)
@@ -294,7 +301,41 @@ class History:
         keys = [self._library.sidecar_key(asset.key), asset.key]
         keys = [key for key in keys if storage.is_trashed(folder, key) and not storage.exists(key)]
         change.undo.append(storage.take_from_trash(folder, {key: key for key in keys}, change.writes))
+        if keys:  # its mirror went with its sidecar
+            self._library.change_one(change, asset, asset.facts, force=True)
         return asset.key in keys
+
+    def finish_restore(self, uid: str) -> bool:
+        """Bring a removed asset back whose restoration was killed when only its sidecar was in its place.
+
+        Returns:
+            False if that is not so.
+
+        Raises:
+            RestoreRefused: it can't come back.
+        """
+        with self._library.transaction() as change:
+            removal = change.rows.last_of(uid, "asset_removed")
+            if removal is None or removal.after is None or change.rows.asset(uid) is not None:
+                return False
+            if not self._library.storage.is_trashed(str(removal.after["trash"]), _path_told([removal])):
+                return False
+            asset = self._bring_back(change, removal)
+        self._make_previews([asset])
+        return True
+
+    def clear_previews(self) -> None:
+        """Delete previews of removed assets: what killed the removal came between its commit and that."""
+        thumbs = self._library.thumbs
+        for uid in sorted(self.uids_in_trash()):
+            names = [name for kind in get_args(PreviewKind) for name in preview_names(uid, kind).values()]
+            left = [name for name in names if thumbs.stat(name) is not None]
+            if not left:
+                continue
+            with self._library.ledger.write(is_durable=False) as rows:  # nobody brings it back meanwhile
+                if rows.asset(uid) is None and not rows.is_shared(uid):
+                    for name in left:
+                        thumbs.delete(name)
 
     def _bring_back(self, change: Transaction, removal: JournalRow) -> Asset:
         """Register a removed asset again, as it was; files first."""
@@ -319,7 +360,7 @@ class History:
             file=was.file if is_trashed and was.file else stat or was.file,
             missing_since=was.missing_since or utc_now() if stat is None else None,
         )
-        change.rows.insert([asset], has_provenance=True)
+        change.rows.insert([asset])
         library.tell_restored(change, asset, {"removal": removal.operation_id, "is_from_trash": is_trashed})
         return library.change_one(change, asset, asset.facts, force=True)
 

@@ -326,7 +326,19 @@ class Library:
             return asset
         if stat is None or found is None or found.payload != sidecar.build(asset, self.sidecar_suffix):
             return None
-        return replace(asset, sidecar_file=stat)
+        return replace(asset, sidecar_file=stat) if self._has_mirror_like(asset, found) else None
+
+    def _has_mirror_like(self, asset: Asset, found: sidecar.Sidecar) -> bool:
+        """Tell whether the mirror says the same: who wrote a sidecar may have been killed before that."""
+        if self.mirrors is None:
+            return True
+        if asset.mirror_key is None:
+            return False
+        try:
+            data = self.mirrors.read(asset.mirror_key, self.config.sidecar_bytes)
+            return data is not None and sidecar.parse(data[0], asset.mirror_key).payload == found.payload
+        except (InvalidSidecar, SourceUnreadable):
+            return False
 
     def take_back(self, change: Transaction, asset: Asset, found: sidecar.Sidecar) -> Asset:
         """Record provenance and older versions that a sidecar tells of and the ledger does not know.
@@ -602,7 +614,7 @@ class Library:
         if len(moves) > 1:
             change.rows.vacate([move.asset.id for move in moves])
         for move in moves:
-            self._drop_mirror(change, move.asset)
+            self.drop_mirror(change, move.asset)
         moved = [self._move(change, move, found) for move, found in zip(moves, edits, strict=True)]
         keys = {move.key for move in moves}
         for left in (move.asset for move in moves if move.asset.key not in keys):
@@ -662,7 +674,7 @@ class Library:
         with self.read() as rows:
             return rows.asset(uid) is not None
 
-    def _drop_mirror(self, change: Transaction, asset: Asset) -> None:
+    def drop_mirror(self, change: Transaction, asset: Asset) -> None:
         """Take an asset's mirror away, so that another one may have the name; put back on failure."""
         if asset.mirror_key and self.mirrors and self._is_mirror_of(asset.mirror_key, asset.uid):
             self._note_undo(change, self.mirrors, asset.mirror_key)
@@ -674,6 +686,25 @@ class Library:
             found = self.read_sidecar(asset.key)
             if found is not None and found.uid == asset.uid:
                 self.storage.delete(self.sidecar_key(asset.key))
+
+    def drop_left_sidecar(self, uid: str, key: str) -> None:
+        """Remove the sidecar without a file that an asset had at ``key``: its move was killed before that.
+
+        One that says anything which the ledger does not know stays.
+        """
+        with self.transaction() as change:
+            asset = change.rows.asset(uid)
+            if asset is None or asset.key == key or self.storage.stat(asset.key) is None:
+                return
+            found = self.read_sidecar(key)
+            rows = [asset.provenance, *asset.provenance_history] if asset.provenance else []
+            if (
+                found is not None
+                and found.uid == uid
+                and sidecar.is_same(found.facts, asset.facts)
+                and {row.id for row in found.provenance} <= {row.id for row in rows}
+            ):
+                self.storage.delete(self.sidecar_key(key))
 
     def _write_mirror(self, asset: Asset, data: bytes, writes: Writes) -> str | None:
         """Write the mirror over its older self or under the first name that no other asset's mirror has."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from comfyvn import media
-from comfyvn.errors import ComfyVNError, PreviewFailed, StorageUnwritable
+from comfyvn.errors import ComfyVNError, PreviewFailed, SourceChanged, SourceMissing, StorageUnwritable
 from comfyvn.model import Asset, Preview, preview_names
 from comfyvn.storage import Writes
 from comfyvn.studio.core.library import Library
@@ -121,14 +121,16 @@ POOL: Final = PreviewPool()
 def build_preview(library: Library, asset: Asset) -> Preview:
     """Make the files of one asset's preview; return its new state, with the reason where it failed.
 
-    On a full or read-only disk it stays pending: that is no fault of the file's, and the next ingest or
-    rebuild tries again.
+    On a full or read-only disk, and where the file was just changed or moved away (another asset's may lie
+    there now), it stays pending: the next ingest or rebuild tries again.
     """
     preview = asset.preview
     assert preview.kind is not None
     try:
         limits = media.PreviewLimits(pixels=library.config.preview_pixels)
         with library.storage.open(asset.key) as source:
+            if asset.file not in (None, source.stat):
+                raise SourceChanged(path=asset.key)
             rendered = media.render(source.file, preview.kind, limits)
         names = preview_names(asset.uid, preview.kind)
         for size, data in rendered.items():
@@ -137,6 +139,9 @@ def build_preview(library: Library, asset: Asset) -> Preview:
         return Preview(preview.kind, "failed", str(error.fields["why"]), preview.recipe)
     except StorageUnwritable as error:
         why = f"the preview could not be written: {error.fields['why']}; the next rebuild makes it"
+        return replace(preview, state="pending", reason=why)
+    except (SourceMissing, SourceChanged):
+        why = "its file was changed or moved meanwhile; the next rebuild looks for it"
         return replace(preview, state="pending", reason=why)
     except ComfyVNError as error:
         return Preview(preview.kind, "failed", str(error), preview.recipe)
@@ -163,4 +168,5 @@ def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
                 old, preview = bad[asset.uid]
                 if asset.version == old.version:
                     library.preview_failures.append((asset.key, preview.reason or ""))
-                    change.update(library.write_sidecar(change, replace(asset, preview=preview)))
+                    failed = replace(asset, preview=preview)
+                    change.update(library.change_one(change, failed, asset.facts, force=True))

@@ -452,8 +452,11 @@ class Registrar:
         with self._library.read() as rows:
             wanted = found.asset_id if found.uid == asset.uid else None
             asset_id = wanted if wanted and wanted < ceiling and not rows.has_id(wanted) else asset.id
-            asset = replace(asset, id=asset_id)
+            kept = [row for row in rows.provenance_of(asset.uid) if row.asset_id == asset_id]  # by its removal
+            newest = kept[0] if kept else None
+            asset = replace(asset, id=asset_id, provenance=newest, provenance_history=tuple(kept[1:]))
             told = rows_told(found, asset, rows, self._library.ledger.reserve_ids)
+            told = sorted([*kept, *told], key=lambda row: -row.id)
         is_repainted = found.digest not in (None, asset.digest)
         is_ours = bool(found.payload.get("schema"))  # an older release stamped files after it hashed them
         version = max(asset.version, found.version + (1 if is_repainted and is_ours else 0))
@@ -719,13 +722,20 @@ def _on_time(rows: Reader, batch: list[_Admitted]) -> list[_Admitted]:
     fresh: list[_Admitted] = []
     for each in batch:
         own_row_ids = {row.id for row in _provenance(each.asset)}
-        is_claimed = not ids.isdisjoint((each.asset.id, each.asset.uid)) or own_row_ids & row_ids
+        is_claimed = not ids.isdisjoint((each.asset.id, each.asset.uid))
+        if row_ids & own_row_ids:  # those of its own removal it may have again
+            is_claimed |= not row_ids & own_row_ids <= _kept_row_ids(rows, each.asset)
         if is_claimed or _is_late(taken, each):
             continue
         ids.update((each.asset.id, each.asset.uid))
         row_ids |= own_row_ids
         fresh.append(each)
     return fresh
+
+
+def _kept_row_ids(rows: Reader, asset: Asset) -> set[int]:
+    """Return the ids of the provenance that stayed when an asset was removed."""
+    return {row.id for row in rows.provenance_of(asset.uid) if row.asset_id == asset.id}
 
 
 def _provenance(asset: Asset) -> list[Provenance]:
