@@ -39,7 +39,8 @@ def commands_page() -> str:
     exits = (
         "Exit codes: 0 fine, 1 findings or some items failed, 2 wrong usage, 3 not found, 4 refused,\n"
         "5 registry unusable, 130 interrupted. With `--json` a command prints one JSON document on stdout\n"
-        "and nothing else; progress and messages go to stderr.\n\n"
+        "and nothing else; progress and messages go to stderr. `comfyvn watch --json` alone is a stream:\n"
+        "a JSON object a line (JSON Lines), with `cause`, `at`, `trouble` and `report` of each batch.\n\n"
         "The two commands of older releases are here too: `python -m comfyvn.registry.rebuild` is\n"
         "`comfyvn rebuild`, and `python tools/assets_enforcer.py` in a checkout is `comfyvn enforce`.\n\n"
     )

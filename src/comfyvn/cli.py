@@ -57,6 +57,7 @@ _ELSEWHERE: Final = {
     "purge": ("comfyvn.registry.history", "purge", "Forget assets whose file is gone."),
     "upgrade": ("comfyvn.registry.upgrade", "command", "Make the database of an older release ours."),
     "verify": ("comfyvn.registry.verify", "command", "Check every file against its hash."),
+    "watch": ("comfyvn.registry.watch", "command", "Take in what changes in the assets folder."),
 }
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 

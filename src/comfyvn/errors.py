@@ -180,7 +180,7 @@ class ExportFailed(ComfyVNError, OSError):
 class ExtraMissing(ComfyVNError, ImportError):
     """{what} needs the Python package {package}, which is not installed: pip install "comfyvn[{extra}]"."""
 
-    status, exit_code = 501, 2
+    status, exit_code = 500, 2
 
 
 class InvalidAssetType(ComfyVNError, ValueError):

@@ -701,6 +701,23 @@ def test_files_that_were_put_into_the_folder_by_hand_are_taken_in(
     assert all((record["tags"], record["license"]) == ([], None) for record in new.values())
 
 
+def test_leavings_of_other_programs_are_told_and_no_assets(
+    rebuild: Callable[..., Answer], library: dict[str, AssetRecord]
+) -> None:
+    """`.DS_Store`, half a download and the objects of git would stand in the gallery."""
+    names = ["characters/.DS_Store", "Thumbs.db", ".git/objects/ab/cd", "characters/new.png.part"]
+    for name in names:
+        path = Path("assets") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not art")
+
+    answer = rebuild("--json")
+
+    assert answer.code == 0
+    assert sorted(each["path"] for each in answer.report["skipped"]) == sorted(names)
+    assert answer.report["registered"] == []
+
+
 @needs_posix
 def test_pipes_and_links_in_the_folder_are_told_and_left_alone(
     rebuild: Callable[..., Answer], library: dict[str, AssetRecord], tmp_path: Path

@@ -17,11 +17,12 @@ from comfyvn.config import SETTINGS_FILE
 from comfyvn.errors import ComfyVNError, LibraryUnreachable, OutsideLibrary, SourceMissing
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
-__all__ = ["IngestItem", "Selection", "count_files", "ingest", "plan", "type_of_medium"]
+__all__ = ["IngestItem", "Selection", "count_files", "ingest", "plan", "type_of_medium", "why_no_asset"]
 
 _JUNK: Final = frozenset(
     {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "_output_images_will_be_put_here"}
 )
+_UNFINISHED: Final = ("*.crdownload", "*.part", "*.partial", "*.tmp", "*~", "~$*")
 _TYPES: Final = {"image": "images", "audio": "audio", "video": "video", "font": "fonts"}
 
 
@@ -157,6 +158,19 @@ def type_of_medium(name: str) -> str:
     return _TYPES.get(kind, "generic")
 
 
+def why_no_asset(name: str) -> str | None:
+    """Tell by its name why a file is none that somebody made to keep; None if nothing speaks against it.
+
+    >>> why_no_asset("mara.png"), why_no_asset(".DS_Store"), why_no_asset("mara.png.part")[:11]
+    (None, 'hidden files and folder leavings of the system are no assets', 'a temporary')
+    """
+    if name.startswith(".") or name.casefold() in _JUNK:
+        return "hidden files and folder leavings of the system are no assets"
+    if any(fnmatch.fnmatchcase(name.casefold(), pattern) for pattern in _UNFINISHED):
+        return "a temporary or backup file of another program, by its name; rename it if it is an asset"
+    return None
+
+
 def _why_other_type(asset: AssetRecord | None, selection: Selection) -> str | None:
     """Say it when a stated type is not the one that known content has."""
     if asset is None or selection.asset_type in (None, asset["type"]):
@@ -233,8 +247,8 @@ def _real(path: Path) -> Path:
 def _why_skipped(path: Path, top: Path, selection: Selection, registry: AssetRegistry) -> str | None:
     name, below = path.name, path.relative_to(top)
     relative = below.as_posix()
-    if name.startswith(".") or name.casefold() in _JUNK:
-        return "hidden files and folder leavings of the system are no assets"
+    if (reason := why_no_asset(name)) is not None:
+        return reason
     if name.endswith(registry.sidecar_suffix):
         return "a sidecar, not an asset"
     if relative.startswith("_meta/") or ("_meta" in below.parent.parts and name.endswith(".json")):

@@ -111,11 +111,11 @@ def rebuild(
         for lost in _chunks(_lost_sidecars(library, report, wanted), _CHUNK):
             rescan.take_lost(lost)
         skipped: list[tuple[str, str]] = []
-        files = (file for file in _files(library, skipped, wanted) if not library.is_sidecar(file[0]))
-        if leave_out is not None:
-            files = (file for file in files if not leave_out(*file))
-        for chunk in _chunks(files, _CHUNK):
+        for chunk in _chunks(_files(library, skipped, wanted, leave_out), _CHUNK):
             rescan.take(chunk)
+        if rescan.has_newcomers:  # looked for again: to remember them all could take much memory
+            for chunk in _chunks(_files(library, [], wanted, leave_out), _CHUNK):
+                rescan.take_newcomers(chunk)
         rescan.finish([uid for uid, _ in gone] if mark_missing else [])
         report.skipped += [{"path": path, "why": why} for path, why in skipped]
     return report
@@ -133,6 +133,17 @@ def _owners_of(library: Library, paths: Iterable[str]) -> list[str]:
 
 
 def _files(
+    library: Library,
+    skipped: list[tuple[str, str]],
+    wanted: Sequence[str] | None,
+    leave_out: Callable[[str, FileStat], bool] | None,
+) -> Iterator[tuple[str, FileStat]]:
+    for key, stat in _all_files(library, skipped, wanted):
+        if not library.is_sidecar(key) and (leave_out is None or not leave_out(key, stat)):
+            yield key, stat
+
+
+def _all_files(
     library: Library, skipped: list[tuple[str, str]], wanted: Sequence[str] | None
 ) -> Iterator[tuple[str, FileStat]]:
     if wanted is None:
@@ -226,7 +237,8 @@ def _lost_sidecars(
         with library.read() as rows:
             is_known = rows.asset(uid) is not None
         if is_known:
-            library.drop_left_sidecar(uid, key)
+            if not library.follow_sidecar(uid, key):
+                library.drop_left_sidecar(uid, key)
         elif _is_restored(library, uid):
             report.recovered.append(uid)
         else:
@@ -402,8 +414,10 @@ def _summary(report: RebuildReport) -> str:
         if len(items) > _NAMES_SHOWN:
             lines.append(f"  ... and {len(items) - _NAMES_SHOWN} more {what}: see --json")
     lines += [f"  conflict: {each['path']}: {each['why']}" for each in report.conflicts]
-    lines += [f"  failed: {each['path']}: {each['why']}" for each in report.failed]
-    lines += [f"  skipped: {each['path']}: {each['why']}" for each in report.skipped]
+    for what, told in {"failed": report.failed, "skipped": report.skipped}.items():
+        lines += [f"  {what}: {each['path']}: {each['why']}" for each in told[:_NAMES_SHOWN]]
+        if len(told) > _NAMES_SHOWN:
+            lines.append(f"  ... and {len(told) - _NAMES_SHOWN} more {what}: see --json")
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ be decided is a conflict in the report, and nothing is changed.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
@@ -25,11 +26,20 @@ from comfyvn.errors import (
     PathConflict,
     RegistryUnusable,
 )
-from comfyvn.model import Asset, Facts, FileStat, Version, normalise_type, parse_provenance, utc_now
-from comfyvn.registry.ingest import type_of_medium
+from comfyvn.model import (
+    Asset,
+    Facts,
+    FileStat,
+    Version,
+    merge_registered,
+    normalise_type,
+    parse_provenance,
+    utc_now,
+)
+from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
-from comfyvn.studio.core.library import Library, Move, Transaction
+from comfyvn.studio.core.library import Library, Move, Transaction, rows_told
 from comfyvn.studio.core.previews import POOL
 from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
@@ -142,6 +152,8 @@ class Rescan:
         self._moves: dict[str, tuple[str, media.Reading]] = {}
         self._claims: dict[str, _Claim] = {}
         self._doubtful: dict[str, str] = {}
+        self._shared_mirrors: set[str | None] = set()
+        self.has_newcomers = False
 
     # -- in running order -----------------------------------------------------------------------------
 
@@ -151,12 +163,20 @@ class Rescan:
             self._note(self._report.missing, asset.uid, asset.key)
 
     def take(self, files: Sequence[tuple[str, FileStat]]) -> None:
-        """Take in some files; a bad one is reported and the others go on."""
-        with self._library.read() as rows:
-            owners = rows.owners([key for key, _ in files])
+        """Take in some files; a bad one is reported and the others go on.
+
+        A file that the ledger does not know and that has no sidecar is only noted, in ``has_newcomers``: it
+        may be a copy of one whose sidecar says more.
+        """
+        owners = self._owners(files)
+        named = Counter(owner.mirror_key for owner in owners.values())
+        self._shared_mirrors = {key for key, times in named.items() if times > 1}
         for key, stat in files:
-            self._report.processed += 1
             owner = owners.get(key)
+            if owner is None and not self._library.storage.exists(self._library.sidecar_key(key)):
+                self.has_newcomers = True
+                continue
+            self._report.processed += 1
             if owner is None:
                 self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
             else:
@@ -164,6 +184,21 @@ class Rescan:
             if self._on_file is not None:
                 self._on_file(key)
         self._flush()
+
+    def take_newcomers(self, files: Sequence[tuple[str, FileStat]]) -> None:
+        """Take in those of some files that `take` left for later."""
+        owners = self._owners(files)
+        for key, _ in files:
+            if key not in owners and not self._library.storage.exists(self._library.sidecar_key(key)):
+                self._report.processed += 1
+                self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+                if self._on_file is not None:
+                    self._on_file(key)
+        self._flush()
+
+    def _owners(self, files: Sequence[tuple[str, FileStat]]) -> dict[str, Asset]:
+        with self._library.read() as rows:
+            return rows.owners([key for key, _ in files])
 
     def finish(self, gone: Iterable[str]) -> None:
         """Settle places and doubts, then mark those of ``gone`` (uids) whose files are nowhere."""
@@ -216,7 +251,10 @@ class Rescan:
 
     def _is_mirror_lost(self, asset: Asset) -> bool:
         mirrors = self._library.mirrors
-        return mirrors is not None and (asset.mirror_key is None or mirrors.stat(asset.mirror_key) is None)
+        if mirrors is None or asset.mirror_key is None:
+            return mirrors is not None
+        is_taken = asset.mirror_key in self._shared_mirrors and not self._library.has_mirror(asset)
+        return is_taken or mirrors.stat(asset.mirror_key) is None
 
     def _look_inside(
         self, asset: Asset, stat: FileStat, visit: _Visit, *, has_sidecar: bool
@@ -302,14 +340,18 @@ class Rescan:
             why = f"its sidecar belongs to the project {found.project!r}"
             self._report.skipped.append({"path": key, "why": why})
             return
+        why_not = None if found else next(filter(None, map(why_no_asset, key.split("/"))), None)
+        if why_not is not None:
+            self._report.skipped.append({"path": key, "why": why_not})
+            return
         reading = self._read(key)
         marked_uid = _uid_of(reading.marker)
         with library.read() as rows:
             named = rows.asset(found.uid) if found is not None and found.uid else None
             known = rows.known(reading.digest)
             marked = rows.asset(marked_uid) if marked_uid else None
-        if named is not None:
-            self._settle_named(named, key, reading, known)
+        if named is not None and found is not None:
+            self._settle_named(named, key, reading, known, found)
         elif found is not None and found.uid:
             self._take_in_or_refuse_copy(key, reading, found)
         elif known is not None:
@@ -326,7 +368,9 @@ class Rescan:
             is_lost = found is not None and found.uid is not None and rows.asset(found.uid) is None
         return found if is_lost else None
 
-    def _settle_named(self, named: Asset, key: str, reading: media.Reading, known: Asset | None) -> None:
+    def _settle_named(
+        self, named: Asset, key: str, reading: media.Reading, known: Asset | None, found: Sidecar
+    ) -> None:
         """The sidecar beside a file says which asset it is: believe it if that one lies nowhere else."""
         is_other = known is not None and known.uid != named.uid and known.digest == reading.digest
         if known is not None and is_other:
@@ -336,6 +380,7 @@ class Rescan:
             self._moves[named.uid] = (key, reading)
         elif reading.digest == named.digest:
             self._note(self._report.duplicates, named.uid, key)
+            self._take_word(named.uid, found)
         else:
             why = f"its sidecar names the asset {named.uid}, whose file lies at {named.key}"
             self._conflict(key, why, [named.uid])
@@ -345,6 +390,20 @@ class Rescan:
         if place == "taken" and reading.digest == asset.digest:
             return True
         return place == "gone" or (place != "home" and not self._names(asset.key, asset.uid))
+
+    def _take_word(self, uid: str, found: Sidecar) -> None:
+        """Merge what the sidecar of a copy says, if it tells of provenance that the ledger does not know.
+
+        The ledger was lost, and the same content was registered again before the rebuild that finds this.
+        """
+        library = self._library
+        with library.transaction(self._operation_id) as change:
+            asset = change.rows.asset(uid)
+            if asset is None or not rows_told(found, asset, change.rows, change.rows.reserve_ids):
+                return
+            whole = library.take_back(change, asset, found)
+            wanted = merge_registered(found.facts, whole.facts, license_given=False, limits=library.limits)
+            library.change_one(change, whole, wanted, force=True)
 
     def _settle_known(self, known: Asset, key: str, reading: media.Reading) -> None:
         """The content is known: the asset was moved here, or this is one more copy of it."""
@@ -623,6 +682,7 @@ class Rescan:
         is_lost = is_old or not all(path.is_file() for path in self._library.preview_paths(asset))
         if is_lost or preview.state == "pending":
             planned = self._library.planned_preview(asset.uid, preview.kind)
+            planned = replace(planned, recipe=preview.recipe)  # as its sidecar tells
             POOL.submit(self._library, [replace(asset, preview=planned)])
 
     # -- inside ---------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from comfyvn.model import (
     utc_now,
 )
 from comfyvn.storage import numbered_key
-from comfyvn.studio.core.library import Library, Transaction
+from comfyvn.studio.core.library import Library, Transaction, facts_told
 from comfyvn.studio.core.previews import POOL
 
 __all__ = ["History", "HistoryEntry", "Kept", "OperationRecord", "PurgeReport", "Refused", "UndoReport"]
@@ -528,16 +528,16 @@ class History:
         self, change: Transaction, asset: Asset | None, rows: Sequence[JournalRow], kept: list[Kept]
     ) -> bool:
         edits = [row for row in rows if row.event == "asset_meta_updated"]
-        if not edits or sidecar.is_same(_facts(edits[0].before), _facts(edits[-1].after)):
+        if not edits or sidecar.is_same(facts_told(edits[0].before), facts_told(edits[-1].after)):
             return False
         if asset is None:
             raise PathConflict(path=edits[-1].uid, why=_since(change.rows, rows[-1], "it was removed"))
         for one, other in itertools.pairwise(edits):
-            if not sidecar.is_same(_facts(one.after), _facts(other.before)):
+            if not sidecar.is_same(facts_told(one.after), facts_told(other.before)):
                 raise PathConflict(path=asset.key, why="another operation edited it in between")
-        if not sidecar.is_same(asset.facts, _facts(edits[-1].after)):
+        if not sidecar.is_same(asset.facts, facts_told(edits[-1].after)):
             raise PathConflict(path=asset.key, why=_since(change.rows, rows[-1], "it was edited"))
-        wanted = _facts(edits[0].before)
+        wanted = facts_told(edits[0].before)
         updated = self._library.change_one(change, asset, wanted)
         changed, stays = _fields_that_stay(asset.facts, wanted, updated.facts)
         names = ", ".join(stays)
@@ -566,7 +566,7 @@ class History:
         if asset is None or asset.id != came.asset_id:
             raise PathConflict(path=came.uid, why=_since(change.rows, rows[-1], "it was removed"))
         told = [row.after for row in rows if row.after is not None and "meta" in row.after]
-        if asset.digest != after["hash"] or not sidecar.is_same(asset.facts, _facts(told[-1])):
+        if asset.digest != after["hash"] or not sidecar.is_same(asset.facts, facts_told(told[-1])):
             raise PathConflict(path=asset.key, why=_since(change.rows, rows[-1], "it was edited"))
         if self._is_edited_by_hand(asset):
             raise PathConflict(path=asset.key, why="its sidecar was edited by hand since")
@@ -623,15 +623,6 @@ def _since(rows: Reader, last: JournalRow, what: str) -> str:
             return f"it was undone already, by operation {row.operation_id} ({who})"
         return f"{what} since, by operation {row.operation_id} ({who})"
     return f"{what} since"
-
-
-def _facts(said: Mapping[str, Any] | None) -> Facts:
-    """Return the facts that a row of the journal holds."""
-    said = said or {}
-    meta = dict(said.get("meta") or {})
-    tags, licence, origin = (meta.pop(name, None) for name in ("tags", "license", "origin"))
-    meta.pop("version", None)
-    return Facts(tuple(tags or ()), licence, origin, meta, dict(said.get("extra") or {}))
 
 
 def _fields_that_stay(now: Facts, wanted: Facts, then: Facts) -> tuple[list[str], list[str]]:

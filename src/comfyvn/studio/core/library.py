@@ -13,9 +13,10 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -51,7 +52,7 @@ from comfyvn.model import (
 )
 from comfyvn.storage import LocalStorage, Writes
 
-__all__ = ["Library", "Move", "Transaction", "provenance_row", "rows_told"]
+__all__ = ["Library", "Move", "Transaction", "facts_told", "provenance_row", "rows_told"]
 
 _log = logging.getLogger(__name__)
 _COMMIT_HASH_MAX_AGE_S: Final = 5.0
@@ -610,7 +611,7 @@ class Library:
         Raises:
             LedgerConflict: a key belongs to an asset that does not move.
         """
-        edits = [self._edits_of_moved(move) for move in moves]
+        edits = [self._edits_of_moved(change.rows, move) for move in moves]
         if len(moves) > 1:
             change.rows.vacate([move.asset.id for move in moves])
         for move in moves:
@@ -621,11 +622,13 @@ class Library:
             change.afterwards.append(functools.partial(self._drop_sidecar, left))
         return moved
 
-    def _move(self, change: Transaction, move: Move, edits: Sequence[sidecar.Sidecar]) -> Asset:
+    def _move(
+        self, change: Transaction, move: Move, edits: Sequence[tuple[sidecar.Sidecar, Facts]]
+    ) -> Asset:
         before = whole = move.asset
         facts = before.facts
-        for found in edits:
-            facts = sidecar.merge(before.facts, found.facts, facts, self.limits).facts
+        for found, base in edits:
+            facts = sidecar.merge(base, found.facts, facts, self.limits).facts
             whole = self.take_back(change, whole, found)
         since = (before.missing_since or utc_now()) if move.is_missing else None
         here = replace(
@@ -646,16 +649,20 @@ class Library:
             self.tell_updated(change, before, here)
         return here
 
-    def _edits_of_moved(self, move: Move) -> list[sidecar.Sidecar]:
-        """Return what was edited in a moving asset's sidecar, at the old place or at the new one."""
+    def _edits_of_moved(self, rows: Reader, move: Move) -> list[tuple[sidecar.Sidecar, Facts]]:
+        """Return a moving asset's sidecars, at the old place and the new one, with what we last wrote there.
+
+        We may have written at the old place after the other sidecar was moved away from there.
+        """
         found = []
         for key in (move.key, move.asset.key):
-            if self.storage.stat(self.sidecar_key(key)) in (None, move.asset.sidecar_file):
+            stat = self.storage.stat(self.sidecar_key(key))
+            if stat is None or stat == move.asset.sidecar_file:
                 continue
             with suppress(InvalidSidecar):
                 beside = self.read_sidecar(key, move.asset.facts)
                 if beside is not None and beside.uid == move.asset.uid:
-                    found.append(beside)
+                    found.append((beside, _facts_written(rows, move.asset, beside.facts, stat)))
         return found
 
     def _set_aside_foreign(self, asset: Asset) -> None:
@@ -687,6 +694,21 @@ class Library:
             if found is not None and found.uid == asset.uid:
                 self.storage.delete(self.sidecar_key(asset.key))
 
+    def follow_sidecar(self, uid: str, key: str) -> bool:
+        """Have an asset without file and sidecar belong where its sidecar now lies: its folder was renamed.
+
+        Returns:
+            False if that is not so; then nothing was changed.
+        """
+        with self.transaction() as change:
+            asset = change.rows.asset(uid)
+            if asset is None or self.storage.stat(asset.key) is not None or change.rows.is_taken(key):
+                return False
+            if self.storage.exists(self.sidecar_key(asset.key)):
+                return False
+            self.relocate(change, [Move(asset, key, None, is_missing=asset.missing_since is not None)])
+        return True
+
     def drop_left_sidecar(self, uid: str, key: str) -> None:
         """Remove the sidecar without a file that an asset had at ``key``: its move was killed before that.
 
@@ -710,7 +732,7 @@ class Library:
         """Write the mirror over its older self or under the first name that no other asset's mirror has."""
         if self.mirrors is None:
             return asset.mirror_key
-        if asset.mirror_key is not None:
+        if asset.mirror_key is not None and self.has_mirror(asset):
             self.mirrors.write(asset.mirror_key, data, writes)
             return asset.mirror_key
         for key in _mirror_keys(asset.key):
@@ -722,6 +744,15 @@ class Library:
                 self.mirrors.write(key, data, writes)
             return key
         raise AssertionError("there is always another name")  # pragma: no cover
+
+    def has_mirror(self, asset: Asset) -> bool:
+        """Tell whether an asset's mirror may be written: it is its own, or none is there.
+
+        After mirrors were deleted another asset may have taken the name.
+        """
+        if self.mirrors is None or asset.mirror_key is None:
+            return self.mirrors is None
+        return not self.mirrors.exists(asset.mirror_key) or self._is_mirror_of(asset.mirror_key, asset.uid)
 
     def _is_mirror_of(self, key: str, uid: str) -> bool:
         assert self.mirrors is not None
@@ -870,6 +901,34 @@ def _mirror_keys(key: str) -> Iterator[str]:
     while True:
         yield f"{key}-{number}.json"
         number += 1
+
+
+def _facts_written(rows: Reader, asset: Asset, said: Facts, stat: FileStat) -> Facts:
+    """Return what a sidecar said when we wrote it; its time and the journal tell when that was."""
+    base, at = asset.facts, None
+    for row in rows.journal_of(asset.uid):
+        if row.after is None or "meta" not in row.after:
+            continue
+        after = facts_told(row.after)
+        if _epoch_ns(row.at) < stat.mtime_ns:  # an older state, edited since, unless it is the one after it
+            return base if sidecar.is_same(base, said) else after
+        if row.at != at:  # of several rows of one change the newest is what was written
+            base, at = after, row.at
+    return base
+
+
+def _epoch_ns(at: str) -> int:
+    """Return a time of the journal in ns since 1970; it is cut to ms, so its end counts."""
+    return int(datetime.fromisoformat(at).timestamp() * 1000 + 1) * 1_000_000
+
+
+def facts_told(said: Mapping[str, Any] | None) -> Facts:
+    """Return the facts that a row of the journal holds."""
+    said = said or {}
+    meta = dict(said.get("meta") or {})
+    tags, licence, origin = (meta.pop(name, None) for name in ("tags", "license", "origin"))
+    meta.pop("version", None)
+    return Facts(tuple(tags or ()), licence, origin, meta, dict(said.get("extra") or {}))
 
 
 def _facts_object(asset: Asset) -> dict[str, Any]:

@@ -148,13 +148,14 @@ def build_preview(library: Library, asset: Asset) -> Preview:
     except OSError as error:
         why = f"the preview could not be written: {error.strerror or error}"
         return Preview(preview.kind, "failed", why, preview.recipe)
-    return replace(preview, state="ready")
+    return replace(preview, state="ready", recipe=media.RECIPES[preview.kind])
 
 
 def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
-    """Write what became of previews into the ledger, and the reasons of failures into the sidecars too."""
-    good = [(asset, preview) for asset, preview in batch if preview.state == "ready"]
-    bad = {asset.uid: (asset, preview) for asset, preview in batch if preview.state == "failed"}
+    """Write what became of previews into the ledger; failures and newer recipes into the sidecars too."""
+    done = [(asset, preview) for asset, preview in batch if preview.state != "pending"]
+    good = [(asset, made) for asset, made in done if made == replace(asset.preview, state="ready")]
+    told = {asset.uid: (asset, made) for asset, made in done if made != replace(asset.preview, state="ready")}
     library.preview_failures.extend(
         (asset.key, preview.reason or "") for asset, preview in batch if preview.state == "pending"
     )
@@ -162,11 +163,12 @@ def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
         with library.ledger.write(is_durable=False) as rows:
             for asset, preview in good:
                 rows.set_preview(asset.id, asset.version, preview)
-    if bad:
+    if told:
         with library.transaction(wait=False) as change:
-            for asset in change.rows.assets(list(bad)):
-                old, preview = bad[asset.uid]
+            for asset in change.rows.assets(list(told)):
+                old, preview = told[asset.uid]
                 if asset.version == old.version:
-                    library.preview_failures.append((asset.key, preview.reason or ""))
-                    failed = replace(asset, preview=preview)
-                    change.update(library.change_one(change, failed, asset.facts, force=True))
+                    if preview.state == "failed":
+                        library.preview_failures.append((asset.key, preview.reason or ""))
+                    made = replace(asset, preview=preview)
+                    change.update(library.change_one(change, made, asset.facts, force=True))

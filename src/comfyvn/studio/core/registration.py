@@ -452,7 +452,8 @@ class Registrar:
         with self._library.read() as rows:
             wanted = found.asset_id if found.uid == asset.uid else None
             asset_id = wanted if wanted and wanted < ceiling and not rows.has_id(wanted) else asset.id
-            kept = [row for row in rows.provenance_of(asset.uid) if row.asset_id == asset_id]  # by its removal
+            # a removed asset's provenance stays in the ledger
+            kept = [row for row in rows.provenance_of(asset.uid) if row.asset_id == asset_id]
             newest = kept[0] if kept else None
             asset = replace(asset, id=asset_id, provenance=newest, provenance_history=tuple(kept[1:]))
             told = rows_told(found, asset, rows, self._library.ledger.reserve_ids)
@@ -664,6 +665,8 @@ class Registrar:
             )
             wanted = self._merge(current.facts, request)
             newer = library.change_one(change, newer, wanted, force=True, announce=True)
+        for path in set(library.preview_paths(current)) - set(library.preview_paths(newer)):
+            path.unlink(missing_ok=True)  # it was of another kind: a sound that is a picture now
         POOL.submit(library, [newer])
         return Outcome(request, "updated", newer)
 
