@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import chdir, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,7 @@ def check_library(
     contents: Iterable[str] = (),
     strangers: Collection[str] = (),
     are_markers_own: bool = True,
-    is_journal_whole: bool = True,
+    is_ledger_own: bool = True,
 ) -> None:
     """Check that a library that was rebuilt and left alone is whole, in step, and has lost nothing.
 
@@ -97,7 +97,8 @@ def check_library(
         contents: the hashes of files that have to be somewhere: in their place, or in the trash.
         strangers: keys of what the user put into the assets folder and no asset owns.
         are_markers_own: False where users saved files over others: such a file's marker names another asset.
-        is_journal_whole: False where the database was lost: nothing tells any more why a file is in the trash.
+        is_ledger_own: False where the database was lost: of what no asset has any more, nothing tells now
+            whose mirror, preview or trash it is.
 
     Raises:
         AssertionError: what is wrong, and with which file.
@@ -116,8 +117,8 @@ def check_library(
         lost = set(contents) - contents_of(registry.ASSETS_ROOT)
         assert lost == set(), f"these contents are nowhere any more: {lost}"
         _check_no_orphans(registry, assets, strangers)
-        if is_journal_whole:
-            _check_trash(registry)
+        if is_ledger_own:
+            _check_no_leavings(registry, assets)
         _check_tables(registry, assets)
         _check_quiet(registry, strangers)
     assert _own_leavings(home) == []
@@ -185,6 +186,11 @@ def _check_no_orphans(
     beside = {library.sidecar_key(asset.key) for asset in assets.values()}
     lying = {key for key, _ in library.storage.walk([])}
     assert lying - keys - beside <= set(strangers), f"orphans: {lying - keys - beside - set(strangers)}"
+
+
+def _check_no_leavings(registry: AssetRegistry, assets: Mapping[str, Asset]) -> None:
+    """Check that no mirror, preview or trash is left of what there is no asset of."""
+    library = registry.library
     assert library.mirrors is not None
     mirrors = {key for key, _ in library.mirrors.walk([])} if library.mirrors.root.is_dir() else set()
     orphans = mirrors - {asset.mirror_key for asset in assets.values()}
@@ -192,10 +198,6 @@ def _check_no_orphans(
     previews = {key for key, _ in library.thumbs.walk([])} if library.thumbs.root.is_dir() else set()
     orphans = {key for key in previews if re.split(r"[_.]", key)[0] not in assets}
     assert orphans == set(), f"previews without an asset: {orphans}"
-
-
-def _check_trash(registry: AssetRegistry) -> None:
-    library = registry.library
     trash = library.config.assets_root / ".comfyvn/trash"
     with library.read() as rows:
         for path in trash.rglob("*") if trash.is_dir() else ():

@@ -762,7 +762,7 @@ def test_help_names_every_command_with_its_purpose(run: Callable[..., Answer]) -
     named = dict(re.findall(r"^  (\w+)  +(\S.*)$", answer.out.partition("Commands:")[2], re.MULTILINE))
     expected = (
         "audit demo doctor enforce export history ingest list purge rebuild remove restore show tag undo"
-        " upgrade verify"
+        " upgrade verify watch"
     )
     assert list(named) == expected.split()
     for command in named:

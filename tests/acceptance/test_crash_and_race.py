@@ -172,52 +172,6 @@ def test_a_killed_process_loses_nothing_that_it_reported(project: Path, tmp_path
     assert list(staging.iterdir()) == []
 
 
-STEPS = {
-    "before the file is placed": "comfyvn.storage.local.LocalStorage.place",
-    "before the sidecar is written": "comfyvn.studio.core.library.Library.create_sidecar",
-    "before the mirror is written": "comfyvn.studio.core.library.Library._write_mirror",
-    "before the row is written": "comfyvn.db.ledger.Writer.insert",
-    "before the commit": "comfyvn.db.ledger.Writer.record",
-    "before the news": "comfyvn.events.HookBus.deliver",
-    "before the preview": "comfyvn.studio.core.previews.build_preview",
-}
-DIE_AT_A_STEP = """
-import os, pkgutil, signal, sys
-from comfyvn.studio.core import AssetRegistry
-def die(*arguments, **named):
-    os.kill(os.getpid(), signal.SIGKILL)
-owner, name = sys.argv[1].rsplit(".", 1)
-registry = AssetRegistry()
-setattr(pkgutil.resolve_name(owner), name, die)
-registry.register_file(sys.argv[2], "characters", metadata={"tags": ["first"]})
-registry.wait_for_thumbnails()
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
-@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
-def test_killed_at_any_step_the_next_registration_finishes_the_work(
-    project: Path, tmp_path: Path, step: str
-) -> None:
-    """What the killed run left behind would be an orphan for ever, or force a second name."""
-    source = picture(tmp_path / "art/mara.png", 1)
-    died = subprocess.run(
-        [sys.executable, "-c", DIE_AT_A_STEP, step, str(source)], capture_output=True, text=True, check=False
-    )
-    assert died.returncode == -signal.SIGKILL, died.stderr
-
-    with AssetRegistry() as registry:
-        info = registry.register_file(source, "characters", metadata={"tags": ["second"]})
-        registry.wait_for_thumbnails()
-
-        assert info["path"] == "characters/mara.png"
-        assert "second" in info["tags"]
-        assert registry.resolve_thumbnail_path(info["uid"]) is not None
-        check_agreement(project, registry, [source])
-        staging = project / "assets/.comfyvn/staging"
-        assert [path for path in staging.rglob("*") if path.is_file() and path.name != "lock"] == []
-
-
 # -- several processes ----------------------------------------------------------------------------------
 
 

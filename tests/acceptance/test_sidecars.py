@@ -447,13 +447,18 @@ def test_a_change_whose_sidecar_can_not_be_written_is_rolled_back(
     mirror = registry.ASSETS_ROOT / "_meta/characters/mara.json"
     assert sidecar is not None
     before, other = registry.get_asset(mara), mirror if blocking == "sidecar" else sidecar
-    blocked, untouched = sidecar if blocking == "sidecar" else mirror, other.read_bytes()
-    blocked.unlink()
-    blocked.mkdir()
+    untouched = other.read_bytes()
+    if blocking == "sidecar":
+        sidecar.unlink()
+        sidecar.mkdir()
+    else:
+        mirror.unlink()
+        mirror.parent.rmdir()
+        mirror.parent.write_text("a file where the folder of mirrors should be")
     events: list[object] = []
     registry.add_hook("asset_meta_updated", events.append)
 
-    with pytest.raises(OSError, match=r"mara|directory"):
+    with pytest.raises((OSError, PathConflict), match=r"mara|directory"):
         registry.update_asset_meta(mara, {"tags": ["changed"]})
 
     assert registry.get_asset(mara) == before

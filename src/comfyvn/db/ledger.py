@@ -204,7 +204,6 @@ class Ledger:
                 return
             before_id = batch[-1].id
 
-
     def iterate_below(self, keys: Iterable[str]) -> Iterator[Asset]:
         """Yield the assets at some keys and, where a key is a folder's, those below it."""
         for key in keys:

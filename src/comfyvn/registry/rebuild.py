@@ -1,7 +1,7 @@
 """Rebuild: bring the ledger in step with what lies on disk, and the other way round.
 
-Nothing is ever deleted: an asset whose file is gone is marked missing and keeps everything. Who a file is,
-`comfyvn.registry.rescan` tells.
+No asset and nothing that is known of one is ever deleted: one whose file is gone is marked missing and keeps
+everything. Who a file is, `comfyvn.registry.rescan` tells.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ def _chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 @click.option("--verbose", is_flag=True, help="Show more log messages.")
 @click.pass_context
 def command(context: click.Context, /, from_disk: bool, quiet: bool, verbose: bool, **options: Any) -> int:
-    """Bring the ledger in step with the assets folder. Nothing is ever deleted.
+    """Bring the ledger in step with the assets folder. No asset is ever deleted.
 
     As `python -m comfyvn.registry.rebuild` it does nothing without --from-disk, as older releases did.
 

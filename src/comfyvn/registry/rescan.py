@@ -152,6 +152,7 @@ class Rescan:
         self._moves: dict[str, tuple[str, media.Reading]] = {}
         self._claims: dict[str, _Claim] = {}
         self._doubtful: dict[str, str] = {}
+        self._coming: set[str | None] = set()
         self._shared_mirrors: set[str | None] = set()
         self.has_newcomers = False
 
@@ -336,6 +337,8 @@ class Rescan:
             self._report.skipped.append({"path": key, "why": why})
             return
         found = library.read_sidecar(key) or self._other_record(key)
+        if found is not None and found.uid is not None and found.uid in self._coming:
+            self._flush()  # of two whose sidecars name one asset the first is that asset
         if found is not None and found.project not in (None, library.ledger.project_id):
             why = f"its sidecar belongs to the project {found.project!r}"
             self._report.skipped.append({"path": key, "why": why})
@@ -402,7 +405,10 @@ class Rescan:
             if asset is None or not rows_told(found, asset, change.rows, change.rows.reserve_ids):
                 return
             whole = library.take_back(change, asset, found)
-            wanted = merge_registered(found.facts, whole.facts, license_given=False, limits=library.limits)
+            ours = whole.facts
+            has_license = ours.license is not None
+            wanted = merge_registered(found.facts, ours, license_given=has_license, limits=library.limits)
+            wanted = replace(wanted, extra={**found.facts.extra, **ours.extra})
             library.change_one(change, whole, wanted, force=True)
 
     def _settle_known(self, known: Asset, key: str, reading: media.Reading) -> None:
@@ -441,6 +447,7 @@ class Rescan:
         """Register a file that nobody knows; what its sidecar says comes back with it."""
         kind = _stated_type(found) or _type_of(key)
         self._requests.append(replace(self._request(key, kind), wanted_uid=uid))
+        self._coming.add(uid)
 
     # -- where an asset is ----------------------------------------------------------------------------
 
@@ -542,6 +549,7 @@ class Rescan:
         for at in range(0, len(visits), _CHUNK):
             self._settle_visits(visits[at : at + _CHUNK])
         requests, self._requests = self._requests, []
+        self._coming.clear()
         for outcome in self._registrar.register_all(requests):
             self._note_outcome(outcome)
 

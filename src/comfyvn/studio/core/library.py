@@ -622,9 +622,7 @@ class Library:
             change.afterwards.append(functools.partial(self._drop_sidecar, left))
         return moved
 
-    def _move(
-        self, change: Transaction, move: Move, edits: Sequence[tuple[sidecar.Sidecar, Facts]]
-    ) -> Asset:
+    def _move(self, change: Transaction, move: Move, edits: Sequence[tuple[sidecar.Sidecar, Facts]]) -> Asset:
         before = whole = move.asset
         facts = before.facts
         for found, base in edits:
@@ -655,6 +653,8 @@ class Library:
         We may have written at the old place after the other sidecar was moved away from there.
         """
         found = []
+        last = self.storage.stat(self.sidecar_key(move.asset.key))
+        is_later = last is not None and last == move.asset.sidecar_file
         for key in (move.key, move.asset.key):
             stat = self.storage.stat(self.sidecar_key(key))
             if stat is None or stat == move.asset.sidecar_file:
@@ -662,7 +662,8 @@ class Library:
             with suppress(InvalidSidecar):
                 beside = self.read_sidecar(key, move.asset.facts)
                 if beside is not None and beside.uid == move.asset.uid:
-                    found.append((beside, _facts_written(rows, move.asset, beside.facts, stat)))
+                    base = _facts_written(rows, move.asset, beside, stat) if is_later else move.asset.facts
+                    found.append((beside, base))
         return found
 
     def _set_aside_foreign(self, asset: Asset) -> None:
@@ -903,18 +904,24 @@ def _mirror_keys(key: str) -> Iterator[str]:
         number += 1
 
 
-def _facts_written(rows: Reader, asset: Asset, said: Facts, stat: FileStat) -> Facts:
-    """Return what a sidecar said when we wrote it; its time and the journal tell when that was."""
-    base, at = asset.facts, None
-    for row in rows.journal_of(asset.uid):
-        if row.after is None or "meta" not in row.after:
-            continue
-        after = facts_told(row.after)
-        if _epoch_ns(row.at) < stat.mtime_ns:  # an older state, edited since, unless it is the one after it
-            return base if sidecar.is_same(base, said) else after
-        if row.at != at:  # of several rows of one change the newest is what was written
-            base, at = after, row.at
-    return base
+def _facts_written(rows: Reader, asset: Asset, found: sidecar.Sidecar, stat: FileStat) -> Facts:
+    """Return what a sidecar said when we wrote it, before later changes of ours that it does not know.
+
+    The file's time tells when it was saved, ``updated_at`` in it which state was edited: to the second, so
+    that of several states the oldest counts.
+    """
+    told = [row for row in rows.journal_of(asset.uid) if row.after is not None and "meta" in row.after]
+    states = [(row.at, facts_told(row.after)) for row in reversed(told)]
+    states = list(reversed(dict(states).items()))  # of the rows of one change the last is what was written
+    if not states:
+        return asset.facts
+    older = (at for at, state in enumerate(states) if _epoch_ns(state[0]) < stat.mtime_ns)
+    saved = next(older, len(states) - 1)
+    if saved > 0 and sidecar.is_same(states[saved - 1][1], found.facts):
+        return found.facts
+    since = found.updated_at or ""
+    named = [at for at, state in enumerate(states) if state[0][:19].replace("T", " ") >= since]
+    return states[max([saved, *named])][1]
 
 
 def _epoch_ns(at: str) -> int:
