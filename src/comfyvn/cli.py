@@ -337,6 +337,9 @@ def tag(
     for uid, meta in {} if as_json else changed.items():
         licence = meta["license"] or "no licence"
         console.echo(f"{uid}: {', '.join(meta['tags']) or 'no tags'} ({licence})")
+        if license_tag is not None and (license_tag.strip() or None) != meta["license"]:
+            won = "its sidecar was edited by hand, and that licence won; run the same command again for yours"
+            console.echo(f"comfyvn: {uid}: {won}", err=True)
     if not as_json:
         journal.tell_undo(operation)
     return _complain_unknown(unknown)

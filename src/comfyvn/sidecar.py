@@ -53,7 +53,8 @@ SUFFIX: Final = ".asset.json"
 _OWN_KEYS: Final = frozenset(
     {
         *("schema", "id", "uid", "project", "type", "path", "hash", "bytes", "version", "tags", "license"),
-        *("origin", "created_at", "updated_at", "meta", "preview", "links", "provenance", "versions"),
+        *("origin", "created_at", "updated_at", "meta", "preview", "links", "provenance", "asset_id"),
+        "versions",
     }
 )
 _ABSENT: Final = object()
@@ -99,7 +100,8 @@ class Merged:
 def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
     """Build the sidecar of an asset, in the order in which its keys are written.
 
-    ``id`` is the uid, as tools of older releases expect; the ledger's number is ``provenance.asset_id``.
+    ``id`` is the uid, as tools of older releases expect; the ledger's number is ``provenance.asset_id``, or
+    ``asset_id`` where there is no provenance.
 
     Args:
         asset: with all of its provenance.
@@ -126,6 +128,7 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
         "preview": describe_preview(asset),
         "links": describe_links(asset, suffix),
         "provenance": _describe_history(asset),
+        **({} if asset.provenance else {"asset_id": asset.id}),
         **({"versions": [describe_version(each) for each in asset.versions]} if is_versioned else {}),
         **facts.extra,
     }
@@ -219,7 +222,7 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         path: for messages.
         limits: how much metadata an asset may have.
         base: what we last wrote, if known. It tells which of two places that hold the same fact (``tags``
-            and ``meta.tags``) was edited.
+            and ``meta.tags``) was edited. A sidecar that we wrote has a uid.
 
     Raises:
         InvalidSidecar: not UTF-8, not JSON, not an object, a key twice, a value that could not be written
@@ -231,6 +234,8 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
     except InvalidMetadata as error:
         _fail(path, data, str(error.fields["why"]))
     uid = payload.get("uid") or payload.get("id")
+    if not uid and base is not None:  # of a known asset we wrote it, with the uid
+        _fail(path, data, "it has no uid any more; was it cut short? Put the uid back, or delete it")
     if isinstance(uid, str) and uid and not _UID.fullmatch(uid):
         _fail(path, data, f"uid may hold letters, digits, _ and -, at most 64; it is {uid!r:.80}")
     history = tuple(_parse_history(payload.get("provenance"), str(uid or "")))
@@ -244,7 +249,7 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         digest=_digest(payload.get("hash")),
         size_bytes=_whole(payload.get("bytes"), least=0),
         version=min(_whole(payload.get("version")) or 1, MAX_VERSION),
-        asset_id=next((row.asset_id for row in history if row.asset_id), None),
+        asset_id=next((row.asset_id for row in history if row.asset_id), _whole(payload.get("asset_id"))),
         created_at=_text(payload.get("created_at")),
         updated_at=_text(payload.get("updated_at")),
         provenance=history,
@@ -422,7 +427,8 @@ def _parse_history(value: object, uid: str) -> list[Provenance]:
         return []
     older = value.get("history")
     rows = [value, *(older if isinstance(older, list) else [])]
-    return [_parse_row(row, uid) for row in rows if isinstance(row, Mapping)]
+    told = [row for row in rows if isinstance(row, Mapping) and (row.get("id") or row.get("source"))]
+    return [_parse_row(row, uid) for row in told]
 
 
 def _parse_row(row: Mapping[str, Any], uid: str) -> Provenance:

@@ -309,6 +309,74 @@ def test_a_drive_that_vanishes_and_returns_changes_nothing_but_a_date(
     settled(registry)
 
 
+@pytest.mark.parametrize("variant", ["0.png", "z.png"], ids=["before", "behind"])
+def test_a_variant_with_the_marker_does_not_take_the_place_of_the_moved_original(
+    variant: str, registry: AssetRegistry, cast: dict[str, AssetRecord]
+) -> None:
+    """Depending on names the variant would get uid, tags and licence of the reviewed picture."""
+    path = ASSETS / "cast/a.png"
+    with Image.open(path) as image:
+        marker = image.text["comfyvn_provenance"]  # type: ignore[attr-defined]
+    paint(ASSETS / "cast" / variant, comfyvn_provenance=marker)
+    move("a.png", "m.png")
+
+    report = run(registry)
+
+    assert registry.resolve_uid("cast/m.png") == cast["a"]["uid"]
+    assert [each["path"] for each in report.registered] == [f"cast/{variant}"]
+    settled(registry)
+
+
+def test_spare_copies_of_sidecars_are_the_users_own(
+    registry: AssetRegistry, cast: dict[str, AssetRecord]
+) -> None:
+    """A backup made before an edit would be gone with the rebuild that takes the edit in."""
+    spare = ASSETS / "backup/a.png.asset.json"
+    spare.parent.mkdir()
+    shutil.copy(ASSETS / "cast/a.png.asset.json", spare)
+    before = spare.read_bytes()
+    told = json.loads(before)
+    told["license"] = "edited"
+    (ASSETS / "cast/a.png.asset.json").write_text(json.dumps(told))
+
+    report = run(registry)
+
+    assert len(report.metadata_changed) == 1
+    assert spare.read_bytes() == before
+
+
+def test_a_sidecar_that_was_cut_short_is_broken_and_no_wish(
+    registry: AssetRegistry, cast: dict[str, AssetRecord]
+) -> None:
+    """A script that crashed between two writes would clear tags and licence."""
+    path = ASSETS / "cast/a.png.asset.json"
+    path.write_text("{}")
+
+    report = run(registry)
+
+    (failure,) = report.failed
+    assert "it has no uid any more" in failure["why"]
+    assert path.read_text() == "{}"
+    record = registry.get_asset(cast["a"]["uid"])
+    assert record is not None
+    assert (record["tags"], record["license"]) == (["a", "cast"], "L-a")
+
+
+def test_emptied_provenance_is_written_again_and_none_invented(
+    registry: AssetRegistry, cast: dict[str, AssetRecord]
+) -> None:
+    """The newest row would be one that nobody recorded."""
+    path = ASSETS / "cast/a.png.asset.json"
+    before = registry.list_provenance(cast["a"]["uid"])
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "provenance": {}}))
+
+    run(registry)
+
+    assert registry.list_provenance(cast["a"]["uid"]) == before
+    assert registry.read_sidecar(cast["a"]["uid"])["provenance"]["source"] == "a"
+    settled(registry)
+
+
 # -- the ledger lost, or an old one put back ------------------------------------------------------------
 
 
@@ -452,6 +520,29 @@ def test_rot_is_told_from_edits_and_never_taken_for_a_version(
     record = registry.get_asset(cast["a"]["uid"])
     assert record is not None
     assert (record["version"], record["hash"]) == (1, cast["a"]["hash"])
+
+
+def test_rot_is_told_also_after_the_library_was_copied(
+    registry: AssetRegistry, cast: dict[str, AssetRecord]
+) -> None:
+    """New inodes come with each new disk, and with a new disk comes rot."""
+    shutil.copytree(ASSETS, "copy")
+    shutil.rmtree(ASSETS)
+    Path("copy").rename(ASSETS)
+    path = ASSETS / "cast/a.png"
+    status = path.stat()
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    report = run(registry)
+
+    assert report.rotten == [{"uid": cast["a"]["uid"], "path": "cast/a.png"}]
+    assert (report.touched, report.content_changed) == (3, [])
+    record = registry.get_asset(cast["a"]["uid"])
+    assert record is not None
+    assert record["version"] == 1
 
 
 def test_an_unchanged_library_is_not_read(

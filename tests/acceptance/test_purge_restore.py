@@ -338,15 +338,18 @@ def test_what_is_registered_or_was_never_removed_can_not_be_restored(
 def test_content_registered_again_since_is_not_doubled(
     registry: AssetRegistry, make_png: Callable[..., Path]
 ) -> None:
-    """One uid would stand for two assets."""
-    uid = register(registry, make_png(), metadata={"tags": ["old"]})["uid"]
+    """One uid would stand for two assets, or the tags of the first be out of reach for ever."""
+    uid = register(registry, make_png(), metadata={"tags": ["old"], "license": "L", "artist": "a"})["uid"]
     registry.remove_asset(uid, delete_files=True)
-    register(registry, make_png(), metadata={"tags": ["new"]})
+    register(registry, make_png(), metadata={"tags": ["new"], "artist": "b"})
 
-    with pytest.raises(RestoreRefused, match="it is registered"):
+    registry.restore_asset(uid)
+    with pytest.raises(RestoreRefused, match="it is registered, and has all"):
         registry.restore_asset(uid)
 
-    assert [each["tags"] for each in registry.list_assets()] == [["new"]]
+    (record,) = registry.list_assets()
+    assert (record["tags"], record["license"], record["meta"]["artist"]) == (["old", "new"], "L", "b")
+    assert registry.read_sidecar(uid)["tags"] == ["old", "new"]
 
 
 def test_of_several_removals_the_last_counts(

@@ -578,3 +578,20 @@ def test_a_journal_that_older_rows_lack_things_in_is_no_trap(desk: Desk) -> None
 
     assert desk.registry.undo(edit)["undone"] == [uid]
     assert desk.get(uid)["tags"] == ["a"]
+
+
+def test_an_operation_that_edits_and_removes_is_taken_back_whole(desk: Desk) -> None:
+    """The asset would come back with the tags that were to be undone."""
+    uid = desk.register("1.png", 1, metadata={"tags": ["a"], "license": "L"})
+    operation = desk.registry.new_operation()
+    desk.registry.bulk_update_tags([uid], add_tags=["b"], license_tag="X", operation=operation)
+    desk.registry.remove_asset(uid, delete_files=True, operation=operation)
+
+    report = desk.registry.undo(operation)
+    there = desk.get(uid)
+    again = desk.registry.undo(report["operation"])
+
+    assert (report["undone"], report["refused"]) == ([uid], [])
+    assert (there["tags"], there["license"]) == (["a"], "L")
+    assert (again["undone"], again["refused"]) == ([uid], [])
+    assert desk.registry.get_asset(uid) is None

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import click
 
+from comfyvn import media
 from comfyvn.config import load
 from comfyvn.errors import ComfyVNError, ForeignLibrary, InvalidSidecar, LibraryUnreachable, OutsideLibrary
 from comfyvn.model import Asset, Facts, fold, normalise_tags
@@ -110,7 +111,7 @@ def _check(library: Library, asset: Asset, report: AuditReport) -> None:
     stat = library.storage.stat(asset.key)
     if stat is None:
         report.note(report.missing_files, asset)
-    elif stat != asset.file:
+    elif stat != asset.file and not _is_as_known(library, asset):
         report.note(report.changed_files, asset)
     try:
         is_ours = asset.sidecar_file == library.storage.stat(library.sidecar_key(asset.key)) is not None
@@ -133,6 +134,15 @@ def _check(library: Library, asset: Asset, report: AuditReport) -> None:
     if missing:
         report.metadata_missing.append({"uid": asset.uid, "fields": missing})
         report.paths[asset.uid] = asset.key
+
+
+def _is_as_known(library: Library, asset: Asset) -> bool:
+    """Tell whether a file that looks touched has the known content: a copied library has new inodes."""
+    try:
+        with library.storage.open(asset.key) as source:
+            return media.read(source.file, name=asset.key).digest == asset.digest
+    except (ComfyVNError, OSError):
+        return False
 
 
 def _fill(library: Library, asset: Asset, report: AuditReport) -> None:
@@ -266,21 +276,30 @@ def audit(strict: bool, as_json: bool, **library: str | None) -> int:
     return 1 if any(findings) else 0
 
 
-def summary(report: AuditReport) -> str:
-    """Return an audit as lines for people: what is wrong, and where; nothing about what is fine."""
+def summary(report: AuditReport, *, is_brief: bool = False) -> str:
+    """Return an audit as lines for people: what is wrong, and where; nothing about what is fine.
+
+    Args:
+        report: the audit.
+        is_brief: only count what lacks tags or licence; `comfyvn audit` names it.
+    """
     findings = {
         "without sidecar": report.missing_sidecars,
         "without mirror": report.missing_mirrors,
         "whose file is gone": report.missing_files,
-        "whose file was changed (`comfyvn rebuild` takes that in)": report.changed_files,
+        "whose file was changed (`comfyvn rebuild` looks into it)": report.changed_files,
         "whose preview is gone (`comfyvn rebuild` makes it again)": report.missing_previews,
+    }
+    wanting = {
         "without tags": _lacking(report, "tags"),
         "without licence": _lacking(report, "license"),
         "with the licence unknown": report.unknown_licenses,
     }
     lines = [f"{report.checked} assets checked."]
-    for what, uids in findings.items():
+    for what, uids in (findings if is_brief else findings | wanting).items():
         lines += named_lines(what, [report.paths[uid] for uid in uids])
+    counts = [f"{len(uids)} {what}" for what, uids in wanting.items() if uids and is_brief]
+    lines += [f"  {', '.join(counts)}: `comfyvn audit` names them"] if counts else []
     lines += named_lines("with a broken sidecar", [each["error"] for each in report.broken_sidecars])
     failed = [f"{each['path']}: {each['reason']}" for each in report.failed_previews]
     lines += named_lines("without preview", failed)

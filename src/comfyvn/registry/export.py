@@ -61,6 +61,7 @@ def describe(asset: Asset) -> dict[str, Any]:
         asset: with all of its provenance and versions.
     """
     rows = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
+    versions = asset.versions if len(asset.versions) > 1 else ()  # as in the sidecar: else there is one
     return {
         "uid": asset.uid,
         "id": asset.id,
@@ -78,7 +79,7 @@ def describe(asset: Asset) -> dict[str, Any]:
         "updated_at": asset.updated_at,
         "missing": asset.missing_since is not None,
         "preview": asset.preview.kind,
-        "versions": [sidecar.describe_version(each) for each in asset.all_versions],
+        "versions": [sidecar.describe_version(each) for each in versions],
         "provenance": [_sorted_inside(sidecar.describe_provenance(row)) for row in rows],
     }
 

@@ -110,6 +110,7 @@ def rebuild(
         rescan = Rescan(library, report, is_verifying=verify, on_file=on_file)
         for lost in _chunks(_lost_sidecars(library, report, wanted), _CHUNK):
             rescan.take_lost(lost)
+            _recovered(library, [(str(found.uid), True) for _, found in lost], report)
         skipped: list[tuple[str, str]] = []
         for chunk in _chunks(_files(library, skipped, wanted, leave_out), _CHUNK):
             rescan.take(chunk)
@@ -238,6 +239,7 @@ def _lost_sidecars(
             is_known = rows.asset(uid) is not None
         if is_known:
             if not library.follow_sidecar(uid, key):
+                library.take_word(uid, found)
                 library.drop_left_sidecar(uid, key)
         elif _is_restored(library, uid):
             report.recovered.append(uid)
@@ -360,7 +362,7 @@ def rebuild_command(
         console.emit_json({"rebuild": report.as_dict(), "audit": audit.as_dict()})
     elif not quiet:
         console.echo(_summary(report))
-        console.echo(audit_summary(audit))
+        console.echo(audit_summary(audit, is_brief=True))
     wants_sidecars = enforce_sidecars or overwrite_sidecars
     is_unfinished = bool(audit.unrepaired_sidecars) if wants_sidecars else bool(audit.broken_sidecars)
     return 1 if report.conflicts or report.failed or report.rotten or is_unfinished else 0
@@ -403,11 +405,15 @@ def _summary(report: RebuildReport) -> str:
     }
     shown = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     lines = [f"{report.processed} files in {report.assets_root}" + (f": {shown}." if shown else ".")]
+    lines += [f"  brought back from the trash: {uid}" for uid in report.recovered]
     named = {
+        "new": report.registered,
         "moved": report.moved,
         "new content": report.content_changed,
         "missing": report.missing,
         "damaged (put a backup in its place)": report.rotten,
+        "edited sidecar": report.metadata_changed,
+        "copy": report.duplicates,
     }
     for what, items in named.items():
         lines += [f"  {what}: {each['path']} ({each['uid']})" for each in items[:_NAMES_SHOWN]]

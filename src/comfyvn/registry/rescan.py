@@ -26,20 +26,11 @@ from comfyvn.errors import (
     PathConflict,
     RegistryUnusable,
 )
-from comfyvn.model import (
-    Asset,
-    Facts,
-    FileStat,
-    Version,
-    merge_registered,
-    normalise_type,
-    parse_provenance,
-    utc_now,
-)
+from comfyvn.model import Asset, Facts, FileStat, Version, normalise_type, parse_provenance, utc_now
 from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
-from comfyvn.studio.core.library import Library, Move, Transaction, rows_told
+from comfyvn.studio.core.library import Library, Move, Transaction
 from comfyvn.studio.core.previews import POOL
 from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
@@ -152,6 +143,7 @@ class Rescan:
         self._moves: dict[str, tuple[str, media.Reading]] = {}
         self._claims: dict[str, _Claim] = {}
         self._doubtful: dict[str, str] = {}
+        self._marked: list[str] = []
         self._coming: set[str | None] = set()
         self._shared_mirrors: set[str | None] = set()
         self.has_newcomers = False
@@ -215,6 +207,9 @@ class Rescan:
         for key in again:
             self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
         self._flush()
+        for key in self._marked:
+            self._try(key, lambda key=key: self._meet_stranger(key, is_last=True))  # type: ignore[misc]
+        self._flush()
         self._mark_missing(list(gone))
 
     # -- a file where the ledger knows an asset -------------------------------------------------------
@@ -277,6 +272,8 @@ class Rescan:
             other = rows.known(reading.digest)
         if other is not None and other.uid != asset.uid and other.digest == reading.digest:
             self._claims[asset.key] = _Claim(asset.uid, other.uid, stat, is_certain=False)
+        elif asset.file is not None and _is_untouched(stat, asset.file):
+            self._note(self._report.rotten, asset.uid, asset.key)
         elif not has_sidecar:
             self._doubtful[asset.key] = asset.uid  # its sidecar may turn up beside another file
         else:
@@ -325,12 +322,13 @@ class Rescan:
             if digest == named.digest and self._place_of(named) != "home":
                 self._claims[owner.key] = _Claim(owner.uid, uid, stat, is_certain=True)
                 return
-        why = f"its sidecar names the asset {uid}, the ledger {owner.uid}"
-        self._conflict(owner.key, why, [owner.uid, uid])
+        why = f"its sidecar names the asset {uid}, but this is {owner.uid}"
+        hint = "delete this sidecar, and `comfyvn rebuild` writes the right one"
+        self._conflict(owner.key, f"{why}; {hint}", [owner.uid, uid])
 
     # -- a file where the ledger knows none -----------------------------------------------------------
 
-    def _meet_stranger(self, key: str) -> None:
+    def _meet_stranger(self, key: str, *, is_last: bool = False) -> None:
         library = self._library
         if library.is_oldest_sidecar(key):
             why = "the sidecar of an older release; what it says was taken in with its file"
@@ -360,7 +358,10 @@ class Rescan:
         elif known is not None:
             self._settle_known(known, key, reading)
         elif marked is not None and self._place_of(marked) == "gone" and marked.uid not in self._moves:
-            self._moves[marked.uid] = (key, reading)
+            if is_last:
+                self._moves[marked.uid] = (key, reading)
+            else:
+                self._marked.append(key)  # the asset's own content may turn up in another file
         else:
             self._take_in(key, found, None if marked is not None else marked_uid)
 
@@ -383,33 +384,16 @@ class Rescan:
             self._moves[named.uid] = (key, reading)
         elif reading.digest == named.digest:
             self._note(self._report.duplicates, named.uid, key)
-            self._take_word(named.uid, found)
+            self._library.take_word(named.uid, found)
         else:
             why = f"its sidecar names the asset {named.uid}, whose file lies at {named.key}"
-            self._conflict(key, why, [named.uid])
+            self._conflict(key, f"{why}; delete this sidecar if this is another asset", [named.uid])
 
     def _has_left(self, asset: Asset, reading: media.Reading) -> bool:
         place = self._place_of(asset)
         if place == "taken" and reading.digest == asset.digest:
             return True
         return place == "gone" or (place != "home" and not self._names(asset.key, asset.uid))
-
-    def _take_word(self, uid: str, found: Sidecar) -> None:
-        """Merge what the sidecar of a copy says, if it tells of provenance that the ledger does not know.
-
-        The ledger was lost, and the same content was registered again before the rebuild that finds this.
-        """
-        library = self._library
-        with library.transaction(self._operation_id) as change:
-            asset = change.rows.asset(uid)
-            if asset is None or not rows_told(found, asset, change.rows, change.rows.reserve_ids):
-                return
-            whole = library.take_back(change, asset, found)
-            ours = whole.facts
-            has_license = ours.license is not None
-            wanted = merge_registered(found.facts, ours, license_given=has_license, limits=library.limits)
-            wanted = replace(wanted, extra={**found.facts.extra, **ours.extra})
-            library.change_one(change, whole, wanted, force=True)
 
     def _settle_known(self, known: Asset, key: str, reading: media.Reading) -> None:
         """The content is known: the asset was moved here, or this is one more copy of it."""
@@ -669,7 +653,8 @@ class Rescan:
         try:
             with change.attempt():
                 library.read_sidecar(asset.key, asset.facts)  # a broken one stays as it is
-                force = beside is None or self._is_mirror_lost(asset)
+                is_mirrored = library.has_mirror(asset) and not self._is_mirror_lost(asset)
+                force = beside is None or not is_mirrored
                 now = library.change_one(change, missing, missing.facts, force=force)
         except InvalidSidecar as error:
             self._fail(asset.key, error)
@@ -742,6 +727,11 @@ class Rescan:
 
     def _note(self, items: list[dict[str, str]], uid: str, key: str) -> None:
         items.append({"uid": uid, "path": key})
+
+
+def _is_untouched(now: FileStat, before: FileStat) -> bool:
+    """Tell whether nobody wrote to a file, by size and time: a copied library has other inodes."""
+    return (now.size_bytes, now.mtime_ns) == (before.size_bytes, before.mtime_ns)
 
 
 def _parse(marker: bytes | None) -> dict[str, Any] | None:

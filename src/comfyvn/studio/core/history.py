@@ -32,6 +32,7 @@ from comfyvn.model import (
     PreviewKind,
     Version,
     canonical_json,
+    merge_registered,
     preview_names,
     utc_now,
 )
@@ -262,14 +263,31 @@ class History:
         """Bring a removed asset back; see `AssetRegistry.restore_asset`."""
         with self._library.transaction(operation_id) as change:
             known = change.rows.asset(uid)
-            if known is not None:
-                raise RestoreRefused(path=known.key, uid=uid, why="it is registered")
             removal = change.rows.last_of(uid, "asset_removed")
+            if known is not None:
+                return self._give_back(change, known, removal)
             if removal is None:
                 raise AssetNotFound(uid=uid, project=self._library.ledger.project_id)
             asset = self._bring_back(change, removal)
         self._make_previews([asset])
         return asset
+
+    def _give_back(self, change: Transaction, known: Asset, removal: JournalRow | None) -> Asset:
+        """Merge into an asset what was written of it before it was removed: its content was registered again.
+
+        Raises:
+            RestoreRefused: it was never removed, or lacks nothing.
+        """
+        if removal is None:
+            raise RestoreRefused(path=known.key, uid=known.uid, why="it is registered, and was never removed")
+        was = sidecar.facts_of((removal.before or {})["sidecar"], _WHAT_WAS_THERE)
+        ours, limits = known.facts, self._library.limits
+        wanted = merge_registered(was, ours, license_given=ours.license is not None, limits=limits)
+        wanted = replace(wanted, extra={**was.extra, **ours.extra})
+        if sidecar.is_same(wanted, replace(ours, tags=wanted.tags)) and set(wanted.tags) == set(ours.tags):
+            why = "it is registered, and has all that was written of it before it was removed"
+            raise RestoreRefused(path=known.key, uid=known.uid, why=why)
+        return self._library.change_one(change, known, wanted)
 
     def uids_in_trash(self) -> set[str]:
         """Return the uids of which the trash holds something."""
@@ -519,7 +537,9 @@ class History:
         if not came_or_went:
             return self._put_facts_back(change, asset, rows, kept)
         if came_or_went[-1].event == "asset_removed":
-            restored.append(self._undo_removal(change, asset, came_or_went[-1]))
+            back = self._undo_removal(change, asset, came_or_went[-1])
+            restored.append(back)
+            self._put_facts_back(change, back, rows, kept)
         else:
             self._undo_coming(change, asset, rows, came_or_went[-1])
         return True

@@ -47,6 +47,7 @@ from comfyvn.model import (
     canonical_json,
     fold,
     id_floor,
+    merge_registered,
     preview_names,
     utc_now,
 )
@@ -662,7 +663,7 @@ class Library:
             with suppress(InvalidSidecar):
                 beside = self.read_sidecar(key, move.asset.facts)
                 if beside is not None and beside.uid == move.asset.uid:
-                    base = _facts_written(rows, move.asset, beside, stat) if is_later else move.asset.facts
+                    base = _facts_written(rows, move.asset, beside, stat, is_later=is_later)
                     found.append((beside, base))
         return found
 
@@ -710,19 +711,39 @@ class Library:
             self.relocate(change, [Move(asset, key, None, is_missing=asset.missing_since is not None)])
         return True
 
+    def take_word(self, uid: str, found: sidecar.Sidecar) -> None:
+        """Merge what another sidecar of an asset says, if it tells of provenance that nobody knows.
+
+        The ledger was lost, and the same content was registered again before the rebuild that finds this.
+        """
+        ids = {row.id for row in found.provenance}
+        with self.transaction() as change:
+            asset = change.rows.asset(uid)
+            if asset is None or ids <= set(change.rows.taken_provenance_ids(ids)):
+                return
+            ours = asset.facts
+            has_license = ours.license is not None
+            wanted = merge_registered(found.facts, ours, license_given=has_license, limits=self.limits)
+            wanted = replace(wanted, extra={**found.facts.extra, **ours.extra})
+            self.change_one(change, self.take_back(change, asset, found), wanted, force=True)
+
     def drop_left_sidecar(self, uid: str, key: str) -> None:
         """Remove the sidecar without a file that an asset had at ``key``: its move was killed before that.
 
-        One that says anything which the ledger does not know stays.
+        The journal tells of that move. A copy that somebody put there stays, and so does one that says
+        anything which the ledger does not know.
         """
         with self.transaction() as change:
             asset = change.rows.asset(uid)
             if asset is None or asset.key == key or self.storage.stat(asset.key) is None:
                 return
+            moves = [row for row in change.rows.journal_of(uid) if row.event == "asset_moved"]
+            has_left = any(row.before is not None and row.before.get("path") == key for row in moves)
             found = self.read_sidecar(key)
             rows = [asset.provenance, *asset.provenance_history] if asset.provenance else []
             if (
-                found is not None
+                has_left
+                and found is not None
                 and found.uid == uid
                 and sidecar.is_same(found.facts, asset.facts)
                 and {row.id for row in found.provenance} <= {row.id for row in rows}
@@ -904,11 +925,13 @@ def _mirror_keys(key: str) -> Iterator[str]:
         number += 1
 
 
-def _facts_written(rows: Reader, asset: Asset, found: sidecar.Sidecar, stat: FileStat) -> Facts:
+def _facts_written(
+    rows: Reader, asset: Asset, found: sidecar.Sidecar, stat: FileStat, *, is_later: bool
+) -> Facts:
     """Return what a sidecar said when we wrote it, before later changes of ours that it does not know.
 
     The file's time tells when it was saved, ``updated_at`` in it which state was edited: to the second, so
-    that of several states the oldest counts.
+    that of several states the oldest counts. ``is_later``: we wrote elsewhere since, so there are changes.
     """
     told = [row for row in rows.journal_of(asset.uid) if row.after is not None and "meta" in row.after]
     states = [(row.at, facts_told(row.after)) for row in reversed(told)]
@@ -919,6 +942,8 @@ def _facts_written(rows: Reader, asset: Asset, found: sidecar.Sidecar, stat: Fil
     saved = next(older, len(states) - 1)
     if saved > 0 and sidecar.is_same(states[saved - 1][1], found.facts):
         return found.facts
+    if not is_later:
+        return asset.facts
     since = found.updated_at or ""
     named = [at for at, state in enumerate(states) if state[0][:19].replace("T", " ") >= since]
     return states[max([saved, *named])][1]

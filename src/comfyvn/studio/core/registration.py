@@ -433,11 +433,15 @@ class Registrar:
             found = other if other is not None and other.uid == uid else None
         if found is not None:
             asset = self._inherit(asset, found, request)
-        if request.is_rebuild and asset.provenance is not None:
-            return asset
-        newest = provenance_row(asset, request.claim, arrival.provenance_id, arrival.created_at)
-        history = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
-        history = tuple(row for row in history if row.id != newest.id)
+        is_told = found is not None and found.uid == uid and bool(found.payload.get("schema"))
+        if request.is_rebuild and (asset.provenance is not None or is_told):
+            return asset  # nothing is invented: it had none before
+        history, row_id = tuple(_provenance(asset)), arrival.provenance_id
+        if any(row.id == row_id for row in history):  # the file was adopted, with the id in its marker
+            if _has_claim(asset, request.claim):
+                return asset
+            row_id = self._library.ledger.reserve_ids(1)[0]
+        newest = provenance_row(asset, request.claim, row_id, arrival.created_at)
         return replace(asset, provenance=newest, provenance_history=history)
 
     def _inherit(self, asset: Asset, found: Sidecar, request: Request) -> Asset:
