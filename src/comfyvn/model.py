@@ -61,8 +61,8 @@ THUMBNAIL_SIZES: Final = (256, 512)
 UNSPECIFIED: Final = "unspecified"
 MAX_NAME_BYTES: Final = 200
 """The longest part of a key that we choose ourselves, in UTF-8."""
-MAX_VERSION: Final = 2**31 - 2
-"""The largest version of an asset: one more still fits into every database's integer."""
+MAX_VERSION: Final = 1_000_000_000
+"""The largest version that anybody may state; later changes of the content still fit into a database."""
 DERIVED_KEYS: Final = frozenset({"preview", "thumbnails"})
 """Metadata keys that we fill in ourselves on every answer."""
 _KEYS_WITH_A_MEANING: Final = frozenset({"tags", "license", "origin", "version", *DERIVED_KEYS})

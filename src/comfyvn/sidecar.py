@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from comfyvn.errors import InvalidMetadata, InvalidSidecar
+from comfyvn.errors import InvalidAssetType, InvalidMetadata, InvalidSidecar
 from comfyvn.model import (
     MAX_VERSION,
     Asset,
@@ -25,6 +25,7 @@ from comfyvn.model import (
     fold,
     normalise_license,
     normalise_tags,
+    normalise_type,
     parse_facts,
     preview_names,
 )
@@ -244,7 +245,7 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         facts=facts,
         uid=uid if isinstance(uid, str) and uid else None,
         project=_text(payload.get("project")),
-        type=_text(payload.get("type")),
+        type=_type(payload.get("type")),
         key=_text(payload.get("path")),
         digest=_digest(payload.get("hash")),
         size_bytes=_whole(payload.get("bytes"), least=0),
@@ -447,13 +448,20 @@ def _parse_row(row: Mapping[str, Any], uid: str) -> Provenance:
     )
 
 
+def _type(value: object) -> str | None:
+    try:
+        return normalise_type(value)
+    except InvalidAssetType:
+        return None
+
+
 def _parse_versions(value: object) -> tuple[Version, ...]:
     """Return the versions that a sidecar carries, newest first; what is no version is left out."""
     found: dict[int, Version] = {}
     for row in value if isinstance(value, list) else ():
         if isinstance(row, Mapping) and (digest := _digest(row.get("hash"))) is not None:
             number, size_bytes = _whole(row.get("version"), least=0), _whole(row.get("bytes"), least=0)
-            if number is not None and number <= MAX_VERSION:
+            if number is not None and number <= 2 * MAX_VERSION:  # content may have changed since
                 created_at, row_id = _text(row.get("created_at")), _whole(row.get("provenance_id"))
                 found.setdefault(number, Version(number, digest, size_bytes or 0, created_at or "", row_id))
     return tuple(sorted(found.values(), key=lambda each: -each.version))

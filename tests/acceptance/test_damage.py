@@ -465,3 +465,19 @@ def test_rebuild_quarantine_moves_nothing_when_the_assets_are_not_there(
 
     assert answer.code in (4, 5)
     assert tree(project) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.timeout(60)
+def test_pipes_in_our_corner_are_refused_not_waited_for(run: Callable[..., Answer], project: Path) -> None:
+    """Every command would hang until somebody kills it."""
+    with AssetRegistry():
+        pass
+    library = project / "assets/.comfyvn/library.json"
+    library.unlink()
+    os.mkfifo(library)
+
+    answer = run("rebuild", "--no-smoke")
+
+    assert answer.code == 4
+    assert "library.json" in answer.err

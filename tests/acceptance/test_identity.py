@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from comfyvn.errors import PathConflict
 from comfyvn.registry.rebuild import RebuildReport, rebuild
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
@@ -374,6 +375,103 @@ def test_emptied_provenance_is_written_again_and_none_invented(
 
     assert registry.list_provenance(cast["a"]["uid"]) == before
     assert registry.read_sidecar(cast["a"]["uid"])["provenance"]["source"] == "a"
+    settled(registry)
+
+
+@pytest.mark.parametrize("copy", ["0.png", "z.png"], ids=["before", "behind"])
+def test_a_painted_copy_with_the_sidecar_does_not_outrank_the_moved_original(
+    copy: str, registry: AssetRegistry, cast: dict[str, AssetRecord]
+) -> None:
+    """The first by name would be the asset, and the untouched original a mere copy."""
+    with_sidecar("a.png", "m.png")
+    shutil.copy(ASSETS / "cast/m.png.asset.json", ASSETS / f"cast/{copy}.asset.json")
+    paint(ASSETS / "cast" / copy)
+
+    report = run(registry)
+
+    assert at(registry)["a"] == "m.png"
+    assert [each["path"] for each in report.conflicts] == [f"cast/{copy}"]
+    assert (report.content_changed, report.duplicates) == ([], [])
+
+
+def test_of_two_painted_files_with_one_marker_nobody_guesses(
+    registry: AssetRegistry, cast: dict[str, AssetRecord]
+) -> None:
+    """The first by name would get uid, tags and licence."""
+    path = ASSETS / "cast/a.png"
+    with Image.open(path) as image:
+        marker = image.text["comfyvn_provenance"]  # type: ignore[attr-defined]
+    path.unlink()
+    for name, colour in {"v0.png": "black", "v1.png": "white"}.items():
+        paint(ASSETS / "cast" / name, colour, comfyvn_provenance=marker)
+
+    report = run(registry)
+
+    assert sorted(each["path"] for each in report.conflicts) == ["cast/v0.png", "cast/v1.png"]
+    assert at(registry)["a"] == "(a.png)"
+
+
+def test_the_sidecar_of_another_project_is_no_hand_edit(
+    registry: AssetRegistry, cast: dict[str, AssetRecord], open_registry: Callable[..., AssetRegistry]
+) -> None:
+    """Equal content has one uid in both projects: tags and licence of the one would become the other's."""
+    other = open_registry(project_id="other")
+    copy = other.register_file("../art/a.png", "cast", metadata={"tags": ["theirs"], "license": "THEIRS"})
+    shutil.copy(ASSETS / copy["sidecar"], ASSETS / "cast/a.png.asset.json")
+
+    report = run(registry)
+
+    assert copy["uid"] == cast["a"]["uid"]
+    assert [each["path"] for each in report.conflicts] == ["cast/a.png"]
+    record = registry.get_asset(cast["a"]["uid"])
+    assert record is not None
+    assert (record["tags"], record["license"]) == (["a", "cast"], "L-a")
+    with pytest.raises(PathConflict, match="'other'"):
+        registry.bulk_update_tags([cast["a"]["uid"]], add_tags=["mine"])
+
+
+def test_a_file_of_another_project_is_not_registered_in_place(
+    registry: AssetRegistry, cast: dict[str, AssetRecord], open_registry: Callable[..., AssetRegistry]
+) -> None:
+    """The two would overwrite each other's sidecar, and one could remove the other's file."""
+    other = open_registry(project_id="other")
+
+    with pytest.raises(PathConflict, match="belongs to the project 'default'"):
+        other.register_file(ASSETS / "cast/a.png", "cast", copy_file=False)
+    (ASSETS / "cast/a.png.asset.json").unlink()
+    with pytest.raises(PathConflict, match="belongs to the project 'default'"):
+        other.register_file(ASSETS / "cast/a.png", "cast", copy_file=False)
+
+    run(registry)
+    settled(registry)
+
+
+def test_a_folder_that_was_moved_away_and_linked_back_does_not_stop_the_rebuild(
+    registry: AssetRegistry, cast: dict[str, AssetRecord], make_png: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Nothing at all would be taken in, because of one link."""
+    registry.register_file(make_png("e.png", seed=9), "other")
+    shutil.move(ASSETS / "cast", tmp_path / "cast")
+    try:
+        (ASSETS / "cast").symlink_to(tmp_path / "cast", target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no links")
+    paint(ASSETS / "other/e.png")
+
+    report = run(registry, allow_missing=True)
+
+    assert [each["path"] for each in report.content_changed] == ["other/e.png"]
+    assert len(report.missing) == 4
+
+
+def test_a_picture_in_a_folder_named_like_a_mirror_is_registered(
+    registry: AssetRegistry, cast: dict[str, AssetRecord], make_png: Callable[..., Path]
+) -> None:
+    """Its mirror would want a folder where the mirror of `a.png` lies, and never get it."""
+    record = registry.register_file(make_png("e.png", seed=9), "cast", dest_relative="cast/a.json/e.png")
+    registry.wait_for_thumbnails()
+
+    assert record["path"] == "cast/a.json/e.png"
     settled(registry)
 
 

@@ -1197,3 +1197,29 @@ def test_a_dry_run_names_a_database_that_it_can_not_take_by_its_own_path(project
     assert answer.returncode == 5
     assert str(library.db) in answer.stderr
     assert snapshot(project) == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE asset_tags (a)",
+        "CREATE VIEW asset_versions AS SELECT 1 AS a",
+        "CREATE TABLE asset_upgrade_assets (a)",
+        "CREATE INDEX ix_assets_registry_type ON scenes (title)",
+    ],
+)
+@pytest.mark.parametrize("era", ["2", "v0.6"])
+def test_tables_of_others_with_our_names_are_refused_and_named(
+    statement: str, era: legacy.Era, project: Path
+) -> None:
+    """The upgrade would end in a traceback, and nothing would say what is in the way."""
+    old = legacy.build(project, era)
+    with closing(sqlite3.connect(old.db)) as connection, connection:
+        connection.execute(statement)
+    before = old.db.read_bytes()
+
+    with pytest.raises(OlderLibrary, match=statement.split()[2]):
+        AssetRegistry()
+
+    assert old.db.read_bytes() == before
+    assert not old.db.with_name("comfyvn.db.before-upgrade").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -596,3 +597,56 @@ def test_a_purge_of_hundreds_is_one_operation(
     assert report["operation"] is not None
     assert sorted(registry.undo(report["operation"])["undone"]) == sorted(uids)
     assert registry.count_assets() == 300
+
+
+def test_what_an_old_removal_left_in_the_trash_is_not_taken_for_a_file_that_moved(
+    registry: AssetRegistry, make_png: Callable[..., Path], project: Path
+) -> None:
+    """A rename would bring the old content back, and make the newest work a copy that belongs to nobody."""
+    record = register(registry, make_png())
+    path = registry.ASSETS_ROOT / record["path"]
+    planted = registry.ASSETS_ROOT / ".comfyvn/trash" / f"2025-01-01_000000-{record['uid']}-7"
+    (planted / record["path"]).parent.mkdir(parents=True)
+    shutil.copy(path, planted / record["path"])
+    path.write_bytes(make_png("new.png", seed=5).read_bytes())
+    rebuild(registry)
+    path.rename(path.with_name("hero.png"))
+
+    report = rebuild(registry)
+
+    assert (report.recovered, report.content_changed) == ([], [])
+    assert [each["path"] for each in report.moved] == [f"{record['type']}/hero.png"]
+
+
+@pytest.mark.parametrize("number", ["9" * 20, "x", ""])
+def test_folders_that_others_put_into_the_trash_do_no_harm(
+    number: str, registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """A rebuild would end in a traceback."""
+    record = register(registry, make_png())
+    (registry.ASSETS_ROOT / record["path"]).unlink()
+    name = f"2025-01-01_000000-{record['uid']}-{number}"
+    (registry.ASSETS_ROOT / ".comfyvn/trash" / name).mkdir(parents=True)
+
+    report = rebuild(registry)
+
+    assert [each["uid"] for each in report.missing] == [record["uid"]]
+
+
+def test_a_removal_leaves_the_sidecar_of_another_asset_where_it_is(
+    registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """It would go to the trash with its hand edits, and the removal could never be undone."""
+    red = register(registry, make_png("red.png", seed=1))
+    green = register(registry, make_png("green.png", seed=2))
+    stray = registry.ASSETS_ROOT / green["sidecar"]
+    stray = stray.replace(registry.ASSETS_ROOT / red["sidecar"])
+
+    registry.remove_asset(red["uid"], delete_files=True)
+    left = json.loads(stray.read_text("utf-8"))
+    stray.replace(registry.ASSETS_ROOT / green["sidecar"])
+    back = registry.restore_asset(red["uid"])
+
+    assert left["uid"] == green["uid"]
+    assert back["path"] == red["path"]
+    assert registry.read_sidecar(red["uid"])["uid"] == red["uid"]

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from comfyvn.db import schema
 from comfyvn.db.files import MEND, check_files, files_of, is_frozen
-from comfyvn.errors import LedgerConflict, RegistryBusy, RegistryUnusable
+from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
 from comfyvn.model import Limits
 
 if TYPE_CHECKING:
@@ -364,6 +364,7 @@ def _migrate(engine: Engine, thumbs_rel: str, limits: Limits, *, keeps_backup: b
             why = f"a newer comfyvn wrote it (schema {revision}; known here: {schema.HEAD}). Upgrade comfyvn."
             raise RegistryUnusable(path=engine.path, why=why)
         driver: Any = connection.connection.driver_connection
+        _refuse_clash(driver, engine.path)
         if not _is_older(driver):
             _make_tables(connection)
             return
@@ -379,6 +380,16 @@ def _migrate(engine: Engine, thumbs_rel: str, limits: Limits, *, keeps_backup: b
         )
     engine.upgraded = upgraded
     engine.close()  # its connections are still in the mode that the older release left
+
+
+def _refuse_clash(driver: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database in which somebody else's tables, views or indexes have names that ours get."""
+    tables = schema.metadata.tables.values()
+    ours = {name for table in tables for name in (table.name, *(str(index.name) for index in table.indexes))}
+    ours -= {"assets_registry", "provenance"}  # these are an older release's, or looked at by the upgrade
+    for kind, name in driver.execute("SELECT type, name FROM sqlite_master").fetchall():
+        if str(name).lower() in ours or str(name).lower().startswith("asset_upgrade_"):
+            raise OlderLibrary(path=path, shape=f"a {kind} named {name}, which is not ours")
 
 
 def _make_tables(connection: sa.Connection) -> None:

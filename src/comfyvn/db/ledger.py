@@ -362,6 +362,14 @@ class Reader:
         query = sa.select(_assets.id).where(_assets.id == asset_id)
         return self._connection.execute(query).first() is not None
 
+    def other_owner(self, key: str) -> str | None:
+        """Return another project of this ledger that has an asset at a key."""
+        query = sa.select(_assets.project_id).where(
+            _assets.path_full == key, _assets.project_id != self._project_id
+        )
+        found = self._connection.execute(query.limit(1)).scalar()
+        return None if found is None else str(found)
+
     def is_shared(self, uid: str) -> bool:
         """Tell whether another project of this ledger has an asset with this uid (the same content)."""
         query = sa.select(_assets.id).where(_assets.uid == uid, _assets.project_id != self._project_id)
@@ -449,6 +457,14 @@ class Reader:
         for row in self._connection.execute(query.order_by(rows.seq)):
             found.setdefault(row.uid, []).append(_journal_row(row))
         return found
+
+    def is_removal(self, operation_id: int, uid: str) -> bool:
+        """Tell whether an operation removed an asset with this uid, of any project."""
+        rows = asset_journal.c
+        query = sa.select(rows.seq).where(
+            rows.operation_id == operation_id, rows.uid == uid, rows.event == "asset_removed"
+        )
+        return self._connection.execute(query.limit(1)).first() is not None
 
     def has_operation(self, operation_id: int) -> bool:
         """Tell whether the journal knows an operation."""

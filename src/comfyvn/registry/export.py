@@ -119,6 +119,11 @@ def _check_target(registry: AssetRegistry, target: Path) -> None:
         if target.is_relative_to(folder):
             why = f"it lies in {folder}, which is the library's own (setting {name}); choose another place"
             raise PathConflict(path=target, why=why)
+    ledger = Path(os.path.realpath(registry.db_path))
+    if target in {ledger.with_name(ledger.name + end) for end in ("", "-wal", "-shm", "-journal")}:
+        raise PathConflict(path=target, why="that name is the ledger's own; choose another one")
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise PathConflict(path=target, why="this is no file; choose another name")
     try:
         with target.open("rb") as file:
             is_export = file.read(len(_BEGINNING)) == _BEGINNING

@@ -17,7 +17,14 @@ import click
 from comfyvn import media
 from comfyvn.config import Config, load
 from comfyvn.db import quarantine as move_aside
-from comfyvn.errors import ComfyVNError, LibraryChanged, LibraryUnreachable, RestoreRefused
+from comfyvn.errors import (
+    ComfyVNError,
+    LibraryChanged,
+    LibraryUnreachable,
+    OutsideLibrary,
+    PathConflict,
+    RestoreRefused,
+)
 from comfyvn.model import FileStat
 from comfyvn.registry import console
 from comfyvn.registry.audit import audit_sidecars, check_folder, check_library
@@ -102,7 +109,7 @@ def rebuild(
     check_library(library, allow_missing=allow_missing)
     with library.storage.lock(_say_waiting):
         wanted = None if only is None else _owners_of(library, only)
-        gone = _recovered(library, list(_gone(library, wanted)), report)
+        gone = list(_gone(library, wanted))
         if not allow_missing and mark_missing:
             _check_few_missing(library, gone)
         if wanted is None:
@@ -110,14 +117,16 @@ def rebuild(
         rescan = Rescan(library, report, is_verifying=verify, on_file=on_file)
         for lost in _chunks(_lost_sidecars(library, report, wanted), _CHUNK):
             rescan.take_lost(lost)
-            _recovered(library, [(str(found.uid), True) for _, found in lost], report)
+            gone += [(str(found.uid), True) for _, found in lost]
         skipped: list[tuple[str, str]] = []
         for chunk in _chunks(_files(library, skipped, wanted, leave_out), _CHUNK):
             rescan.take(chunk)
         if rescan.has_newcomers:  # looked for again: to remember them all could take much memory
             for chunk in _chunks(_files(library, [], wanted, leave_out), _CHUNK):
                 rescan.take_newcomers(chunk)
-        rescan.finish([uid for uid, _ in gone] if mark_missing else [])
+        rescan.finish()
+        left = _recover(library, (uid for uid, _ in gone), report)
+        rescan.mark_missing(left if mark_missing else [])
         report.skipped += [{"path": path, "why": why} for path, why in skipped]
     return report
 
@@ -171,18 +180,18 @@ def _gone(library: Library, wanted: Sequence[str] | None) -> Iterator[tuple[str,
             yield asset.uid, asset.missing_since is not None
 
 
-def _recovered(
-    library: Library, gone: Sequence[tuple[str, bool]], report: RebuildReport
-) -> list[tuple[str, bool]]:
-    """Bring files back that a killed removal left in the trash; return the rest."""
-    history, left = History(library), []
-    trashed = history.uids_in_trash() if gone else set()
-    for uid, is_marked in gone:
-        if uid in trashed and history.recover_trash(uid):
-            report.recovered.append(uid)
+def _recover(library: Library, gone: Iterable[str], report: RebuildReport) -> list[str]:
+    """Bring files back that a killed removal left in the trash, if they are nowhere else; return the rest."""
+    history, left = History(library), list(gone)
+    trashed = history.uids_in_trash() if left else set()
+    for uid in trashed & set(left):
+        try:
+            is_back = history.recover_trash(uid)
+        except (PathConflict, OutsideLibrary) as error:
+            report.failed.append({"path": uid, "why": f"what the trash has of it can't come back: {error}"})
         else:
-            left.append((uid, is_marked))
-    return left
+            report.recovered += [uid] if is_back else []
+    return [uid for uid in left if uid not in report.recovered]
 
 
 def _check_few_missing(library: Library, gone: Sequence[tuple[str, bool]]) -> None:
@@ -192,6 +201,7 @@ def _check_few_missing(library: Library, gone: Sequence[tuple[str, bool]]) -> No
         LibraryChanged: more than a fifth of the assets would be marked missing.
     """
     newly = {uid for uid, is_marked in gone if not is_marked}
+    newly -= History(library).uids_in_trash() if newly else set()
     with library.read() as rows:
         total = rows.count()
     limit = max(_MISSING_SLACK, total * _MISSING_PERCENT // 100)

@@ -20,13 +20,12 @@ from comfyvn import media
 from comfyvn.errors import (
     ComfyVNError,
     ForeignLibrary,
-    InvalidAssetType,
     InvalidSidecar,
     LibraryUnreachable,
     PathConflict,
     RegistryUnusable,
 )
-from comfyvn.model import Asset, Facts, FileStat, Version, normalise_type, parse_provenance, utc_now
+from comfyvn.model import Asset, Facts, FileStat, Version, parse_provenance, utc_now
 from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
@@ -143,7 +142,7 @@ class Rescan:
         self._moves: dict[str, tuple[str, media.Reading]] = {}
         self._claims: dict[str, _Claim] = {}
         self._doubtful: dict[str, str] = {}
-        self._marked: list[str] = []
+        self._late: dict[str, list[tuple[str, bool]]] = {}
         self._coming: set[str | None] = set()
         self._shared_mirrors: set[str | None] = set()
         self.has_newcomers = False
@@ -193,8 +192,8 @@ class Rescan:
         with self._library.read() as rows:
             return rows.owners([key for key, _ in files])
 
-    def finish(self, gone: Iterable[str]) -> None:
-        """Settle places and doubts, then mark those of ``gone`` (uids) whose files are nowhere."""
+    def finish(self) -> None:
+        """Settle what could not be told from one file alone, now that all were seen."""
         again = self._settle_places()
         for key, uid in self._doubtful.items():
             with self._library.read() as rows:
@@ -207,10 +206,29 @@ class Rescan:
         for key in again:
             self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
         self._flush()
-        for key in self._marked:
-            self._try(key, lambda key=key: self._meet_stranger(key, is_last=True))  # type: ignore[misc]
+        late, self._late = self._late, {}
+        for uid, claims in late.items():
+            self._settle_late(uid, claims)
+
+    def _settle_late(self, uid: str, claims: list[tuple[str, bool]]) -> None:
+        """Settle which of the files with new content is an asset, by sidecar before marker."""
+        with self._library.read() as rows:
+            asset = rows.asset(uid)
+        by_sidecar = [key for key, has_sidecar in claims if has_sidecar]
+        wanted = by_sidecar or [key for key, _ in claims]
+        if asset is None and not by_sidecar and len(wanted) > 1:
+            for key in wanted:
+                self._take_in(key, None, None)  # copies of what nobody knows: none of them is the original
+        elif len(wanted) > 1 and (asset is None or self._place_of(asset) == "gone"):
+            for key, _ in claims:
+                why = f"{len(wanted)} files with other content claim to be the asset {uid}"
+                hint = "delete the sidecars of those that are not, or `comfyvn ingest --in-place` them"
+                self._conflict(key, f"{why}; {hint}", [uid])
+        else:
+            for key in [*wanted, *(key for key, _ in claims if key not in wanted)]:
+                self._try(key, lambda key=key: self._meet_stranger(key, is_last=True))  # type: ignore[misc]
+                self._flush()
         self._flush()
-        self._mark_missing(list(gone))
 
     # -- a file where the ledger knows an asset -------------------------------------------------------
 
@@ -227,6 +245,10 @@ class Rescan:
                 self._fail(key, error)
                 is_broken = True
             else:
+                if found is not None and found.project not in (None, library.ledger.project_id):
+                    why = f"its sidecar belongs to the project {found.project!r}; put the right one back"
+                    self._conflict(key, why, [asset.uid])
+                    return
                 if found is not None and found.uid not in (None, asset.uid):
                     self._contest(asset, str(found.uid), stat)
                     return
@@ -351,19 +373,36 @@ class Rescan:
             named = rows.asset(found.uid) if found is not None and found.uid else None
             known = rows.known(reading.digest)
             marked = rows.asset(marked_uid) if marked_uid else None
-        if named is not None and found is not None:
+        if not is_last and (uid := self._claims_late(found, named, known, marked_uid, marked, reading)):
+            self._late.setdefault(uid, []).append((key, found is not None and bool(found.uid)))
+        elif named is not None and found is not None:
             self._settle_named(named, key, reading, known, found)
         elif found is not None and found.uid:
             self._take_in_or_refuse_copy(key, reading, found)
         elif known is not None:
             self._settle_known(known, key, reading)
         elif marked is not None and self._place_of(marked) == "gone" and marked.uid not in self._moves:
-            if is_last:
-                self._moves[marked.uid] = (key, reading)
-            else:
-                self._marked.append(key)  # the asset's own content may turn up in another file
+            self._moves[marked.uid] = (key, reading)
         else:
             self._take_in(key, found, None if marked is not None else marked_uid)
+
+    def _claims_late(
+        self,
+        found: Sidecar | None,
+        named: Asset | None,
+        known: Asset | None,
+        marked_uid: str | None,
+        marked: Asset | None,
+        reading: media.Reading,
+    ) -> str | None:
+        """Return the uid that a file claims without having its content: that may turn up in another file."""
+        if named is not None:
+            return named.uid if known is None and self._has_left(named, reading) else None
+        if found is not None and found.uid:
+            return found.uid if found.digest not in (None, reading.digest) else None
+        if known is not None or marked_uid is None or reading.digest.startswith(marked_uid):
+            return None
+        return marked_uid if marked is None or self._place_of(marked) == "gone" else None
 
     def _other_record(self, key: str) -> Sidecar | None:
         """Return what a mirror says of a file without sidecar, if the ledger lost that asset."""
@@ -429,7 +468,7 @@ class Rescan:
 
     def _take_in(self, key: str, found: Sidecar | None, uid: str | None) -> None:
         """Register a file that nobody knows; what its sidecar says comes back with it."""
-        kind = _stated_type(found) or _type_of(key)
+        kind = (found.type if found else None) or _type_of(key)
         self._requests.append(replace(self._request(key, kind), wanted_uid=uid))
         self._coming.add(uid)
 
@@ -632,7 +671,8 @@ class Rescan:
         change.tell("asset_healed", healed, before={"hash": asset.digest}, after={"hash": healed.digest})
         return healed
 
-    def _mark_missing(self, uids: Sequence[str]) -> None:
+    def mark_missing(self, uids: Sequence[str]) -> None:
+        """Mark those of some assets whose files are nowhere; keep in step what is written of them."""
         for at in range(0, len(uids), _CHUNK):
             with self._library.transaction(self._operation_id) as change:
                 for asset in change.rows.assets(uids[at : at + _CHUNK]):
@@ -648,7 +688,8 @@ class Rescan:
             change.tell("asset_missing", missing, after={"missing_since": missing.missing_since})
             self._note(self._report.missing, asset.uid, asset.key)
         beside = library.storage.stat(library.sidecar_key(asset.key))
-        if not library.storage.path(asset.key).parent.is_dir():
+        folder = asset.key.rpartition("/")[0]
+        if folder and not library.storage.is_folder(folder):
             return  # the folder may come back with all that lies in it, and wants its name then
         try:
             with change.attempt():
@@ -660,6 +701,10 @@ class Rescan:
             self._fail(asset.key, error)
         except PathConflict as error:
             self._conflict(asset.key, str(error.fields["why"]), [asset.uid])
+        except _NO_GOING_ON:
+            raise
+        except (ComfyVNError, OSError) as error:
+            self._fail(asset.key, error)
         else:
             if beside is None:
                 self._note(self._report.sidecars_written, asset.uid, asset.key)
@@ -747,14 +792,6 @@ def _uid_of(marker: bytes | None) -> str | None:
     uid = (_parse(marker) or {}).get("uid")
     is_uid = isinstance(uid, str) and 16 <= len(uid) <= 64 and set(uid) <= set("0123456789abcdef")
     return uid if is_uid else None
-
-
-def _stated_type(found: Sidecar | None) -> str | None:
-    """Return the type that a sidecar states, if it can be one."""
-    try:
-        return normalise_type(found.type) if found is not None and found.type else None
-    except InvalidAssetType:
-        return None
 
 
 def _type_of(key: str) -> str:

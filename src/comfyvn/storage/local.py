@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import logging
 import os
 import re
 import secrets
@@ -41,9 +42,12 @@ from comfyvn.storage.keys import OWN_FOLDERS
 
 __all__ = ["LocalStorage", "Source", "Staged", "Writes", "open_source"]
 
+_log = logging.getLogger(__name__)
 _OWN: Final = ".comfyvn"
 _NEWBORN_S: Final = 60.0
 _LOCK_POLL_S: Final = 0.1
+_LIBRARY_BYTES: Final = 100_000
+_MAX_DEPTH: Final = 200  # of folders that a scan goes down
 _LOCK_OFFSET: Final = 1 << 30
 _MANY_FILES: Final = 24
 _STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
@@ -242,8 +246,9 @@ class LocalStorage:
         """
         path = self._own / "library.json"
         try:
-            return str(json.loads(path.read_text("utf-8"))["library"])
-        except FileNotFoundError:
+            with open_source(path) as source:
+                return str(json.loads(source.file.read(_LIBRARY_BYTES))["library"])
+        except SourceMissing:
             return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise LibraryUnreachable(path=path, why=f"this file is damaged ({error})") from error
@@ -319,11 +324,19 @@ class LocalStorage:
 
     def folders(self) -> Iterator[tuple[str, set[str]]]:
         """Yield the beginning of a folder's keys (``""``, ``"characters/"``) and its files' names."""
-        for folder, below, names in os.walk(self.root):
-            prefix = Path(folder).relative_to(self.root).as_posix()
-            if prefix == ".":
-                below[:] = [name for name in below if name not in OWN_FOLDERS]
-            yield ("" if prefix == "." else f"{prefix}/"), {name for name in names if _is_text(name)}
+        waiting = [""]
+        while waiting:
+            prefix, names = waiting.pop(), set[str]()
+            try:
+                with os.scandir(self.path(prefix) if prefix else self.root) as found:
+                    for entry in found:
+                        if not entry.is_dir(follow_symlinks=False):
+                            names.add(entry.name)
+                        elif (prefix or entry.name not in OWN_FOLDERS) and prefix.count("/") < _MAX_DEPTH:
+                            waiting.append(f"{prefix}{entry.name}/")
+            except OSError:
+                continue  # `walk` says so
+            yield prefix, {name for name in names if _is_text(name)}
 
     def is_folder(self, key: str) -> bool:
         """Tell a real folder of ours from a file, a link, or nothing."""
@@ -338,10 +351,12 @@ class LocalStorage:
         Args:
             on_wait: called once if another one has it and we wait.
         """
-        with (self._own / "library.json").open("rb") as file:
-            if not _try_lock(file, if_unknown=True):  # without locks, as on some network drives, we go on
+        with open_source(self._own / "library.json") as source:
+            if not _try_lock(
+                source.file, if_unknown=True
+            ):  # without locks, as on some network drives, we go on
                 on_wait()
-                while not _try_lock(file, if_unknown=True):
+                while not _try_lock(source.file, if_unknown=True):
                     time.sleep(_LOCK_POLL_S)
             yield
 
@@ -352,8 +367,11 @@ class LocalStorage:
         Yields:
             Whether it is ours; always True where the file system has no locks.
         """
+        path = self._own_folder(f"{name}.lock")
+        if os.path.lexists(path) and not path.is_file():
+            raise PathConflict(path=path, why="this should be a file of ours; remove it")
         with self.writing():
-            file = self._own_folder(f"{name}.lock").open("ab", buffering=0)
+            file = path.open("ab", buffering=0)
         with file:
             yield _try_lock(file, if_unknown=True)
 
@@ -457,7 +475,10 @@ class LocalStorage:
 
         def move_back() -> None:
             for place, trashed in reversed(moved):
-                trashed.replace(place)
+                try:
+                    _move_exclusive(trashed, place)
+                except FileExistsError:  # somebody put another file there meanwhile
+                    _log.warning("%s is taken by another file; what lay there is now %s", place, trashed)
 
         try:
             for key in keys:
@@ -476,7 +497,7 @@ class LocalStorage:
         """Return the names of the folders in the library's trash, in order."""
         try:
             return sorted(path.name for path in self._own_folder("trash").iterdir())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def is_trashed(self, folder: str, key: str) -> bool:
@@ -485,6 +506,14 @@ class LocalStorage:
             return stat.S_ISREG(os.lstat(self._trashed(folder, key)).st_mode)
         except (OSError, ValueError):
             return False
+
+    def open_trashed(self, folder: str, key: str) -> AbstractContextManager[Source]:
+        """Open a file in a folder of the trash by the key that it had; links are not followed.
+
+        Raises:
+            SourceMissing, SourceUnreadable: there is none, or it can't be read.
+        """
+        return open_source(self._trashed(folder, key), follow_links=False)
 
     @_writes
     def take_from_trash(self, folder: str, keys: Mapping[str, str], writes: Writes) -> Callable[[], None]:
@@ -705,6 +734,8 @@ def _walk(folder: Path, prefix: str, skipped: list[tuple[str, str]]) -> Iterator
         try:
             if entry.is_symlink():
                 skipped.append((key, "a link, which an asset can't be"))
+            elif entry.is_dir() and prefix.count("/") >= _MAX_DEPTH:
+                skipped.append((key, f"more than {_MAX_DEPTH} folders deep"))
             elif entry.is_dir():
                 yield from _walk(folder / entry.name, f"{key}/", skipped)
             elif not entry.is_file():

@@ -595,7 +595,9 @@ class AssetRegistry:
         Raises:
             InvalidFilter: ``since`` is no position.
         """
-        if since is not None and (isinstance(since, bool) or not isinstance(since, int) or since < 0):
+        if since is not None and (
+            isinstance(since, bool) or not isinstance(since, int) or not 0 <= since < 2**63
+        ):
             raise InvalidFilter(why=f"since must be a whole number of at least 0, not {since!r:.40}")
         return self._history.follow(since, timeout_s)
 

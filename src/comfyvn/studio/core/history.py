@@ -44,6 +44,7 @@ __all__ = ["History", "HistoryEntry", "Kept", "OperationRecord", "PurgeReport", 
 
 _CHUNK: Final = 256
 _POLL_S: Final = 0.05
+_MOST_DIGITS: Final = 18  # of a number that a database holds
 _TIME_WIDTH: Final = len("2025-01-01_000000-")
 _WHAT_WAS_THERE: Final = Limits(2**40, 2**20, 2**40, 2**40, 2**40)
 """What was accepted once comes back, also where the limits are lower by now."""
@@ -244,7 +245,8 @@ class History:
         previews = [] if change.rows.is_shared(asset.uid) else library.preview_paths(asset)
         folder = _trash_name(asset.uid, change.operation_id)
         # the file first: killed behind it, the sidecar is still there with all that was written into it
-        keys = [*([asset.key] if with_file else []), library.sidecar_key(asset.key)]
+        beside = [library.sidecar_key(asset.key)] if self._is_own_sidecar(asset) else []
+        keys = [*([asset.key] if with_file else []), *beside]
         change.undo.append(library.storage.trash(keys, folder))
         library.drop_mirror(change, asset)
         change.rows.remove(asset)
@@ -256,6 +258,17 @@ class History:
                     path.unlink(missing_ok=True)
 
         change.afterwards.append(clear)
+
+    def _is_own_sidecar(self, asset: Asset) -> bool:
+        """Tell whether what lies where an asset's sidecar belongs is not the one of another asset."""
+        try:
+            found = self._library.read_sidecar(asset.key)
+        except InvalidSidecar:
+            return True
+        return found is None or self._is_of(found, asset.uid)
+
+    def _is_of(self, found: sidecar.Sidecar, uid: str) -> bool:
+        return found.uid in (None, uid) and found.project in (None, self._library.ledger.project_id)
 
     # -- bringing back --------------------------------------------------------------------------------
 
@@ -312,16 +325,44 @@ class History:
             return asset is not None and any(self._recover(change, asset, each) for each in folders)
 
     def _recover(self, change: Transaction, asset: Asset, folder: str) -> bool:
+        """Move back what lies in a folder of the trash, if it is the asset as we know it."""
         storage = self._library.storage
-        rows = change.rows.rows_of(int(folder.rpartition("-")[2]), [asset.uid]).get(asset.uid, [])
-        if any(row.event == "asset_removed" for row in rows):
+        if change.rows.is_removal(int(folder.rpartition("-")[2]), asset.uid):
             return False
-        keys = [self._library.sidecar_key(asset.key), asset.key]
-        keys = [key for key in keys if storage.is_trashed(folder, key) and not storage.exists(key)]
+        has_file = storage.is_trashed(folder, asset.key)
+        if has_file and (storage.exists(asset.key) or not self._has_trashed_content(folder, asset)):
+            return False
+        beside = self._library.sidecar_key(asset.key)
+        keys = [beside] if self._has_trashed_sidecar(folder, asset) and not storage.exists(beside) else []
+        keys += [asset.key] if has_file else []
+        if not keys:
+            return False
         change.undo.append(storage.take_from_trash(folder, {key: key for key in keys}, change.writes))
-        if keys:  # its mirror went with its sidecar
-            self._library.change_one(change, asset, asset.facts, force=True)
-        return asset.key in keys
+        self._library.change_one(change, asset, asset.facts, force=True)  # its mirror went with its sidecar
+        return has_file
+
+    def _has_trashed_content(self, folder: str, asset: Asset) -> bool:
+        try:
+            with self._library.storage.open_trashed(folder, asset.key) as source:
+                return media.read(source.file, name=asset.key).digest == asset.digest
+        except (ComfyVNError, OSError):
+            return False
+
+    def _has_trashed_sidecar(self, folder: str, asset: Asset) -> bool:
+        """Tell whether the asset's sidecar lies in a folder of the trash, and not one of another asset."""
+        key = self._library.sidecar_key(asset.key)
+        limit = self._library.config.sidecar_bytes
+        if not self._library.storage.is_trashed(folder, key):
+            return False
+        try:
+            with self._library.storage.open_trashed(folder, key) as source:
+                data = source.file.read(limit + 1)
+        except (ComfyVNError, OSError):
+            return False
+        try:
+            return self._is_of(sidecar.parse(data, key, _WHAT_WAS_THERE), asset.uid)
+        except InvalidSidecar:
+            return True
 
     def finish_restore(self, uid: str) -> bool:
         """Bring a removed asset back whose restoration was killed when only its sidecar was in its place.
@@ -365,7 +406,7 @@ class History:
         key = self._key_to_return_to(change.rows, was, removal, is_trashed=is_trashed)
         beside, old_beside = library.sidecar_key(key), library.sidecar_key(was.key)
         moves = {}  # the sidecar first: killed behind it, the file is still where a second attempt looks
-        if storage.is_trashed(folder, old_beside) and not storage.exists(beside):
+        if self._has_trashed_sidecar(folder, was) and not storage.exists(beside):
             moves[old_beside] = beside
         if is_trashed:
             moves[was.key] = key
@@ -693,7 +734,8 @@ def _trash_name(uid: str, operation_id: int) -> str:
 def _uid_of_trash(folder: str) -> str | None:
     """Return whose files a folder of the trash holds."""
     name, _, operation = folder.rpartition("-")
-    return name[_TIME_WIDTH:] if operation.isascii() and operation.isdigit() else None
+    is_number = operation.isascii() and operation.isdigit() and len(operation) <= _MOST_DIGITS
+    return name[_TIME_WIDTH:] if is_number else None
 
 
 def _chunks(items: Iterable[str]) -> Iterator[list[str]]:

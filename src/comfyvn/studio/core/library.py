@@ -527,6 +527,9 @@ class Library:
                 return None
             if self.storage.stat(key) == before:  # else somebody saved it meanwhile
                 break
+        if found is not None and found.project not in (None, self.ledger.project_id):
+            why = f"it belongs to the project {found.project!r}; put the right one back"
+            raise PathConflict(path=key, why=why)
         if found is not None and found.uid not in (None, asset.uid):
             self._refuse_swapped(asset, str(found.uid))
             why = f"it names the asset {found.uid}, but lies beside {asset.uid}"
@@ -576,10 +579,12 @@ class Library:
         """Write sidecar and mirror inside a transaction, unannounced; they are put back if it fails."""
         data = self._sidecar_data(asset)
         key = self.sidecar_key(asset.key)
-        self._note_undo(change, self.storage, key)
+        written: list[FileStat] = []
+        self._note_undo(change, self.storage, key, written)
         if asset.mirror_key is not None and self.mirrors is not None:
             self._note_undo(change, self.mirrors, asset.mirror_key)
         stat = self.storage.write(key, data, change.writes)
+        written.append(stat)
         return replace(asset, sidecar_file=stat, mirror_key=self._write_mirror(asset, data, change.writes))
 
     def _sidecar_data(self, asset: Asset) -> bytes:
@@ -764,6 +769,13 @@ class Library:
                 if not self._is_mirror_of(key, asset.uid):
                     continue
                 self.mirrors.write(key, data, writes)
+            except (
+                PathConflict
+            ):  # a mirror, such as that of red.png, lies where the folder red.json is needed
+                if not any(folder.endswith(".json") for folder in key.split("/")[:-1]):
+                    raise
+                key = f"{asset.uid}.json"
+                self.mirrors.write(key, data, writes)
             return key
         raise AssertionError("there is always another name")  # pragma: no cover
 
@@ -779,12 +791,17 @@ class Library:
     def _is_mirror_of(self, key: str, uid: str) -> bool:
         assert self.mirrors is not None
         try:
-            found = self.mirrors.read(key, self.config.sidecar_bytes)
-            return found is not None and sidecar.parse(found[0], key, self.limits).uid == uid
+            data = self.mirrors.read(key, self.config.sidecar_bytes)
+            found = None if data is None else sidecar.parse(data[0], key, self.limits)
+            is_ours = found is not None and found.project in (None, self.ledger.project_id)
+            return found is not None and is_ours and found.uid == uid
         except (InvalidSidecar, SourceUnreadable):
             return False
 
-    def _note_undo(self, change: Transaction, storage: LocalStorage, key: str) -> None:
+    def _note_undo(
+        self, change: Transaction, storage: LocalStorage, key: str, written: Sequence[FileStat] = ()
+    ) -> None:
+        """Have a file put back if the transaction fails, unless somebody saved it after we had written it."""
         try:
             before = storage.read(key, self.config.sidecar_bytes)
         except SourceUnreadable:
@@ -792,6 +809,8 @@ class Library:
 
         def restore() -> None:
             with suppress(OSError):
+                if written and storage.stat(key) != written[0]:
+                    return
                 if before is None:
                     storage.delete(key)
                 else:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -298,6 +298,8 @@ class Registrar:
             uid = rows.free_uid(digest)
         if at_key is not None and at_key.digest != digest:
             return self._take_new_version(at_key, arrival)
+        if not request.is_copy and at_key is None:
+            self._refuse_foreign(request.key)
         own_uid = None if request.is_copy else self._uid_beside(request.key)
         comes_back = request.is_rebuild and own_uid is not None  # as an asset of its own, whatever it holds
         if known is not None and not comes_back:
@@ -373,6 +375,22 @@ class Registrar:
     def _free(self, uid: str | None) -> str | None:
         with self._library.read() as rows:
             return uid if uid is not None and rows.asset(uid) is None else None
+
+    def _refuse_foreign(self, key: str) -> None:
+        """Refuse a file in place that another project of this ledger, or by its sidecar any other, has.
+
+        Raises:
+            PathConflict: it belongs to another project.
+        """
+        with self._library.read() as rows:
+            project = rows.other_owner(key)
+        with suppress(InvalidSidecar):
+            found = self._library.read_sidecar(key)
+            stated = found.project if found is not None else None
+            project = project or (stated if stated != self._library.ledger.project_id else None)
+        if project is not None:
+            why = f"it belongs to the project {project!r}; register a copy of it"
+            raise PathConflict(path=key, why=why)
 
     def _uid_beside(self, key: str) -> str | None:
         """Return the uid that the sidecar of a file in place gives it, if no other asset has that."""
