@@ -121,7 +121,8 @@ def check_library(
             _check_no_leavings(registry, assets)
         _check_tables(registry, assets)
         _check_quiet(registry, strangers)
-    assert _own_leavings(home) == []
+    leavings = _own_leavings(home)
+    assert leavings == [], f"left lying: {leavings}"
 
 
 def _assets(registry: AssetRegistry) -> list[Asset]:

@@ -143,6 +143,8 @@ class Rescan:
         self._claims: dict[str, _Claim] = {}
         self._doubtful: dict[str, str] = {}
         self._late: dict[str, list[tuple[str, bool]]] = {}
+        self._later: list[str] = []
+        self._is_looking_again = False
         self._coming: set[str | None] = set()
         self._shared_mirrors: set[str | None] = set()
         self.has_newcomers = False
@@ -179,13 +181,22 @@ class Rescan:
 
     def take_newcomers(self, files: Sequence[tuple[str, FileStat]]) -> None:
         """Take in those of some files that `take` left for later."""
+        self._settle_later()
         owners = self._owners(files)
         for key, _ in files:
-            if key not in owners and not self._library.storage.exists(self._library.sidecar_key(key)):
+            is_settled = key in owners or key in self._doubtful or key in self._claims
+            if not is_settled and not self._library.storage.exists(self._library.sidecar_key(key)):
                 self._report.processed += 1
                 self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
                 if self._on_file is not None:
                     self._on_file(key)
+        self._flush()
+
+    def _settle_later(self) -> None:
+        self._is_looking_again = True
+        later, self._later = self._later, []
+        for key in later:
+            self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
         self._flush()
 
     def _owners(self, files: Sequence[tuple[str, FileStat]]) -> dict[str, Asset]:
@@ -194,6 +205,7 @@ class Rescan:
 
     def finish(self) -> None:
         """Settle what could not be told from one file alone, now that all were seen."""
+        self._settle_later()
         again = self._settle_places()
         for key, uid in self._doubtful.items():
             with self._library.read() as rows:
@@ -420,7 +432,11 @@ class Rescan:
             why = f"its sidecar names the asset {named.uid}, its content is that of {known.uid}"
             self._conflict(key, why, [named.uid, known.uid])
         elif named.uid not in self._moves and self._has_left(named, reading):
-            self._moves[named.uid] = (key, reading)
+            beside = self._library.storage.stat(self._library.sidecar_key(key))
+            if beside == named.sidecar_file or self._is_looking_again:
+                self._moves[named.uid] = (key, reading)
+            else:
+                self._later.append(key)  # it was edited or copied; the very one that we wrote may come
         elif reading.digest == named.digest:
             self._note(self._report.duplicates, named.uid, key)
             self._library.take_word(named.uid, found)

@@ -642,7 +642,7 @@ class _StagingFolder:
 def _remove_staging(path: Path, lock: IO[bytes], pid: int) -> None:
     lock.close()
     if pid == os.getpid():  # a forked child must not take the parent's files away
-        shutil.rmtree(path, ignore_errors=True)
+        _clear_staging(path)
 
 
 def _sweep(folder: Path) -> None:
@@ -663,7 +663,16 @@ def _sweep(folder: Path) -> None:
     except OSError:
         return
     if is_dead:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear_staging(folder)
+
+
+def _clear_staging(folder: Path) -> None:
+    """Remove a staging folder, its lock last: what a killed sweep leaves must still be known as ours."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.name != "lock":
+                path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_old(folder: Path) -> bool:

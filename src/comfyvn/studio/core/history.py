@@ -322,7 +322,10 @@ class History:
             return False
         with self._library.transaction() as change:  # no removal is under way while we have it
             asset = change.rows.asset(uid)
-            return asset is not None and any(self._recover(change, asset, each) for each in folders)
+            is_back = asset is not None and any(self._recover(change, asset, each) for each in folders)
+        if is_back and asset is not None:
+            self._make_previews([replace(asset, missing_since=None)])
+        return is_back
 
     def _recover(self, change: Transaction, asset: Asset, folder: str) -> bool:
         """Move back what lies in a folder of the trash, if it is the asset as we know it."""
@@ -338,6 +341,10 @@ class History:
         if not keys:
             return False
         change.undo.append(storage.take_from_trash(folder, {key: key for key in keys}, change.writes))
+        if has_file:
+            if asset.missing_since is not None:
+                change.tell("asset_restored", asset, before={"missing_since": asset.missing_since})
+            asset = replace(asset, file=storage.stat(asset.key), missing_since=None)
         self._library.change_one(change, asset, asset.facts, force=True)  # its mirror went with its sidecar
         return has_file
 

@@ -958,14 +958,14 @@ def _facts_written(
     if not states:
         return asset.facts
     older = (at for at, state in enumerate(states) if _epoch_ns(state[0]) < stat.mtime_ns)
-    saved = next(older, len(states) - 1)
+    saved = next(older, len(states))
     if saved > 0 and sidecar.is_same(states[saved - 1][1], found.facts):
         return found.facts
     if not is_later:
         return asset.facts
     since = found.updated_at or ""
     named = [at for at, state in enumerate(states) if state[0][:19].replace("T", " ") >= since]
-    return states[max([saved, *named])][1]
+    return states[min(max([saved, *named]), len(states) - 1)][1]
 
 
 def _epoch_ns(at: str) -> int:
