@@ -372,7 +372,7 @@ def test_projects_in_one_database_stay_apart_and_may_now_share_content(
     assert [each["uid"] for each in side.list_assets(tags="b")] == [kit.uid]
     check_provenance(side, kit)
     assert default.list_provenance(kit.uid) == []
-    again = default.register_file(library.assets_root / kit.path, "side", copy_file=False)
+    again = default.register_file(library.assets_root / kit.path, "shared")
     assert (again["uid"], again["duplicate"]) == (kit.uid, False)
 
 

@@ -71,7 +71,7 @@ assets = st.builds(
     id=st.just(77),
     project_id=line.filter(bool),
     uid=st.just("3f1a0c22b7d94e10"),
-    type=line.filter(bool),
+    type=st.sampled_from(["characters", "背景", "x y"]),
     key=line.filter(bool),
     digest=st.text("0123456789abcdef", min_size=64, max_size=64),
     size_bytes=st.integers(0, 2**40),

@@ -29,7 +29,7 @@ from comfyvn.model import Asset, Facts, FileStat, Version, parse_provenance, utc
 from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
-from comfyvn.studio.core.library import Library, Move, Transaction
+from comfyvn.studio.core.library import Library, Move, Transaction, rows_told
 from comfyvn.studio.core.previews import POOL
 from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
@@ -192,6 +192,14 @@ class Rescan:
                     self._on_file(key)
         self._flush()
 
+    def take_recovered(self, uids: Sequence[str]) -> None:
+        """Look at the files of assets that have just come back from the trash."""
+        for at in range(0, len(uids), _CHUNK):
+            with self._library.read() as rows:
+                assets = rows.assets(uids[at : at + _CHUNK])
+            stats = [(asset.key, self._library.storage.stat(asset.key)) for asset in assets]
+            self.take([(key, stat) for key, stat in stats if stat is not None])
+
     def _settle_later(self) -> None:
         self._is_looking_again = True
         later, self._later = self._later, []
@@ -334,18 +342,18 @@ class Rescan:
         The twin keeps its own, and counts as missing.
         """
         row_id = (_parse(marker) or {}).get("provenance_id")
-        if not isinstance(row_id, int) or isinstance(row_id, bool) or asset.provenance is not None:
+        if not isinstance(row_id, int) or isinstance(row_id, bool):
             return asset
         uid = change.rows.taken_provenance_ids([row_id]).get(row_id)
         twin = change.rows.asset(uid) if uid else None
-        if twin is None or twin.missing_since is None:
+        if twin is None or twin.uid == asset.uid or twin.missing_since is None:
             return asset
-        for row in reversed(change.rows.provenance_of(twin.uid)):
-            own = replace(row, id=change.rows.reserve_ids(1)[0], asset_id=asset.id, asset_uid=asset.uid)
-            change.rows.add_provenance([own])
-            older = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
-            asset = replace(asset, provenance=own, provenance_history=older)
-        return asset
+        told = reversed(change.rows.provenance_of(twin.uid))
+        new = rows_told(told, asset, change.rows, change.rows.reserve_ids)
+        change.rows.add_provenance(new)
+        own = [asset.provenance, *asset.provenance_history] if asset.provenance else []
+        every = sorted([*own, *new], key=lambda row: -row.id)
+        return replace(asset, provenance=every[0], provenance_history=tuple(every[1:])) if every else asset
 
     def _contest(self, owner: Asset, uid: str, stat: FileStat) -> None:
         """Somebody put another asset's sidecar beside an asset's file: believe it if the content agrees."""

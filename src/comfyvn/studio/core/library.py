@@ -348,7 +348,7 @@ class Library:
         That is how things are after an older copy of the ledger was put back. The same asset comes back when
         there is nothing to record.
         """
-        rows = rows_told(found, asset, change.rows, change.rows.reserve_ids)
+        rows = rows_told(found.provenance, asset, change.rows, change.rows.reserve_ids)
         known = {each.version for each in asset.all_versions}
         versions = [each for each in found.versions if each.version not in known]
         versions = [each for each in versions if each.version < asset.version]
@@ -892,18 +892,18 @@ def provenance_row(asset: Asset, claim: ProvenanceClaim, provenance_id: int, cre
 
 
 def rows_told(
-    found: sidecar.Sidecar, asset: Asset, rows: Reader, mint: Callable[[int], range]
+    told: Iterable[Provenance], asset: Asset, rows: Reader, mint: Callable[[int], range]
 ) -> list[Provenance]:
-    """Return the provenance rows that a sidecar tells of and an asset does not have, ready to be recorded.
+    """Return those of some provenance rows, such as a sidecar's, that an asset does not have yet.
 
     A row keeps its id unless another row has that, or it is none that we can have minted.
     """
     own = [asset.provenance, *asset.provenance_history] if asset.provenance else []
     ids, known = {row.id for row in own}, {_essence(row) for row in own}
-    new = {repr(row): row for row in found.provenance if row.id not in ids}  # a bad merge doubles rows
+    new = {repr(row): row for row in told if row.id not in ids}  # a bad merge doubles rows
     used = set(rows.taken_provenance_ids(row.id for row in new.values()))
     ceiling = id_floor(time.time() + _DAY_S)  # an id from the future would push all later ones ahead
-    told = []
+    missing = []
     for row in new.values():
         is_ours = 0 < row.id < ceiling and row.id not in used
         if not is_ours and _essence(row) in known:
@@ -911,8 +911,8 @@ def rows_told(
         row_id = row.id if is_ours else mint(1)[0]
         used.add(row_id)
         at = row.created_at or asset.created_at
-        told.append(replace(row, id=row_id, asset_id=asset.id, asset_uid=asset.uid, created_at=at))
-    return told
+        missing.append(replace(row, id=row_id, asset_id=asset.id, asset_uid=asset.uid, created_at=at))
+    return missing
 
 
 def _essence(row: Provenance) -> str:
@@ -949,23 +949,26 @@ def _facts_written(
 ) -> Facts:
     """Return what a sidecar said when we wrote it, before later changes of ours that it does not know.
 
-    The file's time tells when it was saved, ``updated_at`` in it which state was edited: to the second, so
-    that of several states the oldest counts. ``is_later``: we wrote elsewhere since, so there are changes.
+    The file's time tells when it was saved. One that was edited only after those changes says in
+    ``updated_at`` which state it is of: to the second, so that of several states the oldest counts.
+    ``is_later``: we wrote elsewhere since, so there are such changes.
     """
     told = [row for row in rows.journal_of(asset.uid) if row.after is not None and "meta" in row.after]
     states = [(row.at, facts_told(row.after)) for row in reversed(told)]
     states = list(reversed(dict(states).items()))  # of the rows of one change the last is what was written
     if not states:
         return asset.facts
-    older = (at for at, state in enumerate(states) if _epoch_ns(state[0]) < stat.mtime_ns)
+    older = (at for at, (when, _) in enumerate(states) if _epoch_ns(when) < stat.mtime_ns)
     saved = next(older, len(states))
     if saved > 0 and sidecar.is_same(states[saved - 1][1], found.facts):
         return found.facts
+    if saved > 0:
+        return states[min(saved, len(states) - 1)][1]
     if not is_later:
         return asset.facts
     since = found.updated_at or ""
-    named = [at for at, state in enumerate(states) if state[0][:19].replace("T", " ") >= since]
-    return states[min(max([saved, *named]), len(states) - 1)][1]
+    named = [at for at, (when, _) in enumerate(states) if when[:19].replace("T", " ") >= since]
+    return states[max(named, default=0)][1]
 
 
 def _epoch_ns(at: str) -> int:

@@ -478,7 +478,7 @@ class Registrar:
             kept = [row for row in rows.provenance_of(asset.uid) if row.asset_id == asset_id]
             newest = kept[0] if kept else None
             asset = replace(asset, id=asset_id, provenance=newest, provenance_history=tuple(kept[1:]))
-            told = rows_told(found, asset, rows, self._library.ledger.reserve_ids)
+            told = rows_told(found.provenance, asset, rows, self._library.ledger.reserve_ids)
             told = sorted([*kept, *told], key=lambda row: -row.id)
         is_repainted = found.digest not in (None, asset.digest)
         is_ours = bool(found.payload.get("schema"))  # an older release stamped files after it hashed them
