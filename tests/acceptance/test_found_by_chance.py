@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -295,6 +298,38 @@ def test_two_assets_never_share_a_mirror_after_the_mirrors_were_deleted(
 
     mirrors = [json.loads(path.read_text("utf-8"))["uid"] for path in (ASSETS / "_meta").rglob("*.json")]
     assert sorted(mirrors) == sorted([first, second])
+
+
+# -- staging --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
+def test_what_a_killed_sweep_leaves_is_swept_by_the_next_one(open_registry: Open) -> None:
+    """Without its lock nobody would know the rest for ours, and it would lie there for ever."""
+    dead = ASSETS / ".comfyvn/staging/1-0123abcd"
+    dead.mkdir(parents=True)
+    for name in ("lock", *"abcdefgh"):
+        (dead / name).write_bytes(b"claimed")
+    code = (
+        "import os, signal, sys\n"
+        "from comfyvn.studio.core import AssetRegistry\n"
+        "removed = []\n"
+        "def die(event, arguments):\n"
+        "    if event == 'os.remove':\n"
+        "        removed.append(arguments)\n"
+        "        if len(removed) == 9:\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(die)\n"
+        "AssetRegistry().library.storage.stage()\n"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    open_registry().library.storage.stage().discard()
+
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not dead.exists()
 
 
 # -- previews -------------------------------------------------------------------------------------------

@@ -151,6 +151,8 @@ class Users(RuleBasedStateMachine):
             promise = self.promises.get(uid)
             if promise is None or (is_settled and uid not in trouble):
                 self.promises[uid] = promise_of(entry)
+                for fields in self.half_done.get(entry["hash"], []) if promise is None else ():
+                    self.promises[uid].widen(fields)
                 continue
             now = promise_of(entry)
             promise.sources, promise.digests = now.sources, now.digests
@@ -895,14 +897,14 @@ class Users(RuleBasedStateMachine):
             if beside.exists() and load_sidecar(beside) is None:
                 beside.unlink()
                 continue
-            promise = self.at(key)
             self.sidecar_goes(f"{key}{SUFFIX}")
             for each in (path, beside):
                 if each.exists():
                     (away / each.relative_to(self.assets)).parent.mkdir(parents=True, exist_ok=True)
                     each.rename(away / each.relative_to(self.assets))
-            if promise is not None:
-                promise.is_loose = promise.is_touched = True
+            for promise in self.promises.values():
+                if key in (promise.key, promise.home):
+                    promise.is_loose = promise.is_touched = True
         for key in sidecars(self.assets):
             if load_sidecar(self.assets / key) is None:
                 (self.assets / key).unlink()
