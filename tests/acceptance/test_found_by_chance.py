@@ -335,6 +335,27 @@ def test_what_a_killed_sweep_leaves_is_swept_by_the_next_one(open_registry: Open
 # -- previews -------------------------------------------------------------------------------------------
 
 
+def test_a_file_that_comes_back_from_the_trash_gets_its_previews_in_the_same_rebuild(
+    registry: AssetRegistry, open_registry: Open, make_png: MakePng
+) -> None:
+    """Removal deleted them, and an older ledger believes that they are there."""
+    uid = register(registry, make_png())["uid"]
+    registry.wait_for_thumbnails()
+    registry.close()
+    shutil.copytree("comfyvn/data", "older")
+    again = open_registry()
+    again.remove_asset(uid, delete_files=True)
+    again.close()
+    shutil.rmtree("comfyvn/data")
+    shutil.copytree("older", "comfyvn/data")
+
+    older = open_registry()
+    report = run(older)
+
+    assert report.recovered == [uid]
+    assert older.resolve_thumbnail_path(uid) is not None
+
+
 def test_a_file_that_is_moved_before_its_preview_is_made_gets_it_from_the_rebuild(
     registry: AssetRegistry, make_png: MakePng
 ) -> None:

@@ -940,7 +940,8 @@ def mortal() -> Iterator[Mortal]:
 @pytest.mark.parametrize("half", [1, 2])
 def test_nothing_is_lost_whatever_users_do(mortal: Mortal, half: int) -> None:
     """Some order of renaming, editing, killing, rebuilding and undoing would lose a file, tag or licence."""
-    start = int(os.environ.get("COMFYVN_TEST_SEED") or secrets.randbits(32))
+    is_hunt = "COMFYVN_TEST_EXAMPLES" in os.environ  # else the same sequences each time
+    start = int(os.environ.get("COMFYVN_TEST_SEED") or (secrets.randbits(32) if is_hunt else 1))
     print(f"COMFYVN_TEST_SEED={start}")
     machine = seed(start + half)(type("Users", (Users,), {"mortal": mortal}))
     options = settings(

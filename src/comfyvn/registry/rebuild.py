@@ -126,6 +126,7 @@ def rebuild(
                 rescan.take_newcomers(chunk)
         rescan.finish()
         left = _recover(library, (uid for uid, _ in gone), report)
+        rescan.take_recovered(report.recovered)
         rescan.mark_missing(left if mark_missing else [])
         report.skipped += [{"path": path, "why": why} for path, why in skipped]
     return report

@@ -192,6 +192,14 @@ class Rescan:
                     self._on_file(key)
         self._flush()
 
+    def take_recovered(self, uids: Sequence[str]) -> None:
+        """Look at the files of assets that have just come back from the trash."""
+        for at in range(0, len(uids), _CHUNK):
+            with self._library.read() as rows:
+                assets = list(rows.assets(uids[at : at + _CHUNK]))
+            stats = [(asset.key, self._library.storage.stat(asset.key)) for asset in assets]
+            self.take([(key, stat) for key, stat in stats if stat is not None])
+
     def _settle_later(self) -> None:
         self._is_looking_again = True
         later, self._later = self._later, []
