@@ -521,12 +521,15 @@ EVERYTHING: Final = AssetFilter()
 
 
 def preview_names(uid: str, kind: PreviewKind | None) -> dict[str, str]:
-    """Return the file names of an asset's previews: ``{"256": ..., "512": ...}`` or ``{"waveform": ...}``."""
-    if kind == "thumbnail":
-        return {str(size): f"{uid}_{size}.webp" for size in THUMBNAIL_SIZES}
+    """Return the file names of an asset's previews.
+
+    ``{"256": ..., "512": ...}`` for a thumbnail, with ``"animation"`` besides for what moves, and
+    ``{"waveform": ...}`` for sound.
+    """
     if kind == "waveform":
         return {"waveform": f"{uid}.waveform.json"}
-    return {}
+    names = {} if kind is None else {str(size): f"{uid}_{size}.webp" for size in THUMBNAIL_SIZES}
+    return {**names, "animation": f"{uid}.anim.webp"} if kind == "animation" else names
 
 
 def _is_derived(name: str, value: object) -> bool:

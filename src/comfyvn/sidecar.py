@@ -160,7 +160,14 @@ def describe_preview(asset: Asset) -> dict[str, Any] | None:
     paths = {size: f"{folder}/{name}" if folder else name for size, name in names.items()}
     if preview.kind == "waveform":
         return {"kind": "waveform", "path": paths["waveform"], "recipe": preview.recipe}
-    return {"kind": preview.kind, "paths": paths, "default": paths["256"], "recipe": preview.recipe}
+    moving = {"animation": paths.pop("animation")} if preview.kind == "animation" else {}
+    return {
+        "kind": preview.kind,
+        "paths": paths,
+        "default": paths["256"],
+        **moving,
+        "recipe": preview.recipe,
+    }
 
 
 def describe_meta(asset: Asset) -> dict[str, Any]:
@@ -181,6 +188,8 @@ def describe_links(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
     if "paths" in preview:
         links["thumbnail"] = preview["default"]
         links["thumbnails"] = dict(preview["paths"])
+        if "animation" in preview:
+            links["animation"] = preview["animation"]
     elif "path" in preview:
         links["preview"] = preview["path"]
     return links

@@ -8,18 +8,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator
+import json
 from pathlib import Path
 
 import pytest
 
 from comfyvn.errors import PreviewFailed
-from comfyvn.media import MediaFormat, PreviewLimits, Reading, SupportsPreview, SupportsStamp
-from comfyvn.media.formats import HEAD_BYTES, RECIPES, blocks_of
-from comfyvn.media.reading import fill_marker_as, read_as
+from comfyvn.media import MediaFormat, PreviewLimits, Reading, SupportsPreview, SupportsProbe, SupportsStamp
+from comfyvn.media.formats import HEAD_BYTES, RECIPES, kind_of
+from comfyvn.media.reading import fill_marker, read_as
 from comfyvn.model import preview_names
 
-__all__ = ["MediaFormatContract"]
+__all__ = ["FormatContract"]
 
 _VALUE = b'{"provenance_id":1234567890123456,"source":"contract","uid":"0123456789abcdef"}'
 _OTHER_VALUE = b'{"provenance_id":1,"source":"another stamp"}'
@@ -37,22 +37,23 @@ _STRANGERS = (
 )
 
 
-class MediaFormatContract:
-    """What every media format must keep, with or without the abilities to be stamped and to be shown small.
+class FormatContract:
+    """What every media format must keep, whichever abilities it has; those that it lacks are skipped.
 
-    A subclass sets ``format`` and gives its own fixture ``samples``; ``pieces_bytes`` says in how small
-    blocks the samples are also read. Abilities that the format lacks are skipped::
+    A subclass sets ``format`` and gives its own fixture ``samples``::
 
-        class TestTga(MediaFormatContract):
+        class TestTga(FormatContract):
             format = TgaFormat()
 
             @pytest.fixture
             def samples(self):
                 return {"portrait.tga": Path("portrait.tga").read_bytes()}
+
+    ``unstampable`` names samples of a format that can be stamped which can't be themselves.
     """
 
     format: MediaFormat
-    pieces_bytes: tuple[int, ...] = (1, 7, 64, 4096)
+    unstampable: frozenset[str] = frozenset()
 
     @pytest.fixture
     def samples(self) -> dict[str, bytes]:
@@ -101,79 +102,107 @@ class MediaFormatContract:
     ) -> None:
         """A copy that differs from its source by one byte would be another picture than the user gave."""
         for content in (*samples.values(), *damaged):
-            for blocks in self._cut(content):
-                sink = io.BytesIO()
+            sink = io.BytesIO()
 
-                reading = read_as(self.format, blocks, sink, 0)
+            reading = read_as(self.format, io.BytesIO(content), sink, 0)
 
-                assert sink.getvalue() == content
-                assert reading.slot is None
-                assert reading.format == self.format.name
+            assert sink.getvalue() == content
+            assert reading.slots == ()
+            assert reading.format == self.format.name
 
     def test_a_file_without_a_marker_has_the_digest_of_its_bytes(
         self, samples: dict[str, bytes], damaged: list[bytes]
     ) -> None:
         """The digest could not be checked with sha256sum."""
         for content in (*samples.values(), *damaged):
-            reading = read_as(self.format, iter([content]), None, 0)
+            reading = read_as(self.format, io.BytesIO(content), None, 0)
 
             assert reading.marker is None
             assert reading.digest == hashlib.sha256(content).hexdigest()
             assert reading.size_bytes == len(content)
 
+    def test_a_file_that_can_be_stamped_is(self, samples: dict[str, bytes]) -> None:
+        """A format that refuses every file would keep all other promises."""
+        self._stampable()
+
+        refused = {name for name, content in samples.items() if self._stamp(content, _VALUE)[0].refusal}
+
+        assert refused == set(self.unstampable)
+
     def test_a_stamped_file_without_its_marker_is_the_original(
         self, samples: dict[str, bytes], damaged: list[bytes]
     ) -> None:
         """Stamping would change bytes that are not ours."""
-        made_by = self._stampable()
+        self._stampable()
 
         for content in (*samples.values(), *damaged):
-            reading, stamped = _stamp(made_by, content, _VALUE)
+            reading, stamped = self._stamp(content, _VALUE)
 
-            assert _content(made_by, stamped) == content
+            assert self._stripped(stamped) == content
             assert reading.digest == hashlib.sha256(content).hexdigest()
-            assert (stamped == content) == (reading.slot is None)
+            assert (stamped == content) == (reading.refusal is not None)
 
-    def test_a_stamped_file_keeps_its_digest_and_tells_its_marker(self, samples: dict[str, bytes]) -> None:
+    def test_a_stamped_file_keeps_its_digest_and_tells_its_marker(
+        self, samples: dict[str, bytes], damaged: list[bytes]
+    ) -> None:
         """A rescan would take a stamped file for a changed one."""
-        made_by = self._stampable()
+        self._stampable()
 
-        for name, content in samples.items():
-            _, stamped = _stamp(made_by, content, _VALUE)
-            for blocks in self._cut(stamped):
-                reading = read_as(made_by, blocks, None, 0)
+        for content in (*samples.values(), *damaged):
+            made, stamped = self._stamp(content, _VALUE)
+            reading = read_as(self.format, io.BytesIO(stamped), None, 0)
 
-                assert reading.marker == _VALUE, name
-                assert reading.digest == hashlib.sha256(content).hexdigest(), name
-                assert reading.size_bytes == len(content), name
+            assert reading.marker == (None if made.refusal else _VALUE)
+            assert reading.digest == hashlib.sha256(content).hexdigest()
+            assert reading.size_bytes == len(content)
+            assert reading.preview_kind == made.preview_kind
 
-    def test_stamping_twice_leaves_the_second_marker_alone(self, samples: dict[str, bytes]) -> None:
+    def test_stamping_twice_leaves_the_second_marker_alone(
+        self, samples: dict[str, bytes], damaged: list[bytes]
+    ) -> None:
         """Two markers in one file contradict each other."""
-        made_by = self._stampable()
+        self._stampable()
+
+        for content in (*samples.values(), *damaged):
+            made, once = self._stamp(content, _OTHER_VALUE)
+            reading, twice = self._stamp(once, _VALUE)
+
+            assert reading.marker == (None if made.refusal else _OTHER_VALUE)
+            assert twice == self._stamp(content, _VALUE)[1]
+
+    def test_the_copy_is_whole_before_its_marker_is_filled_in(self, samples: dict[str, bytes]) -> None:
+        """A copy that a killed process leaves could not be told from a damaged file."""
+        self._stampable()
 
         for name, content in samples.items():
-            _, once = _stamp(made_by, content, _OTHER_VALUE)
-            reading, twice = _stamp(made_by, once, _VALUE)
+            sink = io.BytesIO()
+            made = read_as(self.format, io.BytesIO(content), sink, len(_VALUE))
 
-            assert reading.marker == _OTHER_VALUE, name
-            assert [part.value for part in made_by.split([twice]) if part.role == "marker"] == [_VALUE], name
-            assert _content(made_by, twice) == content, name
+            reading = read_as(self.format, io.BytesIO(sink.getvalue()), None, 0)
 
-    def test_the_length_of_a_marker_depends_on_the_length_of_its_value(self) -> None:
-        """The place that was kept for it would not fit."""
-        made_by = self._stampable()
+            assert reading.digest == hashlib.sha256(content).hexdigest(), name
+            assert reading.marker == (None if made.refusal else b" " * len(_VALUE)), name
 
-        assert len(made_by.encode_marker(_VALUE)) == len(made_by.encode_marker(b" " * len(_VALUE)))
+    def test_facts_are_json(self, samples: dict[str, bytes], damaged: list[bytes]) -> None:
+        """Facts that are not could not be recorded."""
+        if not isinstance(self.format, SupportsProbe):
+            pytest.skip("this format tells no facts")
+
+        for content in (*samples.values(), *damaged):
+            with contextlib.suppress(PreviewFailed):
+                facts = self.format.probe(io.BytesIO(content))
+
+                assert json.loads(json.dumps(facts, allow_nan=False)) == facts
 
     def test_a_preview_has_the_files_that_its_kind_names(self, samples: dict[str, bytes]) -> None:
         """The record would advertise files that are not there."""
         shown_by = self._previewable()
-        assert shown_by.preview_kind is not None
-        wanted = preview_names("0" * 16, shown_by.preview_kind)
 
         for name, content in samples.items():
             file = io.BytesIO(content)
-            made = shown_by.preview(file, PreviewLimits())
+            wanted = preview_names("0" * 16, kind_of(shown_by, file))
+            file.seek(0)
+            made = shown_by.preview(file, PreviewLimits()).files
 
             assert made.keys() == wanted.keys(), name
             assert all(isinstance(data, bytes) and data for data in made.values()), name
@@ -195,7 +224,7 @@ class MediaFormatContract:
 
         for content in damaged:
             with contextlib.suppress(PreviewFailed):
-                assert shown_by.preview(io.BytesIO(content), PreviewLimits())
+                assert shown_by.preview(io.BytesIO(content), PreviewLimits()).files
 
     def test_a_preview_leaves_the_file_on_disk_as_it_was(
         self, samples: dict[str, bytes], tmp_path: Path
@@ -211,12 +240,21 @@ class MediaFormatContract:
 
             assert path.read_bytes() == content, name
 
-    def _cut(self, content: bytes) -> Iterator[Iterator[bytes]]:
-        """Yield the same content in blocks of several sizes: a block may end anywhere."""
-        yield blocks_of(io.BytesIO(content))
-        for length in self.pieces_bytes:
-            if len(content) // length <= 5_000:
-                yield (content[at : at + length] for at in range(0, len(content), length))
+    def _stamp(self, content: bytes, value: bytes) -> tuple[Reading, bytes]:
+        sink = io.BytesIO()
+        reading = read_as(self.format, io.BytesIO(content), sink, len(value))
+        if reading.slots:
+            fill_marker(sink, reading, value)
+        return reading, sink.getvalue()
+
+    def _stripped(self, content: bytes) -> bytes:
+        layout = self._stampable().layout(io.BytesIO(content))
+        made, at = b"", 0
+        for splice in layout.splices:
+            assert content[splice.offset :].startswith(splice.data)
+            made += content[at : splice.offset] + splice.bare
+            at = splice.offset + len(splice.data)
+        return made + content[at:]
 
     def _stampable(self) -> SupportsStamp:
         if not isinstance(self.format, SupportsStamp):
@@ -229,15 +267,3 @@ class MediaFormatContract:
         if reason := self.format.unavailable():
             pytest.skip(reason)
         return self.format
-
-
-def _stamp(made_by: SupportsStamp, content: bytes, value: bytes) -> tuple[Reading, bytes]:
-    sink = io.BytesIO()
-    reading = read_as(made_by, iter([content]), sink, len(value))
-    if reading.slot is not None:
-        fill_marker_as(made_by, sink, reading, value)
-    return reading, sink.getvalue()
-
-
-def _content(made_by: SupportsStamp, file: bytes) -> bytes:
-    return b"".join(part.data for part in made_by.split([file]) if part.role == "content")

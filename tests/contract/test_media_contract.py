@@ -3,18 +3,17 @@
 import io
 import struct
 import wave
-from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import pytest
 from PIL import Image, features
 
 from comfyvn.errors import UnsupportedMedia
-from comfyvn.media import Part, PreviewLimits
+from comfyvn.media import Layout, PreviewLimits, Rendered, Splice
 from comfyvn.media.images import ImageFormat
 from comfyvn.media.png import PngFormat
 from comfyvn.media.wav import WavFormat
-from comfyvn.testing import MediaFormatContract
+from comfyvn.testing import FormatContract
 
 
 def picture(mode: str = "RGB") -> Image.Image:
@@ -27,7 +26,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     return sink.getvalue()
 
 
-class TestPngFormat(MediaFormatContract):
+class TestPngFormat(FormatContract):
     format = PngFormat()
 
     @pytest.fixture
@@ -40,7 +39,7 @@ class TestPngFormat(MediaFormatContract):
         }
 
 
-class TestImageFormat(MediaFormatContract):
+class TestImageFormat(FormatContract):
     format = ImageFormat()
 
     @pytest.fixture
@@ -57,7 +56,7 @@ class TestImageFormat(MediaFormatContract):
         return made
 
 
-class TestWavFormat(MediaFormatContract):
+class TestWavFormat(FormatContract):
     format = WavFormat()
 
     @pytest.fixture
@@ -80,24 +79,20 @@ class AppendedFormat:
     def sniff(self, head: bytes, name: str) -> bool:
         return head.startswith(b"APPENDED")
 
-    def split(self, blocks: Iterable[bytes]) -> Iterator[Part]:
-        content = b"".join(blocks)
-        length = int.from_bytes(content[-8:-4], "big")
-        start = len(content) - 12 - length
+    def layout(self, file: BinaryIO) -> Layout:
+        file.seek(0)
+        content = file.read()
+        start = len(content) - 12 - int.from_bytes(content[-8:-4], "big")
         is_stamped = content.endswith(b"MARK") and start >= 0 and content[start : start + 4] == b"MARK"
-        if is_stamped:
-            yield Part("content", content[:start])
-            yield Part("slot")
-            yield Part("marker", content[start:], content[start + 4 : -8])
-        else:
-            yield Part("content", content)
-            yield Part("slot")
+        start = start if is_stamped else len(content)
+        splice = Splice(start, content[start:], b"", self.encode)
+        return Layout((splice,), content[start + 4 : -8] if is_stamped else None)
 
-    def encode_marker(self, value: bytes) -> bytes:
+    def encode(self, value: bytes) -> bytes:
         return b"MARK" + value + len(value).to_bytes(4, "big") + b"MARK"
 
 
-class TestAStrangersStampableFormat(MediaFormatContract):
+class TestAStrangersStampableFormat(FormatContract):
     format = AppendedFormat()
 
     @pytest.fixture
@@ -114,14 +109,14 @@ class NamedFormat:
     def sniff(self, head: bytes, name: str) -> bool:
         return name.endswith(".named")
 
-    def preview(self, file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
-        return {"256": file.read(4), "512": b"512"}
+    def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
+        return Rendered({"256": file.read(4), "512": b"512"})
 
     def unavailable(self) -> str | None:
         return None
 
 
-class TestAStrangersFormatWithAPreview(MediaFormatContract):
+class TestAStrangersFormatWithAPreview(FormatContract):
     format = NamedFormat()
 
     @pytest.fixture
@@ -134,34 +129,34 @@ class TestAStrangersFormatWithAPreview(MediaFormatContract):
 
 
 class CarelessFormat(AppendedFormat):
-    """Forgets a byte now and then."""
+    """Lays two splices over each other."""
 
     name = "careless"
 
-    def split(self, blocks: Iterable[bytes]) -> Iterator[Part]:
-        for block in blocks:
-            yield Part("content", block[:-1])
+    def layout(self, file: BinaryIO) -> Layout:
+        (splice,) = super().layout(file).splices
+        return Layout((splice, Splice(0, b"APPENDED", b"APPENDED", self.encode)))
 
 
-def test_a_format_that_loses_bytes_fails_the_contract() -> None:
+def test_a_format_that_mistakes_its_structure_fails_the_contract() -> None:
     """The contract would let a plug-in pass that damages every file it copies."""
-    contract = MediaFormatContract()
+    contract = FormatContract()
     contract.format = CarelessFormat()
 
-    with pytest.raises(UnsupportedMedia, match="careless lost bytes"):
+    with pytest.raises(UnsupportedMedia, match="careless mistakes its structure"):
         contract.test_reading_copies_every_byte_of_any_file({"a.app": b"APPENDED" * 20}, [])
 
 
 class MovingFormat(AppendedFormat):
     """Changes a byte of the content when it stamps."""
 
-    def encode_marker(self, value: bytes) -> bytes:
-        return b"?" + super().encode_marker(value)
+    def encode(self, value: bytes) -> bytes:
+        return b"?" + super().encode(value)
 
 
 def test_a_format_whose_marker_is_not_found_again_fails_the_contract() -> None:
     """The contract would let a plug-in pass whose stamped files have another digest than the original."""
-    contract = MediaFormatContract()
+    contract = FormatContract()
     contract.format = MovingFormat()
 
     with pytest.raises(AssertionError):
@@ -170,7 +165,7 @@ def test_a_format_whose_marker_is_not_found_again_fails_the_contract() -> None:
 
 def test_a_contract_without_samples_says_what_is_missing() -> None:
     """A contract that tests nothing would pass."""
-    samples = MediaFormatContract.samples.__wrapped__
+    samples = FormatContract.samples.__wrapped__
 
     with pytest.raises(NotImplementedError, match="fixture `samples`"):
-        samples(MediaFormatContract())
+        samples(FormatContract())

@@ -34,7 +34,7 @@ def wav(*chunks: bytes, kind: bytes = b"RIFF") -> bytes:
 
 
 def waveform(content: bytes, points: int = 512) -> dict[str, Any]:
-    made = render(io.BytesIO(content), "waveform", PreviewLimits(waveform_points=points))
+    made = render(io.BytesIO(content), "waveform", PreviewLimits(waveform_points=points)).files
     assert made.keys() == {"waveform"}
     loaded = json.loads(made["waveform"])
     assert loaded.keys() == {"kind", "channels", "sample_rate", "duration_s", "points"}
@@ -303,7 +303,7 @@ def test_a_long_recording_takes_no_more_memory_than_a_short_one() -> None:
     waveform(wav(riff(b"fmt ", fmt(1, 1, 16)), SOUND))  # NumPy's own start-up is not what is measured
     tracemalloc.start()
 
-    made = render(source, "waveform", PreviewLimits())  # type: ignore[arg-type]
+    made = render(source, "waveform", PreviewLimits()).files  # type: ignore[arg-type]
 
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -1,19 +1,24 @@
 """What is inside a file: its format, its digest, its marker, its preview.
 
-One module per format family. A format comes in through the entry point ``comfyvn.media``, ours as well as a
-stranger's; the abilities beyond recognising a file are small protocols (`SupportsStamp`,
-`SupportsPreview`). A file that no format claims is plain data: hashed, copied, never stamped.
+One module per format family. A format comes in through the entry point ``comfyvn.formats``, ours as well as a
+stranger's; the abilities beyond recognising a file are small protocols (`SupportsStamp`, `SupportsProbe`,
+`SupportsPreview`, `TellsKind`). A file that no format claims is plain data: hashed, copied, never stamped.
 
 The digest of a file leaves our own marker out, so a stamped file and its original have the same digest.
 """
 
 from comfyvn.media.formats import (
     RECIPES,
+    Layout,
     MediaFormat,
-    Part,
     PreviewLimits,
+    Rendered,
+    Splice,
     SupportsPreview,
+    SupportsProbe,
     SupportsStamp,
+    TellsKind,
+    probe,
     render,
     unavailable,
 )
@@ -21,14 +26,19 @@ from comfyvn.media.reading import Reading, fill_marker, mentions_marker, read, r
 
 __all__ = [
     "RECIPES",
+    "Layout",
     "MediaFormat",
-    "Part",
     "PreviewLimits",
     "Reading",
+    "Rendered",
+    "Splice",
     "SupportsPreview",
+    "SupportsProbe",
     "SupportsStamp",
+    "TellsKind",
     "fill_marker",
     "mentions_marker",
+    "probe",
     "read",
     "read_marker",
     "render",

@@ -1,8 +1,9 @@
 """What a media format is, and which formats there are.
 
 A format is a small object that recognises a file by its first bytes. What more it can do is said by the
-methods that it has: `SupportsStamp` (carry our marker) and `SupportsPreview` (be shown small). Ours and a
-stranger's come in by the same door, the entry point ``comfyvn.media``.
+methods that it has: `SupportsStamp` (carry our marker), `SupportsProbe` (tell facts such as width and
+duration), `SupportsPreview` (be shown small) and `TellsKind` (has more than one kind of preview). Ours and a
+stranger's come in by the same door, the entry point ``comfyvn.formats``.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Final, Literal, Protocol, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, runtime_checkable
 
 from comfyvn.errors import PreviewFailed
 from comfyvn.model import PreviewKind
@@ -23,13 +24,20 @@ from comfyvn.model import PreviewKind
 __all__ = [
     "DATA",
     "HEAD_BYTES",
+    "MARKER_NAME",
     "RECIPES",
+    "SPLICE_BYTES",
+    "Layout",
     "MediaFormat",
-    "Part",
     "PreviewLimits",
+    "Rendered",
+    "Splice",
     "SupportsPreview",
+    "SupportsProbe",
     "SupportsStamp",
+    "TellsKind",
     "formats",
+    "read_at",
     "recognise",
     "render",
     "unavailable",
@@ -37,13 +45,17 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-GROUP: Final = "comfyvn.media"
+GROUP: Final = "comfyvn.formats"
 HEAD_BYTES: Final = 64
 """How much of a file a format is shown to recognise it by."""
+MARKER_NAME: Final = "comfyvn_provenance"
+"""What our marker is called in every format that names its tags."""
+SPLICE_BYTES: Final = 16 * 1024 * 1024
+"""How much of a file may lie in its splices: they are held in memory while the file is copied."""
 DATA: Final = "data"
 """The format name of a file that no format claims."""
 
-RECIPES: Final[Mapping[PreviewKind, int]] = MappingProxyType({"thumbnail": 1, "waveform": 1})
+RECIPES: Final[Mapping[PreviewKind, int]] = MappingProxyType({"thumbnail": 1, "waveform": 1, "animation": 1})
 """The version of each way to make a preview; one more whenever the same file would give another result."""
 
 _OURS: Final = (
@@ -55,23 +67,54 @@ _OURS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PreviewLimits:
-    """Upper limits for a preview: pixels of the picture it is made from, columns of a waveform."""
+    """Upper limits for a preview.
+
+    ``pixels`` of the picture (or frame) it is made from; ``waveform_points``: columns of a waveform;
+    ``frames``: how many frames of an animation are looked at.
+    """
 
     pixels: int = 64_000_000
     waveform_points: int = 512
+    frames: int = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A stretch of a file, as a format that can be stamped takes it apart.
+class Rendered:
+    """The files of a preview, named as `comfyvn.model.preview_names` names them, and facts that were learned
+    on the way (see `SupportsProbe`)."""
 
-    ``content`` belongs to the digest; ``marker`` is a marker of ours, ``data`` as it stands in the file and
-    ``value`` what it says; ``slot`` has no bytes and says that a marker belongs here.
+    files: Mapping[str, bytes]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """A stretch of a file that differs with and without our marker.
+
+    ``data`` is what stands in the file at ``offset``, ``bare`` what stands there when no marker is in the
+    file, and ``stamped(value)`` what stands there when a marker with this value is. The length of
+    ``stamped(value)`` depends on the length of the value only. The marker itself is such a stretch; so are
+    the lengths, counts and check sums around it.
     """
 
-    role: Literal["content", "marker", "slot"]
-    data: bytes | memoryview = b""
-    value: bytes = b""
+    offset: int
+    data: bytes
+    bare: bytes
+    stamped: Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a file's marker is or would be.
+
+    ``splices`` are in order and don't overlap; `SPLICE_BYTES` is their limit. ``marker`` is the value of the
+    marker that is there. ``refusal`` says in one clause why the file can't be stamped, such as "it is signed
+    with content credentials"; its splices still leave out the markers that are there.
+    """
+
+    splices: tuple[Splice, ...] = ()
+    marker: bytes | None = None
+    refusal: str | None = None
 
 
 @runtime_checkable
@@ -99,21 +142,35 @@ class MediaFormat(Protocol):
 class SupportsStamp(MediaFormat, Protocol):
     """A format whose files can carry our marker without any other byte changing its meaning."""
 
-    def split(self, blocks: Iterable[bytes]) -> Iterator[Part]:
-        """Take a file apart into content, markers and at most one slot.
+    def layout(self, file: BinaryIO) -> Layout:
+        """Find the marker of a file, or the place for it, by a look at its structure; nothing is decoded.
 
-        The data of all parts, one after the other, is the file, byte for byte. A marker written at the slot
-        is found as the only one when the markers are left out. Memory stays bounded by the block. A damaged
-        file is content from the damage on and never an error.
-        """
+        The splices are complete: the file with their ``bare`` in place of their ``data`` is what it was
+        before it was stamped, byte for byte, and with their ``stamped(value)`` it has this marker and no
+        other. A damaged file is never an error: it has no splices, or a refusal.
 
-    def encode_marker(self, value: bytes) -> bytes:
-        """Return the bytes that stand in the file for a marker with this value.
-
-        Their number depends on the length of the value only.
+        Args:
+            file: seekable, at any position.
 
         Raises:
-            ValueError: the format can't hold this value.
+            OSError: the file can't be read.
+        """
+
+
+@runtime_checkable
+class SupportsProbe(MediaFormat, Protocol):
+    """A format whose files tell facts."""
+
+    def probe(self, file: BinaryIO) -> dict[str, Any]:
+        """Return facts for ``meta.media``, as JSON values: ``width_px``, ``duration_s`` and the like.
+
+        ``docs/media.md`` lists their names. Unknown is left out, never guessed.
+
+        Args:
+            file: seekable, at its start; stays open.
+
+        Raises:
+            PreviewFailed: the file is damaged, or a library is missing.
         """
 
 
@@ -121,8 +178,8 @@ class SupportsStamp(MediaFormat, Protocol):
 class SupportsPreview(MediaFormat, Protocol):
     """A format whose files can be shown small."""
 
-    def preview(self, file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
-        """Make the preview files, named as `comfyvn.model.preview_names` names them.
+    def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
+        """Make the files of the preview, of the kind that the file has.
 
         Args:
             file: seekable, at its start; stays open.
@@ -134,6 +191,21 @@ class SupportsPreview(MediaFormat, Protocol):
 
     def unavailable(self) -> str | None:
         """Say in one sentence why previews can't be made here, None when they can. Loads no library."""
+
+
+@runtime_checkable
+class TellsKind(MediaFormat, Protocol):
+    """A format with files of more than one kind of preview, such as still and animated pictures."""
+
+    def kind_of(self, file: BinaryIO) -> PreviewKind | None:
+        """Return the kind of this file's preview, by a look at its structure; ``preview_kind`` in doubt.
+
+        Args:
+            file: seekable, at any position.
+
+        Raises:
+            OSError: the file can't be read.
+        """
 
 
 @functools.cache
@@ -165,16 +237,17 @@ def recognise(head: bytes, name: str = "") -> MediaFormat | None:
     return None
 
 
-def render(source: Path | BinaryIO, kind: PreviewKind, limits: PreviewLimits) -> dict[str, bytes]:
+def render(source: Path | BinaryIO, kind: PreviewKind, limits: PreviewLimits, *, name: str = "") -> Rendered:
     """Make the preview files of one file.
 
     Args:
         source: a path, or a seekable binary file (read from its start, left open).
         kind: which kind of preview.
         limits: how much may be read and made.
+        name: the file's name, for formats that can't be told by their content.
 
     Returns:
-        ``{"256": WebP, "512": WebP}`` for a thumbnail, ``{"waveform": JSON}`` for a waveform.
+        Files as `comfyvn.model.preview_names` names them, and the facts that came to light.
 
     Raises:
         PreviewFailed: whatever went wrong, in one sentence.
@@ -182,11 +255,40 @@ def render(source: Path | BinaryIO, kind: PreviewKind, limits: PreviewLimits) ->
     try:
         if isinstance(source, Path):
             with source.open("rb") as file:
-                return _render(file, source.name, kind, limits)
-        return _render(source, "", kind, limits)
+                return _render(file, name or source.name, kind, limits)
+        return _render(source, name, kind, limits)
     except OSError as error:
         # The reason is shown to people and over REST, so it names no path.
         raise PreviewFailed(why=f"the file can't be read: {error.strerror or error}") from error
+
+
+def probe(source: BinaryIO, *, name: str = "") -> dict[str, Any]:
+    """Return what a file tells about itself, ``{}`` where that is nothing or it can't be read."""
+    found = recognise(read_at(source, 0, HEAD_BYTES), name)
+    if not isinstance(found, SupportsProbe):
+        return {}
+    source.seek(0)
+    try:
+        return found.probe(source)
+    except PreviewFailed:
+        return {}
+    except Exception:  # foreign code, ours or a stranger's: facts never stop anything else
+        log.exception("media format %s failed to tell facts", found.name)
+        return {}
+
+
+def kind_of(found: MediaFormat | None, file: BinaryIO) -> PreviewKind | None:
+    """Return the kind of preview that a file of a format has."""
+    if found is None:
+        return None
+    if isinstance(found, TellsKind):
+        try:
+            return found.kind_of(file)
+        except OSError:
+            raise
+        except Exception:  # a stranger's code: his mistake must not stop anybody's file
+            log.exception("media format %s failed to tell the kind of a file", found.name)
+    return found.preview_kind
 
 
 def unavailable(kind: PreviewKind) -> str | None:
@@ -196,7 +298,10 @@ def unavailable(kind: PreviewKind) -> str | None:
     """
     reasons = []
     for candidate in formats():
-        if candidate.preview_kind == kind and isinstance(candidate, SupportsPreview):
+        is_of_kind = candidate.preview_kind == kind or (
+            kind == "animation" and isinstance(candidate, TellsKind)
+        )
+        if is_of_kind and isinstance(candidate, SupportsPreview):
             reason = candidate.unavailable()
             if reason is None:
                 return None
@@ -204,18 +309,18 @@ def unavailable(kind: PreviewKind) -> str | None:
     return reasons[0] if reasons else f"no installed format makes previews of the kind {kind!r}"
 
 
-def _render(file: BinaryIO, name: str, kind: PreviewKind, limits: PreviewLimits) -> dict[str, bytes]:
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    file.seek(0)
+def _render(file: BinaryIO, name: str, kind: PreviewKind, limits: PreviewLimits) -> Rendered:
+    head = read_at(file, 0, HEAD_BYTES)
     if not head:
         raise PreviewFailed(why="the file is empty")
     found = recognise(head, name)
-    if not isinstance(found, SupportsPreview) or found.preview_kind != kind:
-        raise PreviewFailed(why=f"this file is not of a format that has a {kind}")
+    if not isinstance(found, SupportsPreview) or kind_of(found, file) != kind:
+        article = "an" if kind == "animation" else "a"
+        raise PreviewFailed(why=f"this file is not of a format that has {article} {kind}")
     reason = found.unavailable()
     if reason is not None:
         raise PreviewFailed(why=reason)
+    file.seek(0)
     try:
         return found.preview(file, limits)
     except PreviewFailed:
@@ -244,14 +349,12 @@ def _load(point: EntryPoint) -> MediaFormat | None:
     return made
 
 
-def blocks_of(source: BinaryIO, block_bytes: int = 1 << 20) -> Iterator[bytes]:
-    """Yield a file from its start to its end in blocks of at most 1 MiB, the first with the whole head."""
-    if source.seekable():
-        source.seek(0)
-    first = source.read(block_bytes)
-    while 0 < len(first) < HEAD_BYTES and (more := source.read(HEAD_BYTES - len(first))):
-        first += more  # a raw file may give less than was asked for
-    block = first
-    while block:
-        yield block
-        block = source.read(block_bytes)
+def read_at(file: BinaryIO, offset: int, length: int) -> bytes:
+    """Read from a place in a file; fewer bytes only at its end, none for a length below 1."""
+    if length <= 0:
+        return b""
+    file.seek(offset)
+    data = file.read(length)
+    while len(data) < length and (more := file.read(length - len(data))):
+        data += more  # a raw file may give less than was asked for
+    return data

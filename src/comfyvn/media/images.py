@@ -17,13 +17,13 @@ import zlib
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from comfyvn.errors import PreviewFailed
-from comfyvn.media.formats import PreviewLimits
+from comfyvn.media.formats import PreviewLimits, Rendered
 from comfyvn.model import THUMBNAIL_SIZES, PreviewKind
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-__all__ = ["ImageFormat", "make_thumbnails", "pillow_unavailable"]
+__all__ = ["ImageFormat", "PillowFormat", "make_thumbnails", "pillow_unavailable"]
 
 _FILE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 _OPENERS: Final = {
@@ -63,17 +63,35 @@ _DECODE_ERRORS: Final = (
 )
 
 
-class ImageFormat:
+class PillowFormat:
+    """A picture format that Pillow decodes; what its files look like is said by the classes that inherit.
+
+    ``family`` is Pillow's name of the format.
+    """
+
+    name: str
+    family: str
+    preview_kind: PreviewKind | None = "thumbnail"
+
+    def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
+        """Make the thumbnails of the picture, or of the first frame."""
+        return Rendered(make_thumbnails(file, self.family, limits))
+
+    def unavailable(self) -> str | None:
+        """Say whether Pillow is missing."""
+        return pillow_unavailable()
+
+
+class ImageFormat(PillowFormat):
     """JPEG, WebP, BMP, GIF, TIFF and AVIF: have thumbnails."""
 
-    name: Final = "image"
-    preview_kind: PreviewKind | None = "thumbnail"
+    name = "image"
 
     def sniff(self, head: bytes, name: str) -> bool:
         """Tell a picture by its signature."""
         return _family(head) is not None
 
-    def preview(self, file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
+    def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
         """Make the thumbnails of the picture, or of the first frame."""
         file.seek(0)
         head = file.read(64)
@@ -83,11 +101,7 @@ class ImageFormat:
         if family == "WEBP":
             # Pillow makes room for the whole canvas as soon as it opens a WebP file.
             _check_size(_webp_size(head), limits)
-        return make_thumbnails(file, family, limits)
-
-    def unavailable(self) -> str | None:
-        """Say whether Pillow is missing."""
-        return pillow_unavailable()
+        return Rendered(make_thumbnails(file, family, limits))
 
 
 def pillow_unavailable() -> str | None:

@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import SEEK_END
+from itertools import islice
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
 from comfyvn.media import images
-from comfyvn.media.formats import Part, PreviewLimits
+from comfyvn.media.formats import MARKER_NAME, Layout, PreviewLimits, Rendered, Splice, read_at
 from comfyvn.model import PreviewKind
 
-__all__ = ["KEYWORD", "PngFormat"]
+__all__ = ["PngFormat"]
 
-KEYWORD: Final = b"comfyvn_provenance"
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
-_PREFIX: Final = KEYWORD + b"\0"
+_PREFIX: Final = MARKER_NAME.encode() + b"\0"
 _MARKER_DATA_LIMIT: Final = 64 * 1024  # a longer chunk is somebody else's: we never write one
+_CHUNK_COUNT_LIMIT: Final = 100_000
 _CHUNK_LIMIT: Final = 2**31 - 1
 _HEADER: Final = struct.Struct(">I4s")
 _OVERHEAD: Final = 12  # length, type and check sum of a chunk
@@ -47,34 +50,29 @@ class PngFormat:
         """Tell a PNG by its signature."""
         return head.startswith(SIGNATURE)
 
-    def split(self, blocks: Iterable[bytes]) -> Iterator[Part]:
-        """Take a PNG apart; the slot lies right before the first ``IDAT``, none in a file signed by C2PA.
+    def layout(self, file: BinaryIO) -> Layout:
+        """Find our ``tEXt`` chunks, or the place for one, right before the first ``IDAT``.
 
         A marker is a complete ``tEXt`` chunk before the end of the chunk stream, with exactly our keyword
         and at most 64 KiB of data. From ``IEND``, or from the first thing that is no chunk, all is content.
         """
-        walk = _Walk()
-        for block in blocks:
-            yield from walk.feed(block)
-        if walk.carry:
-            yield Part("content", walk.carry)
+        chunks = list(islice(_chunks(file), _CHUNK_COUNT_LIMIT))
+        if len(chunks) == _CHUNK_COUNT_LIMIT:
+            return Layout(refusal=f"it has more than {_CHUNK_COUNT_LIMIT:,} chunks")
+        size_bytes = file.seek(0, SEEK_END)
+        found = [
+            Splice(each.offset, data, b"", _nothing) for each, data in _markers(file, chunks, size_bytes)
+        ]
+        marker = found[0].data[8 + len(_PREFIX) : -4] if found else None
+        pixels = next((each.offset for each in chunks if each.kind == b"IDAT"), None)
+        if pixels is None:
+            return Layout(tuple(found), marker, "it is damaged: it has no pixels")
+        if any(each.kind == b"caBX" for each in chunks):
+            return Layout(tuple(found), marker, "it is signed with content credentials (C2PA)")
+        found.append(Splice(pixels, b"", b"", _encode))
+        return Layout(tuple(sorted(found, key=lambda splice: splice.offset)), marker)
 
-    def encode_marker(self, value: bytes) -> bytes:
-        """Return the ``tEXt`` chunk.
-
-        Raises:
-            ValueError: the value has a NUL, which ends a text, or more than 64 KiB.
-        """
-        data = _PREFIX + value
-        if len(data) > _MARKER_DATA_LIMIT:
-            room = _MARKER_DATA_LIMIT - len(_PREFIX)
-            raise ValueError(f"the marker has {len(value)} bytes, a PNG takes {room}")
-        if b"\0" in value:
-            raise ValueError("a marker can't hold a NUL byte")
-        body = b"tEXt" + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    def preview(self, file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
+    def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
         """Make the thumbnails of the picture, or of the first frame."""
         reason = PreviewFailed(why="the picture is damaged or incomplete")
         for left_out in _LEFT_OUT:
@@ -91,74 +89,63 @@ class PngFormat:
         return images.pillow_unavailable()
 
 
-class _Walk:
-    """The way through a chunk stream that comes in blocks.
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Where a chunk begins, its type, and the length of its data."""
 
-    Nearly all of a block is handed on as one or two views of it: a large update of the hash lets other
-    threads run, and costs nothing per chunk. Only what can't be judged yet (part of a header, part of a
-    possible marker: at most 64 KiB) is carried over to the next block.
+    offset: int
+    kind: bytes
+    length: int
+
+
+def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
+    """Yield the chunks up to ``IEND`` or to the first thing that is none; the last may be cut short."""
+    at = len(SIGNATURE)
+    while len(header := read_at(file, at, _HEADER.size)) == _HEADER.size:
+        length, kind = _HEADER.unpack(header)
+        if kind == b"IEND" or length > _CHUNK_LIMIT or not kind.isalpha():
+            return
+        yield _Chunk(at, kind, length)
+        at += _OVERHEAD + length
+
+
+def _markers(file: BinaryIO, chunks: Sequence[_Chunk], size_bytes: int) -> Iterator[tuple[_Chunk, bytes]]:
+    for each in chunks:
+        end = each.offset + _OVERHEAD + each.length
+        if each.kind == b"tEXt" and len(_PREFIX) <= each.length <= _MARKER_DATA_LIMIT and end <= size_bytes:
+            data = read_at(file, each.offset, _OVERHEAD + each.length)
+            if data[8:].startswith(_PREFIX):
+                yield each, data
+
+
+def _encode(value: bytes) -> bytes:
+    """Return the ``tEXt`` chunk.
+
+    Raises:
+        ValueError: the value has a NUL, which ends a text, or more than 64 KiB.
     """
-
-    def __init__(self) -> None:
-        self.skip = len(SIGNATURE)  # from the start of the next block to the next chunk
-        self.carry = b""
-        self.in_chunks = True
-        self.wants_slot = True
-
-    def feed(self, block: bytes) -> Iterator[Part]:
-        if self.carry:
-            block, self.carry = self.carry + block, b""
-        view = memoryview(block)
-        size = len(block)
-        done = 0
-        at = self.skip
-        while self.in_chunks and at + 8 <= size:
-            length, kind = _HEADER.unpack_from(block, at)
-            end = at + _OVERHEAD + length
-            if kind == b"IDAT":
-                if self.wants_slot:
-                    self.wants_slot = False
-                    yield Part("content", view[done:at])
-                    yield Part("slot")
-                    done = at
-            elif kind == b"tEXt" and len(_PREFIX) <= length <= _MARKER_DATA_LIMIT:
-                verdict = _is_marker(block, at, end)
-                if verdict is None:
-                    break
-                if verdict:
-                    yield Part("content", view[done:at])
-                    yield Part("marker", view[at:end], block[at + 8 + len(_PREFIX) : end - 4])
-                    done = end
-            elif kind == b"caBX":  # a C2PA signature, which any byte of ours would break
-                self.wants_slot = False
-            elif kind == b"IEND" or length > _CHUNK_LIMIT or not kind.isalpha():
-                self.in_chunks = False
-            at = end
-        if self.in_chunks and at < size:
-            self.carry = block[at:]
-            self.skip = 0
-            size = at
-        else:
-            self.skip = at - size
-        if done < size:
-            yield Part("content", view[done:size])
+    data = _PREFIX + value
+    if len(data) > _MARKER_DATA_LIMIT:
+        room = _MARKER_DATA_LIMIT - len(_PREFIX)
+        raise ValueError(f"the marker has {len(value)} bytes, a PNG takes {room}")
+    if b"\0" in value:
+        raise ValueError("a marker can't hold a NUL byte")
+    body = b"tEXt" + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _is_marker(block: bytes, at: int, end: int) -> bool | None:
-    """Tell whether the ``tEXt`` chunk at ``at`` is ours; None when too little of it is there to know."""
-    known = block[at + 8 : at + 8 + len(_PREFIX)]
-    if not _PREFIX.startswith(known):
-        return False
-    return True if end <= len(block) else None
+def _nothing(_: bytes) -> bytes:
+    """Stand for a second marker, of which nothing is left in a stamped file."""
+    return b""
 
 
-def _preview_without(left_out: frozenset[bytes], file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
+def _preview_without(left_out: frozenset[bytes], file: BinaryIO, limits: PreviewLimits) -> Rendered:
     if not left_out:
-        return images.make_thumbnails(file, "PNG", limits)
+        return Rendered(images.make_thumbnails(file, "PNG", limits))
     with TemporaryFile() as copy:
         _copy_without(left_out, file, copy)
         copy.seek(0)
-        return images.make_thumbnails(copy, "PNG", limits)
+        return Rendered(images.make_thumbnails(copy, "PNG", limits))
 
 
 def _copy_without(left_out: frozenset[bytes], source: BinaryIO, sink: BinaryIO) -> None:

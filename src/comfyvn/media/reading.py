@@ -8,20 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from comfyvn.errors import UnsupportedMedia
-from comfyvn.media.formats import DATA, MediaFormat, Part, SupportsStamp, blocks_of, formats, recognise
+from comfyvn.errors import SourceChanged, UnsupportedMedia
+from comfyvn.media.formats import (
+    DATA,
+    HEAD_BYTES,
+    MARKER_NAME,
+    SPLICE_BYTES,
+    Layout,
+    MediaFormat,
+    SupportsStamp,
+    kind_of,
+    read_at,
+    recognise,
+)
 from comfyvn.model import PreviewKind
 
 __all__ = ["Reading", "fill_marker", "mentions_marker", "read", "read_marker", "strip"]
 
-_MARKER_NAME: Final = "comfyvn_provenance"
-_NAMES: Final = (_MARKER_NAME.encode(), _MARKER_NAME.encode("utf-16-le"), _MARKER_NAME.encode("utf-16-be"))
+log = logging.getLogger(__name__)
+
+_BLOCK_BYTES: Final = 1 << 20
+_NAMES: Final = (MARKER_NAME.encode(), MARKER_NAME.encode("utf-16-le"), MARKER_NAME.encode("utf-16-be"))
 """How text tags spell it; ID3 names are kept as they are, Vorbis comments may be in capitals."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A stretch of the sink that depends on the marker's value."""
+
+    offset: int
+    length: int
+    stamped: Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +51,18 @@ class Reading:
     """What one pass over a file found.
 
     ``digest`` and ``size_bytes`` are of the content, our markers left out: a stamped file and its original
-    agree. ``marker`` is the value of the first marker in the source. ``slot`` is the offset in the sink at
-    which the empty marker lies, with room for a value of ``marker_bytes``; None when there is none.
+    agree. ``marker`` is the value of the first marker in the source. ``refusal`` says why the file can't be
+    stamped, None when it can. ``slots`` are the stretches of the sink that wait for the value of a marker of
+    ``marker_bytes``; () when none was wanted or the file can't be stamped.
     """
 
     digest: str
     size_bytes: int
     format: str
-    preview_kind: PreviewKind | None
-    marker: bytes | None
-    slot: int | None
+    preview_kind: PreviewKind | None = None
+    marker: bytes | None = None
+    refusal: str | None = None
+    slots: tuple[_Slot, ...] = ()
     marker_bytes: int = 0
 
 
@@ -46,47 +70,58 @@ def read(source: BinaryIO, sink: BinaryIO | None = None, *, marker_bytes: int = 
     """Read a file once, from its start to its end; hash it, and copy it when a sink is given.
 
     Args:
-        source: the file, read in blocks of at most 1 MiB.
+        source: the file, seekable; read in blocks of at most 1 MiB.
         sink: where the copy goes, from its position on; seekable when a marker is wanted.
-        marker_bytes: length of the value that a marker is going to have. Where the format can be stamped, old
-            markers are then left out of the copy and room for exactly one is made. With 0 the copy is the
+        marker_bytes: length of the value that a marker is going to have. Where the file can be stamped, old
+            markers are then left out of the copy and room for exactly one is made. Else the copy is the
             source byte for byte, old markers and all.
         name: the file's name, for formats that can't be told by their content.
 
     Raises:
         ValueError: no marker of the format can hold so long a value.
+        SourceChanged: the file was changed meanwhile.
         UnsupportedMedia: a plug-in lost bytes of the file.
     """
-    blocks = blocks_of(source)
-    head = next(blocks, b"")
-    return read_as(recognise(head, name), itertools.chain((head,), blocks), sink, marker_bytes)
+    return read_as(recognise(read_at(source, 0, HEAD_BYTES), name), source, sink, marker_bytes)
 
 
-def read_as(
-    found: MediaFormat | None, blocks: Iterator[bytes], sink: BinaryIO | None, marker_bytes: int
-) -> Reading:
+def read_as(found: MediaFormat | None, source: BinaryIO, sink: BinaryIO | None, marker_bytes: int) -> Reading:
     """Do the work of `read` for a file whose format is known; None is plain data."""
-    counted = _Counted(blocks)
-    parts: Iterator[Part] = (Part("content", block) for block in counted)
-    empty = b""
-    if isinstance(found, SupportsStamp):
-        parts = found.split(counted)
-        # Spaces make a valid chunk of the empty marker, so the copy can be read at any moment.
-        empty = found.encode_marker(b" " * marker_bytes) if marker_bytes > 0 else b""
-    pass_ = _Pass(sink, empty, keep_markers=marker_bytes <= 0)
-    for part in parts:
-        pass_.take(part)
-    if pass_.seen_bytes != counted.bytes:
-        why = f"the media format {found.name if found else DATA} lost bytes of it"
-        raise UnsupportedMedia(path="this file", why=f"{why}; remove the plug-in that brings it")
+    layout = _layout_of(found, source)
+    preview_kind = kind_of(found, source)
+    is_stamped = sink is not None and marker_bytes > 0 and layout.refusal is None
+    # Spaces make a valid marker, so the copy can be read at any moment.
+    empty = [splice.stamped(b" " * marker_bytes) if is_stamped else splice.data for splice in layout.splices]
+    slots = []
+    digest, size_bytes, at = hashlib.sha256(), 0, 0
+    source.seek(0)
+    for splice, written in zip(layout.splices, empty, strict=True):
+        for block in _blocks(source, splice.offset - at):
+            digest.update(block)
+            size_bytes += len(block)
+            _write(sink, block)
+        if b"".join(_blocks(source, len(splice.data))) != splice.data:
+            raise SourceChanged(path="this file")
+        at = splice.offset + len(splice.data)
+        digest.update(splice.bare)
+        size_bytes += len(splice.bare)
+        if is_stamped:
+            assert sink is not None
+            slots.append(_Slot(sink.tell(), len(written), splice.stamped))
+        _write(sink, written)
+    for block in _blocks(source):
+        digest.update(block)
+        size_bytes += len(block)
+        _write(sink, block)
     return Reading(
-        digest=pass_.sha256.hexdigest(),
-        size_bytes=pass_.content_bytes,
+        digest=digest.hexdigest(),
+        size_bytes=size_bytes,
         format=found.name if found else DATA,
-        preview_kind=found.preview_kind if found else None,
-        marker=pass_.marker,
-        slot=pass_.slot,
-        marker_bytes=marker_bytes if pass_.slot is not None else 0,
+        preview_kind=preview_kind,
+        marker=layout.marker,
+        refusal=layout.refusal,
+        slots=tuple(slots),
+        marker_bytes=marker_bytes if slots else 0,
     )
 
 
@@ -96,41 +131,34 @@ def fill_marker(sink: BinaryIO, reading: Reading, value: bytes) -> None:
     Raises:
         ValueError: there is no place, the value is not as long as announced, or the format can't hold it.
     """
-    made_by = next((found for found in formats() if found.name == reading.format), None)
-    if not isinstance(made_by, SupportsStamp):
-        raise ValueError(f"a file of the format {reading.format} carries no marker")
-    fill_marker_as(made_by, sink, reading, value)
-
-
-def fill_marker_as(made_by: SupportsStamp, sink: BinaryIO, reading: Reading, value: bytes) -> None:
-    """Do the work of `fill_marker` for a format that is at hand."""
-    if reading.slot is None:
-        raise ValueError("no room was made for a marker in this file")
+    if not reading.slots:
+        raise ValueError(
+            f"no room was made for a marker in this file: {reading.refusal or 'none was wanted'}"
+        )
     if len(value) != reading.marker_bytes:
         raise ValueError(f"the marker has {len(value)} bytes, room was made for {reading.marker_bytes}")
-    sink.seek(reading.slot)
-    _write(sink, made_by.encode_marker(value))
+    made = [(slot, slot.stamped(value)) for slot in reading.slots]
+    if any(len(data) != slot.length for slot, data in made):
+        raise ValueError(f"the media format {reading.format} made a marker of another length than announced")
+    for slot, data in made:
+        sink.seek(slot.offset)
+        _write(sink, data)
     sink.seek(0, io.SEEK_END)
 
 
-def read_marker(source: BinaryIO) -> bytes | None:
-    """Return the value of the first marker in a file, None when it has none. Reads no further than it."""
-    blocks = blocks_of(source)
-    head = next(blocks, b"")
-    found = recognise(head)
-    if not isinstance(found, SupportsStamp):
-        return None
-    parts = found.split(itertools.chain((head,), blocks))
-    return next((part.value for part in parts if part.role == "marker"), None)
+def read_marker(source: BinaryIO, *, name: str = "") -> bytes | None:
+    """Return the value of the first marker in a file, None when it has none. Looks at its structure only."""
+    return _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source).marker
 
 
 def mentions_marker(source: BinaryIO) -> bool:
     """Tell whether a file holds our marker's name anywhere, as text tags of any format write it.
 
-    Older releases tagged formats that we don't stamp: ID3 (Latin-1, UTF-8 or UTF-16), Vorbis comments.
+    Older releases tagged formats in their own way: ID3 (Latin-1, UTF-8 or UTF-16), Vorbis comments.
     """
     tail = b""
-    for block in blocks_of(source):
+    source.seek(0)
+    for block in _blocks(source):
         text = (tail + bytes(block)).lower()
         if any(name in text for name in _NAMES):
             return True
@@ -138,68 +166,68 @@ def mentions_marker(source: BinaryIO) -> bool:
     return False
 
 
-def strip(source: BinaryIO, sink: BinaryIO) -> None:
-    """Copy a file without our markers: what was stamped becomes, byte for byte, what it was before."""
-    blocks = blocks_of(source)
-    head = next(blocks, b"")
-    found = recognise(head)
-    everything = itertools.chain((head,), blocks)
-    if not isinstance(found, SupportsStamp):
-        for block in everything:
+def strip(source: BinaryIO, sink: BinaryIO, *, name: str = "") -> None:
+    """Copy a file without our markers: what was stamped becomes, byte for byte, what it was before.
+
+    Raises:
+        SourceChanged: the file was changed meanwhile.
+    """
+    layout = _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source)
+    at = 0
+    source.seek(0)
+    for splice in layout.splices:
+        for block in _blocks(source, splice.offset - at):
             _write(sink, block)
-        return
-    for part in found.split(everything):
-        if part.role == "content":
-            _write(sink, part.data)
+        if b"".join(_blocks(source, len(splice.data))) != splice.data:
+            raise SourceChanged(path="this file")
+        _write(sink, splice.bare)
+        at = splice.offset + len(splice.data)
+    for block in _blocks(source):
+        _write(sink, block)
 
 
-class _Counted:
-    """Blocks on their way to a format, counted, so that a plug-in that loses some is found out."""
+def _layout_of(found: MediaFormat | None, source: BinaryIO) -> Layout:
+    """Return the layout of a file, checked: a plug-in's mistake must not cost a byte of it.
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self.blocks = blocks
-        self.bytes = 0
+    Raises:
+        UnsupportedMedia: its splices can't be those of this file.
+    """
+    if not isinstance(found, SupportsStamp):
+        name = found.name if found else "this kind of"
+        return Layout(refusal=f"files of the format {name} carry no marker" if found else "it is plain data")
+    try:
+        layout = found.layout(source)
+    except OSError:
+        raise
+    except Exception:  # a stranger's code: his mistake must not stop anybody's file
+        log.exception("media format %s failed to look at the structure of a file", found.name)
+        return Layout(refusal=f"the media format {found.name} failed on it")
+    at = 0
+    for splice in layout.splices:
+        if splice.offset < at:
+            why = f"the media format {found.name} mistakes its structure"
+            raise UnsupportedMedia(path="this file", why=f"{why}; remove the plug-in that brings it")
+        at = splice.offset + len(splice.data)
+    if sum(len(splice.data) + len(splice.bare) for splice in layout.splices) > SPLICE_BYTES:
+        return Layout(refusal="its tags are too large")
+    return layout
 
-    def __iter__(self) -> Iterator[bytes]:
-        for block in self.blocks:
-            self.bytes += len(block)
-            yield block
 
-
-class _Pass:
-    """What has been hashed and copied so far."""
-
-    def __init__(self, sink: BinaryIO | None, empty: bytes, *, keep_markers: bool) -> None:
-        self.sink = sink
-        self.empty = empty
-        self.keep_markers = keep_markers
-        self.sha256 = hashlib.sha256()
-        self.content_bytes = 0
-        self.seen_bytes = 0
-        self.marker: bytes | None = None
-        self.slot: int | None = None
-
-    def take(self, part: Part) -> None:
-        if part.role == "slot":
-            self._make_room()
+def _blocks(source: BinaryIO, length: int | None = None) -> Iterator[bytes]:
+    """Yield what comes next in a file, in blocks of at most 1 MiB, up to a length or to its end."""
+    left = length
+    while left is None or left > 0:
+        block = source.read(_BLOCK_BYTES if left is None else min(left, _BLOCK_BYTES))
+        if not block:
             return
-        self.seen_bytes += len(part.data)
-        if part.role == "content":
-            self.content_bytes += len(part.data)
-            self.sha256.update(part.data)
-        elif self.marker is None:
-            self.marker = part.value
-        if self.sink is not None and (part.role == "content" or self.keep_markers):
-            _write(self.sink, part.data)
-
-    def _make_room(self) -> None:
-        if self.sink is not None and self.empty and self.slot is None:
-            self.slot = self.sink.tell()
-            _write(self.sink, self.empty)
+        yield block
+        left = left if left is None else left - len(block)
 
 
-def _write(sink: BinaryIO, data: bytes | memoryview) -> None:
-    """Write all of it: an unbuffered file may take less than it is given."""
+def _write(sink: BinaryIO | None, data: bytes) -> None:
+    """Write all of it, if there is a sink: an unbuffered file may take less than it is given."""
+    if sink is None:
+        return
     written = sink.write(data)
     if written is None or written == len(data):
         return

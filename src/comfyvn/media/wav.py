@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
-from comfyvn.media.formats import PreviewLimits
+from comfyvn.media.formats import PreviewLimits, Rendered
 from comfyvn.model import PreviewKind
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class WavFormat:
         """Tell a WAVE file by its two signatures."""
         return head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE"
 
-    def preview(self, file: BinaryIO, limits: PreviewLimits) -> dict[str, bytes]:
+    def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
         """Make the waveform: ``{"waveform": JSON}``.
 
         The JSON has ``kind``, ``channels``, ``sample_rate`` (Hz), ``duration_s`` and ``points``: for each
@@ -93,7 +93,7 @@ class WavFormat:
             "duration_s": round(sound.frames / sound.sample_rate_hz, 6),
             "points": points,
         }
-        return {"waveform": json.dumps(waveform, separators=(",", ":")).encode("ascii")}
+        return Rendered({"waveform": json.dumps(waveform, separators=(",", ":")).encode("ascii")})
 
     def unavailable(self) -> str | None:
         """Say whether NumPy is missing, without loading it."""

@@ -131,9 +131,9 @@ def build_preview(library: Library, asset: Asset) -> Preview:
         with library.storage.open(asset.key) as source:
             if asset.file not in (None, source.stat):
                 raise SourceChanged(path=asset.key)
-            rendered = media.render(source.file, preview.kind, limits)
+            rendered = media.render(source.file, preview.kind, limits, name=asset.key)
         names = preview_names(asset.uid, preview.kind)
-        for size, data in rendered.items():
+        for size, data in rendered.files.items():
             library.thumbs.write(names[size], data, Writes(is_wanted=False))
     except PreviewFailed as error:
         return Preview(preview.kind, "failed", str(error.fields["why"]), preview.recipe)

@@ -322,7 +322,7 @@ class Registrar:
     def _stamp(self, arrival: _Arrival, uid: str) -> _Arrival:
         """Fill the marker that was reserved while the copy was made."""
         staged, reading = arrival.staged, arrival.reading
-        if staged is None or reading.slot is None:
+        if staged is None or not reading.slots:
             return arrival
         value = _marker(arrival.request, arrival.provenance_id, arrival.created_at, uid, reading.digest)
         if len(uid) != _UID_WIDTH:  # the short uid was taken: this marker is longer than the room we kept
