@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from comfyvn import cli
 from comfyvn.studio.core import AssetRegistry
+from support import Answer
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +47,26 @@ def open_registry(project: Path) -> Iterator[Callable[..., AssetRegistry]]:
 def registry(open_registry: Callable[..., AssetRegistry]) -> AssetRegistry:
     """A registry on the empty project."""
     return open_registry()
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Answer]]:
+    """Run a command through the program's own entry, in this process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run_one(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["comfyvn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Answer(ended.value.code, told.out, told.err)
+
+    yield run_one
+    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture

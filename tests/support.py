@@ -12,6 +12,7 @@ from contextlib import chdir, closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from comfyvn import media, sidecar
 from comfyvn.config import Durability
@@ -41,6 +42,30 @@ def run_all(*jobs: Callable[[], object]) -> None:
     assert not any(thread.is_alive() for thread in threads), "a thread hangs"
     if failed:
         raise failed[0]
+
+
+# -- commands ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """What it printed on stdout, as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def operation(self) -> str:
+        """The operation that it says can be undone."""
+        found = re.search(r"^Undo with: comfyvn undo (\d+)$", self.out, re.MULTILINE)
+        assert found is not None, self.out
+        return found[1]
 
 
 # -- a whole library ------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ _ELSEWHERE: Final = {
     "undo": ("comfyvn.registry.history", "undo", "Take an operation back."),
     "restore": ("comfyvn.registry.history", "restore", "Bring removed assets back."),
     "purge": ("comfyvn.registry.history", "purge", "Forget assets whose file is gone."),
+    "stamp": ("comfyvn.registry.stamp", "command", "Read the marker in a file, or take it out."),
     "upgrade": ("comfyvn.registry.upgrade", "command", "Make the database of an older release ours."),
     "verify": ("comfyvn.registry.verify", "command", "Check every file against its hash."),
     "watch": ("comfyvn.registry.watch", "command", "Take in what changes in the assets folder."),
@@ -221,6 +222,9 @@ def demo(folder: Path, as_json: bool) -> int:
 @click.option("--license", "license_tag", help='Only this licence; "" for assets without one.')
 @click.option("--text", help="Only assets whose path or metadata hold this text.")
 @click.option("--hash", "hash_value", help="Only this SHA-256.")
+@click.option(
+    "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."
+)
 @click.option("--limit", type=click.IntRange(0, 2**31), help="At most so many; 0 for all. [50; JSON: all]")
 @click.option("--cursor", type=click.IntRange(1, 2**53), help="Go on behind the asset with this id.")
 @_json_option
@@ -231,13 +235,20 @@ def list_command(
     license_tag: str | None,
     text: str | None,
     hash_value: str | None,
+    where: tuple[str, ...],
     limit: int | None,
     cursor: int | None,
     as_json: bool,
     **library: str | None,
 ) -> int:
     """List registered assets, newest first; all conditions given must hold."""
-    wanted: dict[str, Any] = {"hash_value": hash_value, "tags": tags, "text": text, "license": license_tag}
+    wanted: dict[str, Any] = {
+        "hash_value": hash_value,
+        "tags": tags,
+        "text": text,
+        "license": license_tag,
+        "where": where,
+    }
     with _registry(library) as registry:
         if as_json:
             rows = _pages(registry, asset_type, wanted, limit or None, cursor)

@@ -32,6 +32,7 @@ __all__ = [
     "LibraryUnreachable",
     "NestedLibrary",
     "NoLibrary",
+    "NoMarker",
     "OlderLibrary",
     "OperationNotFound",
     "OutsideLibrary",
@@ -221,6 +222,13 @@ class UnsupportedMedia(ComfyVNError, ValueError):
     """{path}: {why}."""
 
     status, exit_code = 415, 1
+
+
+class NoMarker(ComfyVNError, LookupError):
+    """{path}: there is no marker of ours in this file ({why}). `comfyvn show` tells what the library knows of
+    a file that is registered."""
+
+    status, exit_code = 404, 3
 
 
 class PreviewFailed(ComfyVNError, ValueError):

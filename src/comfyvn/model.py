@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from comfyvn.errors import InvalidAssetType, InvalidFilter, InvalidMetadata
 
@@ -28,6 +29,7 @@ __all__ = [
     "UNSPECIFIED",
     "Asset",
     "AssetFilter",
+    "FactCondition",
     "Facts",
     "FileStat",
     "Limits",
@@ -66,6 +68,11 @@ MAX_VERSION: Final = 1_000_000_000
 DERIVED_KEYS: Final = frozenset({"preview", "thumbnails"})
 """Metadata keys that we fill in ourselves on every answer."""
 _KEYS_WITH_A_MEANING: Final = frozenset({"tags", "license", "origin", "version", *DERIVED_KEYS})
+
+_FACT_CONDITION: Final = re.compile(
+    r"\s*(?P<path>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*)\s*(?P<operator>[<>!]=|[<>=])(?P<value>[^<>=]*)"
+)
+_NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 PreviewKind = Literal["thumbnail", "waveform", "animation"]
 PreviewState = Literal["none", "pending", "ready", "failed"]
@@ -174,7 +181,8 @@ class Asset:
     ``key`` is the path under the assets root, ``/``-separated. ``digest`` is the SHA-256 of the content with
     our own marker left out and ``size_bytes`` the length of that content; the stored file may be longer by
     the marker (``file``). ``is_in_place`` says that the file is the user's and is never written to.
-    ``versions`` are all that are known, newest first; () stands for the present one alone.
+    ``versions`` are all that are known, newest first; () stands for the present one alone. ``media`` is what
+    the file tells about itself (``docs/media.md``), empty till somebody has looked.
     """
 
     id: int
@@ -197,6 +205,7 @@ class Asset:
     sidecar_file: FileStat | None = None
     is_in_place: bool = False
     missing_since: str | None = None
+    media: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def all_versions(self) -> tuple[Version, ...]:
@@ -209,11 +218,51 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True)
+class FactCondition:
+    """A condition on one fact that a file tells about itself, such as ``width >= 1024``.
+
+    ``path`` leads to the fact: ``("tags", "title")`` is ``title`` in ``tags``. An asset without the fact does
+    not match, whatever the operator.
+    """
+
+    path: tuple[str, ...]
+    operator: Literal["=", "!=", "<", "<=", ">", ">="]
+    value: str | float | bool
+
+    @classmethod
+    def parse(cls, text: object) -> FactCondition:
+        """Read a condition as people write it.
+
+        >>> FactCondition.parse("width>=1024")
+        FactCondition(path=('width',), operator='>=', value=1024.0)
+        >>> FactCondition.parse("has_alpha = true").value
+        True
+
+        Raises:
+            InvalidFilter: it is none.
+        """
+        found = _FACT_CONDITION.fullmatch(text) if isinstance(text, str) else None
+        if found is None or len(found["value"]) > 512:
+            why = f"{text!r:.80} is no condition on a fact of the file; write one such as 'width>=1024' or"
+            raise InvalidFilter(why=f"{why} 'codec=opus'")
+        path, operator, stated = tuple(found["path"].split(".")), found["operator"], found["value"].strip()
+        value: str | float | bool = stated
+        if stated.lower() in ("true", "false"):
+            value = stated.lower() == "true"
+        elif _NUMBER.fullmatch(stated):
+            value = float(stated)
+        if operator not in ("=", "!=") and not isinstance(value, float):
+            raise InvalidFilter(why=f"{text!r:.80}: {operator} compares numbers, and {stated!r:.40} is none")
+        return cls(path, cast('Literal["=", "!=", "<", "<=", ">", ">="]', operator), value)
+
+
+@dataclass(frozen=True, slots=True)
 class AssetFilter:
     """Which assets are wanted; every condition given must hold.
 
     ``tags``: all of them, ignoring case. ``license`` ignores case, ``""`` means "has none". ``text``: a
-    substring of the path or of a top-level text in the metadata, ignoring case.
+    substring of the path, of a top-level text in the metadata or of the file's own tags, ignoring case.
+    ``where``: what the file tells about itself.
     """
 
     type: str | None = None
@@ -221,6 +270,7 @@ class AssetFilter:
     tags: tuple[str, ...] = ()
     license: str | None = None
     text: str | None = None
+    where: tuple[FactCondition, ...] = ()
 
     @classmethod
     def build(
@@ -231,8 +281,9 @@ class AssetFilter:
         tags: str | Iterable[str] | None = None,
         license: str | None = None,
         text: str | None = None,
+        where: str | Iterable[str] | None = None,
     ) -> AssetFilter:
-        """Build a filter from what a caller passed.
+        """Build a filter from what a caller passed; ``where`` as `FactCondition.parse` takes it.
 
         Raises:
             InvalidFilter: a value has the wrong type or is too long.
@@ -250,7 +301,9 @@ class AssetFilter:
         except InvalidMetadata as error:
             raise InvalidFilter(why=str(error.fields["why"])) from error
         digest = hash_value.strip().lower() if hash_value else None
-        return cls(asset_type or None, digest, wanted, license, text or None)
+        conditions = [where] if isinstance(where, str) else list(where or ())
+        facts = tuple(FactCondition.parse(each) for each in conditions)
+        return cls(asset_type or None, digest, wanted, license, text or None, facts)
 
 
 def utc_now() -> str:
@@ -396,7 +449,8 @@ def parse_facts(metadata: object, limits: Limits = Limits(), license_tag: str | 
 
     Args:
         metadata: None or a mapping of text to JSON values. ``tags``, ``license`` and ``origin`` have a
-            meaning of their own; ``version``, ``preview`` and ``thumbnails`` as we answer them are left out.
+            meaning of their own; ``version``, ``preview``, ``thumbnails`` and ``media`` as we answer them are
+            left out.
         limits: how much of it.
         license_tag: serves where ``metadata`` has no licence.
 
@@ -408,7 +462,8 @@ def parse_facts(metadata: object, limits: Limits = Limits(), license_tag: str | 
     if not isinstance(metadata, Mapping):
         raise InvalidMetadata(why=f"it must be an object (a dict), not {type(metadata).__name__}")
     # what we add ourselves must not count, or a sidecar of ours would be beyond the limit
-    clean = _json_object(metadata, limits, "metadata", leave_out=_KEYS_WITH_A_MEANING)
+    left_out = _KEYS_WITH_A_MEANING | ({"media"} if _is_ours(metadata.get("media")) else set())
+    clean = _json_object(metadata, limits, "metadata", leave_out=left_out)
     for name in DERIVED_KEYS & metadata.keys():
         if not _is_derived(name, metadata[name]):
             raise InvalidMetadata(why=f"the key {name!r} is filled in by comfyvn; choose another name")
@@ -530,6 +585,11 @@ def preview_names(uid: str, kind: PreviewKind | None) -> dict[str, str]:
         return {"waveform": f"{uid}.waveform.json"}
     names = {} if kind is None else {str(size): f"{uid}_{size}.webp" for size in THUMBNAIL_SIZES}
     return {**names, "animation": f"{uid}.anim.webp"} if kind == "animation" else names
+
+
+def _is_ours(media: object) -> bool:
+    """Tell facts of a file, handed back as we answer them, from a user's key of the same name."""
+    return isinstance(media, Mapping) and {"format", "stamped"} <= media.keys()
 
 
 def _is_derived(name: str, value: object) -> bool:

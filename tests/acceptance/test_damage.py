@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from comfyvn import cli
 from comfyvn.db import quarantine
 from comfyvn.db.quarantine import find_damage
 from comfyvn.errors import LedgerInUse, LedgerSound, OutsideLibrary, RegistryUnusable
@@ -28,6 +24,7 @@ from comfyvn.registry.rebuild import rebuild_from_disk
 from comfyvn.storage import LocalStorage
 from comfyvn.studio.core import AssetRegistry
 from disks import small_disk
+from support import Answer
 
 DB = Path("comfyvn/data/comfyvn.db")
 WAL = DB.with_name("comfyvn.db-wal")
@@ -44,43 +41,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command said, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
-
-
 @pytest.fixture(autouse=True)
 def plain_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no disk: these tests are about something else."""
     monkeypatch.setenv("COMFYVN_DURABILITY", "off")
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Answer]]:
-    """Run a command through the program's own entry, in this process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def run_one(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["comfyvn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Answer(ended.value.code, told.out, told.err)
-
-    yield run_one
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture

@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from comfyvn import cli
 from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRecord, AssetRegistry
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command said, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The one JSON document that is all of stdout."""
-        return json.loads(self.out)
-
-    @property
-    def operation(self) -> str:
-        """The number in the hint at the end."""
-        found = re.search(r"^Undo with: comfyvn undo (\d+)$", self.out, re.MULTILINE)
-        assert found is not None, self.out
-        return found[1]
-
+from support import Answer
 
 Run = Callable[..., Answer]
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Run a command through the program's own entry, in this process."""
+@pytest.fixture(autouse=True)
+def plain_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no disk: these tests are about something else."""
     monkeypatch.setenv("COMFYVN_DURABILITY", "off")
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def run_one(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["comfyvn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Answer(ended.value.code, told.out, told.err)
-
-    yield run_one
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture

@@ -4,67 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import sqlite3
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from comfyvn import cli, media
+from comfyvn import media
 from comfyvn.errors import AssetNotFound
 from comfyvn.registry.rebuild import rebuild_from_disk
 from comfyvn.registry.verify import verify
 from comfyvn.studio.core import AssetRecord, AssetRegistry
+from support import Answer
 
 DB = Path("comfyvn/data/comfyvn.db")
 ASSETS = Path("assets")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command said, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture(autouse=True)
 def plain_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no disk: these tests are about something else."""
     monkeypatch.setenv("COMFYVN_DURABILITY", "off")
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Answer]]:
-    """Run a command through the program's own entry, in this process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def run_one(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["comfyvn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Answer(ended.value.code, told.out, told.err)
-
-    yield run_one
-    root.handlers[:], root.level = handlers, level
 
 
 @pytest.fixture

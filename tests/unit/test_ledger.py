@@ -986,20 +986,76 @@ def test_what_a_batch_would_meet_is_told_at_once(ledger: Ledger) -> None:
     assert nothing == Taken(frozenset(), frozenset(), frozenset(), frozenset())
 
 
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("width>=1024", [3, 1]),
+        ("width > 1024", [3]),
+        ("width<1024", [2]),
+        ("width!=1024", [3, 2]),
+        ("width=1024", [1]),
+        ("has_alpha=true", [2]),
+        ("has_alpha=False", [1]),
+        ("has_alpha!=true", [1]),
+        ("codec=OPUS", [4]),
+        ("codec!=opus", []),
+        ("tags.title=Été", [4]),
+        ("tags.title>3", []),
+        ("codec=1", []),
+        (["width>=1024", "has_alpha=false"], [1]),
+        ("nothing=1", []),
+    ],
+)
+def test_assets_are_found_by_what_their_files_tell(ledger: Ledger, where: str, ids: list[int]) -> None:
+    """Nobody could list the pictures that are too small, or the sounds that are too long."""
+    insert(
+        ledger,
+        make(1, media={"width": 1024, "has_alpha": False}),
+        make(2, media={"width": 64, "has_alpha": True}),
+        make(3, media={"width": 2048.5}),
+        make(4, media={"codec": "opus", "tags": {"title": "Été"}}),
+        make(5),
+    )
+
+    assert found(ledger, where=where) == ids
+
+
+def test_a_ledger_of_the_first_schema_gets_the_facts_of_files(
+    open_ledger: Callable[..., Ledger], ledger: Ledger, path: Path
+) -> None:
+    """A library that yesterday's version made could not be opened."""
+    insert(ledger, make(1))
+    back = f"UPDATE {schema.VERSION_TABLE} SET version_num = '0001'"
+    run_sql(path, f"ALTER TABLE assets_registry DROP COLUMN media; {back}")
+
+    again = open_ledger()
+    with again.write() as rows:
+        rows.set_previews([make(1, media={"width": 5})])
+
+    assert found(again, where="width=5") == [1]
+    assert inspect_ledger(path)[0]["schema"] == schema.HEAD
+
+
 def test_the_state_of_a_preview_is_for_the_content_it_was_made_of(ledger: Ledger) -> None:
     """The preview of an older version would be shown for the newer."""
     insert(ledger, make(1, version=2))
     ready = Preview("thumbnail", "ready", None, 1, "cache/thumbs/x_256.webp")
 
-    with ledger.write() as rows:
-        outcomes = [rows.set_preview(1, version, ready) for version in (1, 2)] + [
-            rows.set_preview(9, 2, ready)
-        ]
-        asset = rows.asset_with_id(1)
+    facts = {"width": 40, "tags": {"title": "Evening Rain"}}
+    made = [make(1, version=2, preview=ready, media=facts), make(9, preview=ready)]
 
-    assert outcomes == [False, True, False]
-    assert asset is not None
-    assert (asset.preview.state, asset.preview.path) == ("ready", "cache/thumbs/x_256.webp")
+    with ledger.write() as rows:
+        rows.set_previews([make(1, version=1, preview=Preview("thumbnail", "failed", "old", 1))])
+        before = rows.asset_with_id(1)
+        rows.set_previews(made)
+        after = rows.asset_with_id(1)
+    by_title = found(ledger, text="evening")
+
+    assert before is not None
+    assert after is not None
+    assert before.preview.state != "failed"
+    assert (after.preview, after.media) == (ready, facts)
+    assert by_title == [1]
 
 
 def test_projects_in_one_ledger_do_not_see_each_other(open_ledger: Callable[..., Ledger]) -> None:

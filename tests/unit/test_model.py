@@ -620,3 +620,18 @@ def test_canonical_json_says_the_same_for_the_same(value: dict[str, Any]) -> Non
 
     assert canonical_json(turned) == canonical_json(value)
     assert json.loads(canonical_json(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "width", "width=1=2", "Width=3", "a b=3", "width>tall", "x'); --=1", 5])
+def test_what_is_no_condition_on_a_fact_is_refused(text: object) -> None:
+    """A mistyped condition would match nothing, or everything."""
+    with pytest.raises(InvalidFilter, match=r"condition|compares numbers"):
+        AssetFilter.build(where=[text])  # type: ignore[list-item]
+
+
+def test_facts_that_are_handed_back_are_left_out_and_a_key_of_that_name_is_kept() -> None:
+    """A record's metadata could not be handed back, or a user's own key would be lost."""
+    ours = {"media": {"format": "png", "stamped": True, "width": 5}, "artist": "Mika"}
+
+    assert dict(parse_facts(ours).meta) == {"artist": "Mika"}
+    assert dict(parse_facts({"media": "watercolour"}).meta) == {"media": "watercolour"}

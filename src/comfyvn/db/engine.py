@@ -364,7 +364,8 @@ def _migrate(engine: Engine, thumbs_rel: str, limits: Limits, *, keeps_backup: b
             why = f"a newer comfyvn wrote it (schema {revision}; known here: {schema.HEAD}). Upgrade comfyvn."
             raise RegistryUnusable(path=engine.path, why=why)
         driver: Any = connection.connection.driver_connection
-        _refuse_clash(driver, engine.path)
+        if revision is None:
+            _refuse_clash(driver, engine.path)
         if not _is_older(driver):
             _make_tables(connection)
             return

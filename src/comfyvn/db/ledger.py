@@ -6,7 +6,8 @@ one write transaction. Lists page by key (``id < last``), never by offset; filte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ from comfyvn.model import (
     EVERYTHING,
     Asset,
     AssetFilter,
+    FactCondition,
     Facts,
     FileStat,
     Preview,
@@ -112,6 +114,14 @@ _SET_NEXT_ID: Final = asset_ids.update().where(asset_ids.c.name == "id")
 _UPDATE_ASSET: Final = assets_registry.update().where(_assets.id == sa.bindparam("row_id"))
 _UPDATE_TEXT: Final = asset_text.update().where(asset_text.c.asset_id == sa.bindparam("row_id"))
 _UNLINK_TAGS: Final = asset_tag_links.delete().where(_links.asset_id == sa.bindparam("row_id"))
+_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 _SIDECAR_WRITTEN: Final = "asset_sidecar_written"
 
 
@@ -616,6 +626,8 @@ class Reader:
         if wanted.text is not None:
             in_text = asset_text.c.folded.contains(fold(wanted.text), autoescape=True)
             query = query.join(asset_text, asset_text.c.asset_id == _assets.id).where(in_text)
+        for condition in wanted.where:
+            query = query.where(_tells(condition))
         return query.order_by(order.desc())
 
 
@@ -695,16 +707,27 @@ class Writer(Reader):
             values = [_provenance_row(row, self._project_id) for row in rows]
             self._connection.execute(provenance.insert(), values)
 
-    def set_preview(self, asset_id: int, version: int, preview: Preview) -> bool:
-        """Note what became of a preview; False when the asset is gone or has newer content by now."""
-        query = assets_registry.update().where(_assets.id == asset_id, _assets.version == version)
-        values = {
-            "preview_state": preview.state,
-            "preview_reason": preview.reason,
-            "preview_recipe": preview.recipe,
-            "path_thumb": preview.path,
-        }
-        return self._connection.execute(query.values(values)).rowcount > 0
+    def set_previews(self, assets: Sequence[Asset]) -> None:
+        """Note what became of previews and what the files told, where the assets still have this content."""
+        now = {asset.id: asset for asset in self.assets([asset.uid for asset in assets])}
+        made = [asset for asset in assets if asset.id in now and now[asset.id].version == asset.version]
+        values = [
+            {
+                "row_id": asset.id,
+                "preview_kind": asset.preview.kind,
+                "preview_state": asset.preview.state,
+                "preview_reason": asset.preview.reason,
+                "preview_recipe": asset.preview.recipe,
+                "path_thumb": asset.preview.path,
+                "media": dict(asset.media) or None,
+            }
+            for asset in made
+        ]
+        if values:
+            self._connection.execute(_UPDATE_ASSET, values)
+            told = [replace(now[asset.id], media=asset.media) for asset in made]
+            texts = [{"row_id": asset.id, "folded": _search_text(asset)} for asset in told]
+            self._connection.execute(_UPDATE_TEXT, texts)
 
     def remove(self, asset: Asset) -> None:
         """Drop an asset's row, versions, tags and text; its provenance stays and carries the uid."""
@@ -792,6 +815,7 @@ def _asset(row: sa.Row[Any]) -> Asset:
         sidecar_file=_file_stat(row, "sidecar"),
         is_in_place=row.is_in_place,
         missing_since=row.missing_since,
+        media=row.media or {},
     )
 
 
@@ -895,6 +919,7 @@ def _row(asset: Asset) -> dict[str, Any]:
         "sidecar_inode": sidecar.inode if sidecar else None,
         "is_in_place": asset.is_in_place,
         "missing_since": asset.missing_since,
+        "media": dict(asset.media) or None,
     }
 
 
@@ -930,10 +955,23 @@ def _provenance_row(row: Provenance, project_id: str) -> dict[str, Any]:
     }
 
 
+def _tells(condition: FactCondition) -> sa.ColumnElement[bool]:
+    """Return the condition on a fact; text is compared ignoring case, numbers never with text."""
+    fact = _assets.media[condition.path]
+    kind = sa.func.json_type(_assets.media, "$." + ".".join(condition.path))
+    compare: Callable[[Any, Any], sa.ColumnElement[bool]] = _COMPARISONS[condition.operator]
+    if isinstance(condition.value, bool):
+        return compare(kind, "true" if condition.value else "false")
+    if isinstance(condition.value, str):
+        lowered = "".join(char.lower() if char.isascii() else char for char in condition.value)  # as SQL does
+        return sa.and_(kind == "text", compare(sa.func.lower(fact.as_string()), lowered))
+    return sa.and_(kind.in_(("integer", "real")), compare(fact.as_float(), condition.value))
+
+
 def _search_text(asset: Asset) -> str:
-    """Return what a text search looks through: the path and every text at the top of the metadata."""
+    """Return what a search looks through: the path, texts at the top of the metadata, the file's own tags."""
     texts = [asset.key]
-    for value in asset.facts.as_meta(asset.version).values():
+    for value in (*asset.facts.as_meta(asset.version).values(), *asset.media.get("tags", {}).values()):
         if isinstance(value, str):
             texts.append(value)
         elif isinstance(value, list):

@@ -38,7 +38,7 @@ __all__ = [
     "provenance",
 ]
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest revision in ``migrations/versions``; opening a ledger at this revision runs no migration."""
 VERSION_TABLE: Final = "asset_schema_version"
 
@@ -81,6 +81,7 @@ assets_registry = Table(
     Column("sidecar_inode", BigInteger),
     Column("is_in_place", Boolean, nullable=False, server_default=text("0")),
     Column("missing_since", Text),
+    Column("media", _Json),
     UniqueConstraint("project_id", "uid", name="uq_assets_registry_uid"),
     UniqueConstraint("project_id", "path_full", name="uq_assets_registry_path"),
     Index("ix_assets_registry_path_fold", "project_id", "path_fold"),

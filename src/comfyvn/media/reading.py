@@ -32,6 +32,7 @@ __all__ = ["Reading", "fill_marker", "mentions_marker", "read", "read_marker", "
 
 log = logging.getLogger(__name__)
 
+_NAMELESS: Final = "this file"
 _BLOCK_BYTES: Final = 1 << 20
 _NAMES: Final = (MARKER_NAME.encode(), MARKER_NAME.encode("utf-16-le"), MARKER_NAME.encode("utf-16-be"))
 """How text tags spell it; ID3 names are kept as they are, Vorbis comments may be in capitals."""
@@ -82,12 +83,14 @@ def read(source: BinaryIO, sink: BinaryIO | None = None, *, marker_bytes: int = 
         SourceChanged: the file was changed meanwhile.
         UnsupportedMedia: a plug-in lost bytes of the file.
     """
-    return read_as(recognise(read_at(source, 0, HEAD_BYTES), name), source, sink, marker_bytes)
+    return read_as(recognise(read_at(source, 0, HEAD_BYTES), name), source, sink, marker_bytes, name)
 
 
-def read_as(found: MediaFormat | None, source: BinaryIO, sink: BinaryIO | None, marker_bytes: int) -> Reading:
+def read_as(
+    found: MediaFormat | None, source: BinaryIO, sink: BinaryIO | None, marker_bytes: int, name: str = ""
+) -> Reading:
     """Do the work of `read` for a file whose format is known; None is plain data."""
-    layout = _layout_of(found, source)
+    layout = _layout_of(found, source, name)
     preview_kind = kind_of(found, source)
     is_stamped = sink is not None and marker_bytes > 0 and layout.refusal is None
     # Spaces make a valid marker, so the copy can be read at any moment.
@@ -101,7 +104,7 @@ def read_as(found: MediaFormat | None, source: BinaryIO, sink: BinaryIO | None, 
             size_bytes += len(block)
             _write(sink, block)
         if b"".join(_blocks(source, len(splice.data))) != splice.data:
-            raise SourceChanged(path="this file")
+            raise SourceChanged(path=name or _NAMELESS)
         at = splice.offset + len(splice.data)
         digest.update(splice.bare)
         size_bytes += len(splice.bare)
@@ -148,7 +151,7 @@ def fill_marker(sink: BinaryIO, reading: Reading, value: bytes) -> None:
 
 def read_marker(source: BinaryIO, *, name: str = "") -> bytes | None:
     """Return the value of the first marker in a file, None when it has none. Looks at its structure only."""
-    return _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source).marker
+    return _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source, name).marker
 
 
 def mentions_marker(source: BinaryIO) -> bool:
@@ -172,29 +175,29 @@ def strip(source: BinaryIO, sink: BinaryIO, *, name: str = "") -> None:
     Raises:
         SourceChanged: the file was changed meanwhile.
     """
-    layout = _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source)
+    layout = _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source, name)
     at = 0
     source.seek(0)
     for splice in layout.splices:
         for block in _blocks(source, splice.offset - at):
             _write(sink, block)
         if b"".join(_blocks(source, len(splice.data))) != splice.data:
-            raise SourceChanged(path="this file")
+            raise SourceChanged(path=name or _NAMELESS)
         _write(sink, splice.bare)
         at = splice.offset + len(splice.data)
     for block in _blocks(source):
         _write(sink, block)
 
 
-def _layout_of(found: MediaFormat | None, source: BinaryIO) -> Layout:
+def _layout_of(found: MediaFormat | None, source: BinaryIO, name: str) -> Layout:
     """Return the layout of a file, checked: a plug-in's mistake must not cost a byte of it.
 
     Raises:
         UnsupportedMedia: its splices can't be those of this file.
     """
     if not isinstance(found, SupportsStamp):
-        name = found.name if found else "this kind of"
-        return Layout(refusal=f"files of the format {name} carry no marker" if found else "it is plain data")
+        why = f"files of the format {found.name} carry no marker" if found else "it is plain data"
+        return Layout(refusal=why)
     try:
         layout = found.layout(source)
     except OSError:
@@ -206,7 +209,7 @@ def _layout_of(found: MediaFormat | None, source: BinaryIO) -> Layout:
     for splice in layout.splices:
         if splice.offset < at:
             why = f"the media format {found.name} mistakes its structure"
-            raise UnsupportedMedia(path="this file", why=f"{why}; remove the plug-in that brings it")
+            raise UnsupportedMedia(path=name or _NAMELESS, why=f"{why}; remove the plug-in that brings it")
         at = splice.offset + len(splice.data)
     if sum(len(splice.data) + len(splice.bare) for splice in layout.splices) > SPLICE_BYTES:
         return Layout(refusal="its tags are too large")

@@ -142,6 +142,7 @@ class Rescan:
         self._moves: dict[str, tuple[str, media.Reading]] = {}
         self._claims: dict[str, _Claim] = {}
         self._doubtful: dict[str, str] = {}
+        self._contested: dict[str, tuple[str, str]] = {}
         self._late: dict[str, list[tuple[str, bool]]] = {}
         self._later: list[str] = []
         self._is_looking_again = False
@@ -216,19 +217,30 @@ class Rescan:
         self._settle_later()
         again = self._settle_places()
         for key, uid in self._doubtful.items():
-            with self._library.read() as rows:
-                owner = rows.asset_at(key)
-            if owner is not None and owner.uid == uid:
+            owner = self._still_at(key, uid)
+            if owner is not None:
                 self._requests.append(self._request(key, owner.type))
             else:
                 again.append(key)
         self._flush()
+        for key, (uid, named) in self._contested.items():
+            if self._still_at(key, uid) is None:
+                again.append(key)
+                continue
+            why = f"its sidecar names the asset {named}, but this is {uid}"
+            hint = "delete this sidecar, and `comfyvn rebuild` writes the right one"
+            self._conflict(key, f"{why}; {hint}", [uid, named])
         for key in again:
             self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
         self._flush()
         late, self._late = self._late, {}
         for uid, claims in late.items():
             self._settle_late(uid, claims)
+
+    def _still_at(self, key: str, uid: str) -> Asset | None:
+        with self._library.read() as rows:
+            owner = rows.asset_at(key)
+        return owner if owner is not None and owner.uid == uid else None
 
     def _settle_late(self, uid: str, claims: list[tuple[str, bool]]) -> None:
         """Settle which of the files with new content is an asset, by sidecar before marker."""
@@ -364,9 +376,7 @@ class Rescan:
             if digest == named.digest and self._place_of(named) != "home":
                 self._claims[owner.key] = _Claim(owner.uid, uid, stat, is_certain=True)
                 return
-        why = f"its sidecar names the asset {uid}, but this is {owner.uid}"
-        hint = "delete this sidecar, and `comfyvn rebuild` writes the right one"
-        self._conflict(owner.key, f"{why}; {hint}", [owner.uid, uid])
+        self._contested[owner.key] = (owner.uid, uid)  # the owner may turn up at another place
 
     # -- a file where the ledger knows none -----------------------------------------------------------
 
@@ -690,6 +700,7 @@ class Rescan:
             size_bytes=reading.size_bytes,
             versions=(present, *older, *before),
             preview=self._library.planned_preview(asset.uid, reading.preview_kind),
+            media=self._library.first_media(reading),
         )
         change.rows.set_versions(healed)
         change.tell("asset_healed", healed, before={"hash": asset.digest}, after={"hash": healed.digest})

@@ -57,7 +57,9 @@ class AssetRecord(TypedDict):
     ``path``, ``sidecar`` and ``links`` are relative to the assets folder; names of previews start with the
     setting ``thumbs_rel``. ``hash`` is the SHA-256 of the content without our marker, ``bytes``
     its length. ``preview_state`` is ``none``, ``pending``, ``ready`` or ``failed``. ``provenance`` is the
-    newest row; in lists without ``inputs``. ``duplicate`` stands in answers to a registration.
+    newest row; in lists without ``inputs``. ``duplicate`` stands in answers to a registration. ``media`` is
+    what the file tells about itself, ``{}`` till somebody has looked; it stands in ``meta``, too, unless you
+    have a key of that name there.
     """
 
     id: int
@@ -74,6 +76,7 @@ class AssetRecord(TypedDict):
     thumb: str | None
     preview: dict[str, Any] | None
     preview_state: str
+    media: dict[str, Any]
     sidecar: str
     links: dict[str, Any]
     provenance: dict[str, Any] | None
@@ -319,6 +322,7 @@ class AssetRegistry:
         limit: int | None = None,
         license: str | None = None,
         cursor: int | None = None,
+        where: str | Iterable[str] | None = None,
     ) -> list[AssetRecord]:
         """Return assets, newest first; all conditions given must hold.
 
@@ -326,15 +330,18 @@ class AssetRegistry:
             asset_type: the exact type.
             hash_value: the exact hash, ignoring case.
             tags: all of them, ignoring case.
-            text: a substring of the path or of a text at the top of the metadata, ignoring case.
+            text: a substring of the path, of a text at the top of the metadata or of the file's own tags
+                (title, artist), ignoring case.
             limit: at most so many.
             license: the licence, ignoring case; "" for assets without one.
             cursor: ``id`` of the last record of the page before; only older ones follow.
+            where: what the file tells about itself, such as ``"width>=1024"`` or ``["codec=opus",
+                "duration_s<3"]``; names of facts as in ``meta.media``.
 
         Raises:
             InvalidFilter: a condition of a wrong type, or a limit below 1.
         """
-        wanted = _filter(asset_type, hash_value, tags, text, license)
+        wanted = _filter(asset_type, hash_value, tags, text, license, where)
         _check_page(limit, cursor)
         if cursor is None and limit is None:
             return [self._record(asset, with_inputs=False) for asset in self._library.ledger.iterate(wanted)]
@@ -350,9 +357,10 @@ class AssetRegistry:
         tags: str | Iterable[str] | None = None,
         text: str | None = None,
         license: str | None = None,
+        where: str | Iterable[str] | None = None,
     ) -> Iterator[AssetRecord]:
         """Yield what `list_assets` returns, page by page: memory does not grow with the library."""
-        wanted = _filter(asset_type, hash_value, tags, text, license)
+        wanted = _filter(asset_type, hash_value, tags, text, license, where)
         for asset in self._library.ledger.iterate(wanted):
             yield self._record(asset, with_inputs=False)
 
@@ -364,10 +372,11 @@ class AssetRegistry:
         tags: str | Iterable[str] | None = None,
         text: str | None = None,
         license: str | None = None,
+        where: str | Iterable[str] | None = None,
     ) -> int:
         """Return how many assets match; conditions as in `list_assets`."""
         with self._library.read() as rows:
-            return rows.count(_filter(asset_type, hash_value, tags, text, license))
+            return rows.count(_filter(asset_type, hash_value, tags, text, license, where))
 
     def get_asset(self, uid: str) -> AssetRecord | None:
         """Return one record with the inputs of its newest provenance, None if the uid is unknown."""
@@ -414,7 +423,7 @@ class AssetRegistry:
         done = self._library.change([uid], lambda asset: replace(new, extra=asset.facts.extra))
         if uid not in done:
             raise AssetNotFound(uid=uid, project=self.project_id)
-        return sidecar.describe_meta(done[uid])
+        return _meta(done[uid])
 
     def bulk_update_tags(
         self,
@@ -458,7 +467,7 @@ class AssetRegistry:
         for at in range(0, len(wanted), _BULK):
             chunk = wanted[at : at + _BULK]
             changed = self._library.change(chunk, edit, operation_id=operation)
-            done.update((uid, sidecar.describe_meta(changed[uid])) for uid in chunk if uid in changed)
+            done.update((uid, _meta(changed[uid])) for uid in chunk if uid in changed)
         return done
 
     def _check_room(self, uids: list[str], added: int, edit: Callable[[Asset], Facts]) -> None:
@@ -815,10 +824,11 @@ class AssetRegistry:
             version=asset.version,
             tags=list(asset.facts.tags),
             license=asset.facts.license,
-            meta=sidecar.describe_meta(asset),
+            meta=_meta(asset),
             thumb=asset.preview.path,
             preview=sidecar.describe_preview(asset),
             preview_state=asset.preview.state,
+            media=dict(asset.media),
             sidecar=self._library.sidecar_key(asset.key),
             links=sidecar.describe_links(asset, self._library.sidecar_suffix),
             provenance=sidecar.describe_provenance(newest, with_inputs=with_inputs) if newest else None,
@@ -840,10 +850,22 @@ def _filter(
     tags: str | Iterable[str] | None,
     text: str | None,
     license_tag: str | None,
+    where: str | Iterable[str] | None,
 ) -> AssetFilter:
     return AssetFilter.build(
-        asset_type=asset_type, hash_value=hash_value, tags=tags, license=license_tag, text=text
+        asset_type=asset_type,
+        hash_value=hash_value,
+        tags=tags,
+        license=license_tag,
+        text=text,
+        where=where,
     )
+
+
+def _meta(asset: Asset) -> dict[str, Any]:
+    """Return the metadata of an answer: the sidecar's, and what the file tells about itself."""
+    told = {"media": dict(asset.media)} if asset.media else {}
+    return {**told, **sidecar.describe_meta(asset)}
 
 
 def _relative(path: object) -> str:

@@ -530,20 +530,10 @@ class Library:
         if found is not None and found.project not in (None, self.ledger.project_id):
             why = f"it belongs to the project {found.project!r}; put the right one back"
             raise PathConflict(path=key, why=why)
-        if found is not None and found.uid not in (None, asset.uid):
-            self._refuse_swapped(asset, str(found.uid))
-            why = f"it names the asset {found.uid}, but lies beside {asset.uid}"
-            self.set_aside(key, InvalidSidecar(path=key, line=1, column=1, why=why))
-            return None
+        if found is not None and found.uid not in (None, asset.uid):  # maybe all that is left of that one
+            why = f"it names the asset {found.uid}, not {asset.uid}"
+            raise PathConflict(path=key, why=f"{why}; put the files right, then `comfyvn rebuild`")
         return found
-
-    def _refuse_swapped(self, asset: Asset, uid: str) -> None:
-        """Refuse to write over the sidecar of another asset that lies where this one's belongs."""
-        with self.read() as rows:
-            other = rows.asset(uid)
-        if other is not None:
-            why = f"it names the asset {uid} ({other.key}); put the files right, then `comfyvn rebuild`"
-            raise PathConflict(path=self.sidecar_key(asset.key), why=why)
 
     def set_aside(self, key: str, why: Exception) -> None:
         """Keep a copy of a broken sidecar before ours takes its place, and say so."""
@@ -829,6 +819,14 @@ class Library:
             return Preview(kind, "failed", reason)
         name = next(iter(preview_names(uid, kind).values()))
         return Preview(kind, "pending", recipe=media.RECIPES[kind], path=f"{self.config.thumbs_rel}/{name}")
+
+    @staticmethod
+    def first_media(reading: media.Reading) -> dict[str, Any]:
+        """Return what is known of a file by reading it: its format, and whether it carries our marker."""
+        if reading.slots or (reading.marker is not None and reading.refusal is None):
+            return {"format": reading.format, "stamped": True}
+        why = reading.refusal or "it was registered where it lies, and such files are never written to"
+        return {"format": reading.format, "stamped": False, "not_stamped_because": why}
 
     def preview_paths(self, asset: Asset) -> list[Path]:
         """Return where the files of an asset's preview lie, made or not; the first is the one shown."""

@@ -444,6 +444,7 @@ class Registrar:
             preview=self._library.planned_preview(uid, reading.preview_kind),
             file=stat,
             is_in_place=not request.is_copy,
+            media=self._library.first_media(reading),
         )
         found = self._sidecar_in_place(key)
         if found is None and request.is_rebuild and uid == request.wanted_uid:
@@ -665,6 +666,7 @@ class Registrar:
                 size_bytes=reading.size_bytes,
                 version=version,
                 preview=library.planned_preview(current.uid, reading.preview_kind),
+                media=library.first_media(reading),
                 file=arrival.stat,
                 missing_since=None,
                 updated_at=arrival.created_at,
