@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import bare
+import kinds
 import library
 
 from comfyvn.db import Ledger, open_engine
@@ -27,6 +28,7 @@ _PAGE = 10
 _PAGES = 100
 _STARTS = 3
 _TAGGED = 1_000
+_TIMES = 3
 
 
 class Watch:
@@ -228,6 +230,18 @@ def _made_up(number: int, asset_id: int) -> Asset:
     return Asset(asset_id, "default", digest[:16], f"type{number % 6}", key, digest, 1_000_000, facts, at, at)
 
 
+# -- one kind of medium -----------------------------------------------------------------------------------
+
+
+def _kind(job: Job, name: str, make: Callable[[Path], None]) -> int:
+    path = job.art / "kinds" / name
+    make(path)  # loads the decoder
+    with job.watch:
+        for _ in range(_TIMES):
+            make(path)
+    return _TIMES
+
+
 # -- starting ---------------------------------------------------------------------------------------------
 
 
@@ -297,4 +311,12 @@ CASES = {
     "tiny": Case(_tiny, _tiny_bare),
     "help": Case(_help, _python, "starts"),
     "show": Case(_show, _python, "starts"),
+    **{
+        f"kind:{name}": Case(
+            partial(_kind, name=name, make=kinds.preview),
+            partial(_kind, name=name, make=kinds.decode),
+            "files",
+        )
+        for name in kinds.names()
+    },
 }

@@ -17,13 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import kinds
 import library
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("register", "previews", "ingest", "list", "tags", "verify", "tiny", "help", "show")
+KINDS = tuple(f"kind:{name}" for name in kinds.names())
+NAMES = ("register", "previews", "ingest", "list", "tags", "verify", "tiny", "help", "show", *KINDS)
 _TINY = 2_000
 _LIMIT_S = 300
-_LIBRARIES = ("comfyvn", "sqlalchemy", "pillow", "numpy", "click")
+_LIBRARIES = ("comfyvn", "sqlalchemy", "pillow", "numpy", "av", "click")
 
 Run = dict[str, float]
 
@@ -31,6 +33,8 @@ Run = dict[str, float]
 def main() -> int:
     wanted = _parse()
     names = [name for name in NAMES if name in wanted.names] if wanted.names else list(NAMES)
+    if "kinds" in wanted.names:
+        names += [name for name in KINDS if name not in names]
     with tempfile.TemporaryDirectory(prefix="comfyvn-bench-", ignore_cleanup_errors=True) as folder:
         art = Path(folder) / "art"
         _say(f"making {wanted.files} pictures and voices, {_TINY} tiny files ...")
@@ -39,6 +43,9 @@ def main() -> int:
             ("tiny", library.make_tiny(art / "tiny", _TINY)),
         ):
             library.remember(art / kind, paths)
+        if set(names) & set(KINDS):
+            _say("making one file of each kind of medium ...")
+            kinds.make(art / "kinds")
         results = [_measure(name, Path(folder), wanted.repeat, wanted.rows) for name in names]
         # The library files are deleted at the very end: on ext4 making files is slow for some time after many
         # were deleted, and the next case would pay for it.
@@ -55,7 +62,10 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure comfyvn against the bare work on the same files.")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"what to measure, all by default: {', '.join(NAMES)}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to measure, all by default (kinds: each kind:...): {', '.join(NAMES)}",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--files", type=int, default=40, help="files of the mixed library [40]")
@@ -64,7 +74,7 @@ def _parse() -> argparse.Namespace:
         "--rows", type=int, default=10_000, help="rows of the larger ledger in `list` [10000]"
     )
     wanted = parser.parse_args()
-    if unknown := sorted(set(wanted.names) - set(NAMES)):
+    if unknown := sorted(set(wanted.names) - {*NAMES, "kinds"}):
         parser.error(f"no benchmark is called {unknown[0]!r}; there are {', '.join(NAMES)}")
     if min(wanted.files, wanted.repeat) < 1 or wanted.rows < 1_000 or wanted.rows % 1_000:
         parser.error("--files and --repeat must be 1 or more, --rows a multiple of 1,000")
@@ -151,13 +161,13 @@ def table(document: dict[str, Any]) -> str:
     lines = [
         f"{machine['date']}, {machine['cores']} cores, {machine['memory_gb']} GB; {facts}",
         "",
-        f"{'name':10}{'ours s':>9}{'bare s':>9}{'x wall':>8}{'x CPU':>8}{'goal':>7}{'a second':>17}{'MB':>7}"
+        f"{'name':18}{'ours s':>9}{'bare s':>9}{'x wall':>8}{'x CPU':>8}{'goal':>7}{'a second':>17}{'MB':>7}"
         f"{'bare':>7}",
     ]
     for each in document["results"]:
         goal = "" if each["goal"] is None else f"<={each['goal']}"
         lines.append(
-            f"{each['name']:10}{each['ours_s']:9.3f}{each['bare_s']:9.3f}{each['ratio_wall']:8.2f}"
+            f"{each['name']:18}{each['ours_s']:9.3f}{each['bare_s']:9.3f}{each['ratio_wall']:8.2f}"
             f"{each['ratio_cpu']:8.2f}{goal:>7}{each['per_s']:10.1f} {each['unit']:6}"
             f"{each['peak_rss_mb']:7.0f}{each['bare_peak_rss_mb']:7.0f}"
         )
