@@ -685,7 +685,13 @@ def _print_record(registry: AssetRegistry, record: AssetRecord, history: list[di
         "registered": f"{record['created_at']} UTC",
         "changed": f"{record['updated_at']} UTC",
     }
+    told = record["media"]
+    if told:
+        stamped = "yes" if told["stamped"] else f"no: {told['not_stamped_because']}"
+        facts = {key: value for key, value in told.items() if "stamped" not in key}
+        rows |= {"marker in file": stamped, "file tells": ", ".join(map(_fact, facts.items()))}
     derived = {"tags", "license", "version", "preview", "thumbnails"}
+    derived |= {"media"} if record["meta"].get("media") == told else set()
     rows |= {name: _inline(value) for name, value in record["meta"].items() if name not in derived}
     for row in history:
         rows[f"provenance {row['id']}"] = _describe(row)
@@ -706,6 +712,11 @@ def _describe(row: dict[str, Any]) -> str:
     parts += [f"commit {row['commit_hash'][:12]}"] if row["commit_hash"] else []
     parts += [_inline(inputs)] if inputs else []
     return ", ".join(parts)
+
+
+def _fact(fact: tuple[str, object]) -> str:
+    name, value = fact
+    return f"{name} {value if isinstance(value, (str, float)) else json.dumps(value, ensure_ascii=False)}"
 
 
 def _inline(value: object) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from comfyvn.errors import PathConflict
 from comfyvn.registry.rebuild import RebuildReport, rebuild
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 from comfyvn.studio.core.previews import POOL
@@ -201,6 +202,53 @@ def test_content_registered_again_before_the_lost_database_is_rebuilt_keeps_what
     assert sorted(sources(again, uid)) == ["again", "artist"]
 
 
+@pytest.mark.parametrize("is_renamed", [True, False])
+def test_an_older_sidecar_elsewhere_takes_nothing_back_after_the_database_was_lost(
+    registry: AssetRegistry, open_registry: Open, make_png: MakePng, is_renamed: bool
+) -> None:
+    """Nobody knows what we last wrote into it: what it lacks would count as deleted by hand."""
+    uid = register(registry, make_png())["uid"]
+    delete_database(registry)
+    again = open_registry()
+    again.register_file(make_png("other.png"), "props", metadata={"tags": ["new"], "license": "MIT"})
+    run(again)
+    if is_renamed:
+        (ASSETS / "props").rename(ASSETS / "things")
+        (CAST / "mara.png").unlink()
+    else:
+        shutil.rmtree(ASSETS / "props")
+
+    run(again)
+
+    record = known(again, uid)
+    assert record["path"] == ("things/other.png" if is_renamed else "cast/mara.png")
+    assert (sorted(record["tags"]), record["license"]) == (["heroine", "new"], "MIT")
+    assert record["meta"]["artist"] == "Mika"
+
+
+def test_content_registered_again_before_the_lost_database_is_rebuilt_keeps_its_other_versions(
+    registry: AssetRegistry, open_registry: Open, make_png: MakePng
+) -> None:
+    """Only its sidecar tells that the picture was painted over, and nobody would read that there."""
+    uid = register(registry, make_png())["uid"]
+    make_png("painted.png", seed=2).replace(CAST / "mara.png")
+    run(registry)
+    painted = known(registry, uid)["hash"]
+    (CAST / "mara.png").unlink()
+    delete_database(registry)
+    again = open_registry()
+    info = again.register_file(make_png("other.png"), "props")
+
+    run(again)
+
+    with again.library.read() as rows:
+        asset = rows.asset(uid)
+    assert asset is not None
+    versions = [(each.version, each.digest) for each in asset.all_versions]
+    assert versions == [(3, info["hash"]), (2, painted), (1, info["hash"])]
+    assert (asset.version, asset.digest) == (3, info["hash"])
+
+
 def test_a_file_adopted_by_a_registration_keeps_the_provenance_that_its_sidecar_tells(
     registry: AssetRegistry, open_registry: Open, make_png: MakePng
 ) -> None:
@@ -231,6 +279,28 @@ def test_what_a_killed_removal_left_in_the_trash_comes_back_without_the_database
 
     assert report.recovered == [uid]
     assert known(again, uid)["missing_since"] is None
+
+
+def test_the_sidecar_of_an_asset_that_the_lost_database_knew_is_not_written_over(
+    registry: AssetRegistry, open_registry: Open, make_png: MakePng
+) -> None:
+    """It is all that tells of that asset, and lies where another one's belongs: somebody swapped them."""
+    lost = register(registry, make_png())["uid"]
+    delete_database(registry)
+    again = open_registry()
+    other = register(again, make_png("other.png", seed=2))["uid"]
+    for end in ("", ".asset.json"):
+        (CAST / f"mara.png{end}").rename("swapping")
+        (CAST / f"other.png{end}").rename(CAST / f"mara.png{end}")
+        Path("swapping").rename(CAST / f"other.png{end}")
+
+    with pytest.raises(PathConflict, match=lost):
+        again.update_asset_meta(other, {"artist": "Jo"})
+    report = run(again)
+
+    assert report.conflicts == []
+    assert (known(again, other)["path"], known(again, lost)["path"]) == ("cast/mara.png", "cast/other.png")
+    assert known(again, lost)["tags"] == ["heroine"]
 
 
 # -- files and sidecars moved ---------------------------------------------------------------------------
@@ -266,6 +336,19 @@ def test_an_edit_in_a_moved_sidecar_and_a_change_made_since_are_both_kept(
     assert (record["tags"], record["license"]) == (["heroine", "night"], "MIT")
 
 
+def test_provenance_that_gets_new_numbers_keeps_its_order(registry: AssetRegistry, make_png: MakePng) -> None:
+    """A sidecar tells of rows whose numbers another asset has: the oldest would seem to be the newest."""
+    register(registry, make_png(), source_of="first")
+    register(registry, make_png(), source_of="second")
+    told = json.loads(sidecar("mara.png").read_text("utf-8"))["provenance"]
+    other = register(registry, make_png("other.png", seed=2), source_of="own")["uid"]
+    edit("other.png", provenance=told)
+
+    run(registry)
+
+    assert sources(registry, other) == ["second", "first", "own"]
+
+
 def test_of_two_copies_of_a_missing_file_the_one_with_its_sidecar_is_the_asset(
     registry: AssetRegistry, make_png: MakePng
 ) -> None:
@@ -298,6 +381,24 @@ def test_two_assets_never_share_a_mirror_after_the_mirrors_were_deleted(
 
     mirrors = [json.loads(path.read_text("utf-8"))["uid"] for path in (ASSETS / "_meta").rglob("*.json")]
     assert sorted(mirrors) == sorted([first, second])
+
+
+def test_a_rebuild_that_moves_an_asset_leaves_the_others_their_mirrors(
+    registry: AssetRegistry, make_png: MakePng, tmp_path: Path
+) -> None:
+    """The mirrors were deleted, and it had one under the name of another asset's: that would be gone."""
+    picture = register(registry, make_png())["uid"]
+    shutil.rmtree(ASSETS / "_meta/cast")
+    lines = tmp_path / "mara.txt"
+    lines.write_text("a line", "utf-8")
+    moved = register(registry, lines)["uid"]
+    for end in ("", ".asset.json"):
+        (CAST / f"mara.txt{end}").rename(CAST / f"eiko.txt{end}")
+
+    run(registry)
+
+    mirrors = [json.loads(path.read_text("utf-8"))["uid"] for path in (ASSETS / "_meta").rglob("*.json")]
+    assert sorted(mirrors) == sorted([picture, moved])
 
 
 # -- staging --------------------------------------------------------------------------------------------

@@ -507,7 +507,10 @@ def test_missing_assets_and_their_versions_survive_the_loss_of_the_ledger(
         assert [each["uid"] for each in report.missing] == [cast["a"]["uid"]]
         assert before is not None
         assert after is not None
-        assert {**after, "missing_since": ""} == {**before, "missing_since": ""}
+        for record in (before, after):
+            record["missing_since"], record["media"] = "", {}
+            record["meta"].pop("media", None)  # the file tells that, and it is gone
+        assert after == before
         assert fresh.read_sidecar(cast["a"]["uid"]) == told
         assert [each["version"] for each in told["versions"]] == [3, 2, 1]
         assert [each["uid"] for each in back.restored] == [cast["a"]["uid"]]

@@ -200,7 +200,8 @@ class Users(RuleBasedStateMachine):
 
     def at(self, key: str) -> Promise | None:
         """Return the asset whose file should lie at a key."""
-        return next((each for each in self.promises.values() if each.key == key), None)
+        found = [each for each in self.promises.values() if each.key == key]
+        return next((each for each in found if each.home == key), found[0] if found else None)
 
     def fresh_key(self, folder: str, name: str, suffix: str) -> str:
         """Return a key where nothing lies, not even a sidecar or another asset's place."""
@@ -521,8 +522,10 @@ class Users(RuleBasedStateMachine):
         allowed = self.removed.pop(uid, None)
         if self.is_behind:
             return
-        now = promise_of(exported(self.registry())[uid])
+        now, known = promise_of(exported(self.registry())[uid]), self.promises.get(uid)
         for name, values in (allowed or {}).items():
+            if known is not None:  # it was registered again: what it has now stays
+                values = {mine or old for mine in known.allowed(name) for old in values}
             assert now.fields[name] <= values, f"{uid} came back with {name} {now.fields[name]}, not {values}"
         self.promises[uid] = now
         now.is_loose = True
@@ -849,6 +852,7 @@ class Users(RuleBasedStateMachine):
         if outcome == "killed":
             for promise in self.promises.values():
                 promise.is_loose |= promise.is_touched
+            self.check()
             return {}
         trouble = {uid for each in report["conflicts"] for uid in each["candidates"]}
         bad = {each["path"] for name in ("conflicts", "failed", "skipped") for each in report[name]}

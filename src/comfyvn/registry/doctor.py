@@ -31,7 +31,14 @@ _PARTS: Final = (
     ("pillow", "thumbnails"),
     ("numpy", "waveforms"),
 )
-_MODULES: Final = {"pillow": "PIL"}
+_EXTRAS: Final = (
+    ("av", '"comfyvn[media]"', "previews of sound other than WAV, and of film"),
+    ("mutagen", '"comfyvn[media]"', "tags of sound files"),
+    ("watchfiles", '"comfyvn[server]"', "`comfyvn watch`"),
+    ("pillow-heif", "pillow-heif", "previews of HEIC"),
+    ("pillow-jxl-plugin", "pillow-jxl-plugin", "previews of JPEG XL"),
+)
+_MODULES: Final = {"pillow": "PIL", "pillow-heif": "pillow_heif", "pillow-jxl-plugin": "pillow_jxl"}
 _WAL_RESET_FIXED: Final = (3, 51, 3)
 _NOT_YET: Final = "not there yet; the first registration makes it"
 _LOW_DISK_BYTES: Final = 1_000_000_000
@@ -72,6 +79,12 @@ def _versions() -> Iterator[Finding]:
         if importlib.util.find_spec(_MODULES.get(part, part)) is None:
             why = f"{use} can't be made: pip install {part}"
             yield Finding("versions", part, "not installed", "problem", why)
+        else:
+            yield Finding("versions", part, importlib.metadata.version(part), why=use)
+    for part, wanted, use in _EXTRAS:
+        if importlib.util.find_spec(_MODULES.get(part, part)) is None:
+            why = f"for {use}: pip install {wanted}"
+            yield Finding("versions", part, "not installed", "note", why)
         else:
             yield Finding("versions", part, importlib.metadata.version(part), why=use)
     is_old = sqlite3.sqlite_version_info < _WAL_RESET_FIXED

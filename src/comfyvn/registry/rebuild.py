@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -19,6 +20,7 @@ from comfyvn.config import Config, load
 from comfyvn.db import quarantine as move_aside
 from comfyvn.errors import (
     ComfyVNError,
+    InvalidSidecar,
     LibraryChanged,
     LibraryUnreachable,
     OutsideLibrary,
@@ -115,7 +117,9 @@ def rebuild(
         if wanted is None:
             History(library).clear_previews()
         rescan = Rescan(library, report, is_verifying=verify, on_file=on_file)
-        for lost in _chunks(_lost_sidecars(library, report, wanted), _CHUNK):
+        rescan.note_gone([uid for uid, _ in gone])
+        astray: list[tuple[str, str]] = []
+        for lost in _chunks(_lost_sidecars(library, report, wanted, astray), _CHUNK):
             rescan.take_lost(lost)
             gone += [(str(found.uid), True) for _, found in lost]
         skipped: list[tuple[str, str]] = []
@@ -125,6 +129,8 @@ def rebuild(
             for chunk in _chunks(_files(library, [], wanted, leave_out), _CHUNK):
                 rescan.take_newcomers(chunk)
         rescan.finish()
+        for uid, key in astray:
+            _settle_astray(library, uid, key)
         left = _recover(library, (uid for uid, _ in gone), report)
         rescan.take_recovered(report.recovered)
         rescan.mark_missing(left if mark_missing else [])
@@ -238,24 +244,34 @@ def _uid_of_stranger(library: Library, key: str) -> str | None:
 
 
 def _lost_sidecars(
-    library: Library, report: RebuildReport, wanted: Sequence[str] | None
+    library: Library, report: RebuildReport, wanted: Sequence[str] | None, astray: list[tuple[str, str]]
 ) -> Iterator[tuple[str, Sidecar]]:
     """Yield sidecars without a file that name assets of this project which the ledger does not know.
 
-    What a restore or a move left behind that was killed is put right on the way.
+    What a restore left behind that was killed is put right on the way. ``astray`` gets uids and keys of those
+    that name an asset which belongs elsewhere.
     """
     for key, found in _lone_sidecars(library, report, wanted):
         uid = str(found.uid)
         with library.read() as rows:
-            is_known = rows.asset(uid) is not None
-        if is_known:
-            if not library.follow_sidecar(uid, key):
-                library.take_word(uid, found)
-                library.drop_left_sidecar(uid, key)
+            asset = rows.asset(uid)
+        if asset is not None:
+            astray += [(uid, key)] if asset.key != key else []
         elif _is_restored(library, uid):
             report.recovered.append(uid)
         else:
             yield key, found
+
+
+def _settle_astray(library: Library, uid: str, key: str) -> None:
+    """Have an asset that is nowhere else follow its sidecar; what a killed move left behind is removed."""
+    with suppress(InvalidSidecar):
+        found = library.read_sidecar(key)
+        if found is None or found.uid != uid or library.storage.exists(key):
+            return
+        if not library.follow_sidecar(uid, key):
+            library.take_word(uid, found)
+            library.drop_left_sidecar(uid, key)
 
 
 def _is_restored(library: Library, uid: str) -> bool:

@@ -147,10 +147,17 @@ class Rescan:
         self._later: list[str] = []
         self._is_looking_again = False
         self._coming: set[str | None] = set()
+        self._mirrors_of_gone: set[str | None] = set()
         self._shared_mirrors: set[str | None] = set()
         self.has_newcomers = False
 
     # -- in running order -----------------------------------------------------------------------------
+
+    def note_gone(self, uids: Sequence[str]) -> None:
+        """Note whose files are gone: after mirrors were deleted, theirs may have the name of another's."""
+        for at in range(0, len(uids), _CHUNK):
+            with self._library.read() as rows:
+                self._mirrors_of_gone |= {asset.mirror_key for asset in rows.assets(uids[at : at + _CHUNK])}
 
     def take_lost(self, sidecars: Iterable[tuple[str, Sidecar]]) -> None:
         """Record assets that the ledger does not know and of which only the sidecar is left."""
@@ -165,7 +172,9 @@ class Rescan:
         """
         owners = self._owners(files)
         named = Counter(owner.mirror_key for owner in owners.values())
-        self._shared_mirrors = {key for key, times in named.items() if times > 1}
+        self._shared_mirrors = {
+            key for key, times in named.items() if times > 1 or key in self._mirrors_of_gone
+        }
         for key, stat in files:
             owner = owners.get(key)
             if owner is None and not self._library.storage.exists(self._library.sidecar_key(key)):
@@ -360,7 +369,7 @@ class Rescan:
         twin = change.rows.asset(uid) if uid else None
         if twin is None or twin.uid == asset.uid or twin.missing_since is None:
             return asset
-        told = reversed(change.rows.provenance_of(twin.uid))
+        told = change.rows.provenance_of(twin.uid)
         new = rows_told(told, asset, change.rows, change.rows.reserve_ids)
         change.rows.add_provenance(new)
         own = [asset.provenance, *asset.provenance_history] if asset.provenance else []

@@ -720,7 +720,16 @@ class Library:
             has_license = ours.license is not None
             wanted = merge_registered(found.facts, ours, license_given=has_license, limits=self.limits)
             wanted = replace(wanted, extra={**found.facts.extra, **ours.extra})
+            if found.version > asset.version:
+                asset = self._put_last(change, asset, found.version + 1)
             self.change_one(change, self.take_back(change, asset, found), wanted, force=True)
+
+    def _put_last(self, change: Transaction, asset: Asset, version: int) -> Asset:
+        """Number an asset's content anew, behind those of which only a sidecar tells."""
+        present = replace(asset.all_versions[0], version=version)
+        newer = replace(asset, version=version, versions=(present, *asset.all_versions))
+        change.rows.set_versions(newer)
+        return newer
 
     def drop_left_sidecar(self, uid: str, key: str) -> None:
         """Remove the sidecar without a file that an asset had at ``key``: its move was killed before that.
@@ -902,7 +911,7 @@ def rows_told(
     used = set(rows.taken_provenance_ids(row.id for row in new.values()))
     ceiling = id_floor(time.time() + _DAY_S)  # an id from the future would push all later ones ahead
     missing = []
-    for row in new.values():
+    for row in sorted(new.values(), key=lambda row: row.id):  # so that minted ids keep their order
         is_ours = 0 < row.id < ceiling and row.id not in used
         if not is_ours and _essence(row) in known:
             continue
@@ -949,7 +958,8 @@ def _facts_written(
 
     The file's time tells when it was saved. One that was edited only after those changes says in
     ``updated_at`` which state it is of: to the second, so that of several states the oldest counts.
-    ``is_later``: we wrote elsewhere since, so there are such changes.
+    ``is_later``: we wrote elsewhere since, so there are such changes. Of one that is older than the journal
+    nobody knows what we wrote.
     """
     told = [row for row in rows.journal_of(asset.uid) if row.after is not None and "meta" in row.after]
     states = [(row.at, facts_told(row.after)) for row in reversed(told)]
@@ -960,13 +970,25 @@ def _facts_written(
     saved = next(older, len(states))
     if saved > 0 and sidecar.is_same(states[saved - 1][1], found.facts):
         return found.facts
+    if saved == len(states):
+        return _in_both(found.facts, asset.facts)
     if saved > 0:
-        return states[min(saved, len(states) - 1)][1]
+        return states[saved][1]
     if not is_later:
         return asset.facts
     since = found.updated_at or ""
     named = [at for at, (when, _) in enumerate(states) if when[:19].replace("T", " ") >= since]
     return states[max(named, default=0)][1]
+
+
+def _in_both(theirs: Facts, ours: Facts) -> Facts:
+    """Return what stands in for what we last wrote where that is unknown: the merge then only adds."""
+    return Facts(
+        license=None if ours.license is None else theirs.license,
+        origin=None if ours.origin is None else theirs.origin,
+        meta={name: value for name, value in theirs.meta.items() if name in ours.meta},
+        extra={name: value for name, value in theirs.extra.items() if name in ours.extra},
+    )
 
 
 def _epoch_ns(at: str) -> int:
