@@ -1,4 +1,4 @@
-"""WAVE sound: the waveform preview.
+"""WAVE sound: the waveform preview, facts, and the marker in the ID3 tag of an ``id3 `` chunk.
 
 Format: RIFF WAVE (Multimedia Programming Interface and Data Specifications 1.0, 1991); WAVE_FORMAT_EXTENSIBLE
 (Microsoft, Multiple Channel Audio Data and WAVE Files); RF64 / BW64 (EBU Tech 3306, ITU-R BS.2088).
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import struct
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
-from comfyvn.media.formats import PreviewLimits, Rendered
+from comfyvn.media import riff, waveform
+from comfyvn.media.audio import SoundFormat, loudness_of
+from comfyvn.media.formats import Layout, PreviewLimits, Rendered, read_at
+from comfyvn.media.tags import Refusal, damaged
 from comfyvn.model import PreviewKind
 
 if TYPE_CHECKING:
@@ -58,10 +61,12 @@ _KNOWN_CHUNKS: Final = frozenset(
 )
 _BLOCK_BYTES: Final = 1 << 20
 _CHUNK_COUNT_LIMIT: Final = 10_000
+_SIZE: Final = struct.Struct("<I")
+_WIDE_SIZE: Final = struct.Struct("<Q")
 
 
-class WavFormat:
-    """RIFF WAVE, RF64 and BW64: has a waveform."""
+class WavFormat(SoundFormat):
+    """RIFF WAVE, RF64 and BW64: can be stamped, has a waveform."""
 
     name: Final = "wav"
     preview_kind: PreviewKind | None = "waveform"
@@ -70,30 +75,58 @@ class WavFormat:
         """Tell a WAVE file by its two signatures."""
         return head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE"
 
+    def layout(self, file: BinaryIO) -> Layout:
+        """Find our marker in the tag, or the place for it."""
+        try:
+            return riff.layout_of(file, _form(file))
+        except Refusal as refusal:
+            return Layout(refusal=str(refusal))
+
+    def probe(self, file: BinaryIO) -> dict[str, Any]:
+        """Return what the header tells of PCM and, with PyAV, tags and facts of compressed sound, too.
+
+        Loop points of a ``smpl`` chunk are told as ``loop_start`` and ``loop_length`` among the tags.
+        """
+        facts: dict[str, Any] = {}
+        with suppress(PreviewFailed):
+            facts = SoundFormat.probe(self, file)
+        try:
+            facts |= _locate(file).facts()
+        except (PreviewFailed, struct.error) as error:
+            if not facts:
+                raise PreviewFailed(why="the WAVE file is damaged or compressed") from error
+        tags = facts.get("tags", {}) | _loop(file)
+        return facts | ({"tags": tags} if tags else {})
+
     def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
         """Make the waveform: ``{"waveform": JSON}``.
 
         The JSON has ``kind``, ``channels``, ``sample_rate`` (Hz), ``duration_s`` and ``points``: for each
         column the largest absolute value over all of its frames and channels, 0 to 1, relative to the clip's
         own peak, four decimals; all zeros for silence. Every frame belongs to exactly one column. Memory
-        stays at a few MiB.
+        stays at a few MiB. PCM needs NumPy alone; with PyAV, compressed sound is drawn too, and the facts
+        have ``loudness_lufs``.
 
         Raises:
-            PreviewFailed: compressed, damaged, or no sound in it.
+            PreviewFailed: compressed in a way that can't be decoded here, or damaged.
         """
         try:
             sound = _locate(file)
             points = _points(file, sound, limits.waveform_points)
+        except _Compressed:
+            with suppress(PreviewFailed):
+                return SoundFormat.preview(self, file, limits)
+            raise
         except (OSError, struct.error, MemoryError) as error:
             raise PreviewFailed(why=f"the sound can't be read ({error})") from error
-        waveform = {
-            "kind": "waveform",
-            "channels": sound.channels,
-            "sample_rate": sound.sample_rate_hz,
-            "duration_s": round(sound.frames / sound.sample_rate_hz, 6),
-            "points": points,
-        }
-        return Rendered({"waveform": json.dumps(waveform, separators=(",", ":")).encode("ascii")})
+        made = waveform.encode(
+            points,
+            channels=sound.channels,
+            sample_rate_hz=sound.sample_rate_hz,
+            duration_s=sound.frames / sound.sample_rate_hz,
+        )
+        loudness = loudness_of(file)
+        return Rendered({"waveform": made}, {} if loudness is None else {"loudness_lufs": loudness})
 
     def unavailable(self) -> str | None:
         """Say whether NumPy is missing, without loading it."""
@@ -102,6 +135,10 @@ class WavFormat:
         else:
             is_here = importlib.util.find_spec("numpy") is not None
         return None if is_here else "NumPy is not installed: pip install numpy"
+
+
+class _Compressed(PreviewFailed):
+    __doc__ = PreviewFailed.__doc__
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +170,52 @@ class _Sound:
     @property
     def sample_rate_hz(self) -> int:
         return self.layout.sample_rate_hz
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the header tells, as `comfyvn.media.formats.SupportsProbe` names it."""
+        bits = self.layout.sample_bytes * 8
+        kind = "f" if self.layout.tag == _FLOAT else "u" if bits == 8 else "s"
+        return {
+            "codec": f"pcm_{kind}{bits}" + ("" if bits == 8 else "le"),
+            "bit_depth": bits,
+            "channels": self.channels,
+            "sample_rate": self.sample_rate_hz,
+            "duration_s": round(self.frames / self.sample_rate_hz, 6),
+        }
+
+
+def _form(file: BinaryIO) -> riff.Form:
+    """Return how the file is put together.
+
+    Raises:
+        Refusal: its lengths are missing or contradict each other.
+    """
+    head = read_at(file, 0, 40)
+    if len(head) < 20:
+        raise damaged("it is cut short")
+    stated = _SIZE.unpack(head[4:8])[0]
+    if head[:4] == b"RIFF":
+        if stated in (0, _UNKNOWN_LENGTH):
+            raise Refusal("its length is missing, as in a file that was streamed or never finished")
+        return riff.Form(12, 8 + stated, 4, _SIZE, "<", b"id3 ", b"data")
+    has_long = head[12:16] == b"ds64" and len(head) == 40 and _SIZE.unpack(head[16:20])[0] >= 28
+    if stated != _UNKNOWN_LENGTH or not has_long:
+        raise damaged("its long lengths are missing, or there are short ones besides")
+    end, sound_bytes = 8 + _WIDE_SIZE.unpack(head[20:28])[0], _WIDE_SIZE.unpack(head[28:36])[0]
+    return riff.Form(12, end, 20, _WIDE_SIZE, "<", b"id3 ", b"data", sound_bytes)
+
+
+def _loop(file: BinaryIO) -> dict[str, int]:
+    """Return the first loop of a sampler chunk, in samples; ``{}`` when there is none."""
+    try:
+        chunk = riff.find(file, _form(file), b"smpl")
+    except Refusal:
+        return {}
+    data = read_at(file, chunk.data, min(chunk.length, 52)) if chunk else b""
+    if len(data) < 52 or not _SIZE.unpack(data[28:32])[0]:
+        return {}
+    first, last = struct.unpack("<II", data[44:52])
+    return {"loop_start": first, "loop_length": last - first + 1} if first <= last else {}
 
 
 def _locate(file: BinaryIO) -> _Sound:
@@ -189,7 +272,7 @@ def _parse_layout(fmt: bytes) -> _Layout:
         tag = struct.unpack_from("<H", fmt, 24)[0]
     if tag not in _CONTAINERS:
         name = _COMPRESSIONS.get(tag, "a compression that we don't know")
-        raise PreviewFailed(why=f"the WAVE file is compressed (format tag 0x{tag:04X}, {name})")
+        raise _Compressed(why=f"the WAVE file is compressed (format tag 0x{tag:04X}, {name})")
     if not channels or not rate:
         raise PreviewFailed(why=f"the WAVE file is damaged: {channels} channels at {rate} Hz")
     sample_bytes, left_over = divmod(frame_bytes, channels)
@@ -200,7 +283,7 @@ def _parse_layout(fmt: bytes) -> _Layout:
 
 
 def _points(file: BinaryIO, sound: _Sound, wanted: int) -> list[float]:
-    """Return the peak of each column, relative to the largest."""
+    """Return the peak of each column."""
     columns = max(0, min(wanted, sound.frames))
     if not columns:
         return []
@@ -217,11 +300,10 @@ def _points(file: BinaryIO, sound: _Sound, wanted: int) -> list[float]:
         while edges[at] < first + frames:
             starts.append((edges[at] - first) * sound.channels)
             at += 1
-        for offset, peak in enumerate(_peaks(samples, starts)):
+        for offset, peak in enumerate(waveform.peaks_of(samples, starts).tolist()):
             peaks[column + offset] = max(peaks[column + offset], peak)
         first += frames
-    loudest = max(peaks)
-    return [round(peak / loudest, 4) if loudest else 0.0 for peak in peaks]
+    return peaks
 
 
 def _blocks(file: BinaryIO, sound: _Sound) -> Iterator[NDArray[Any]]:
@@ -252,18 +334,3 @@ def _decode(raw: bytes, layout: _Layout) -> NDArray[Any]:
         wide[:, 1:] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 3)
         return wide.reshape(-1).view("<i4")
     return np.frombuffer(raw, dtype=f"<i{layout.sample_bytes}")
-
-
-def _peaks(samples: NDArray[Any], starts: list[int]) -> list[float]:
-    """Return the largest absolute value of each stretch that begins at one of ``starts``.
-
-    The smallest and largest are found in the samples' own type, where the absolute value of the lowest number
-    does not exist; the sign is dropped in Python's numbers.
-    """
-    import numpy as np
-
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
-        samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    highest = np.maximum.reduceat(samples, starts).tolist()
-    lowest = np.minimum.reduceat(samples, starts).tolist()
-    return [max(high, -low) for high, low in zip(highest, lowest, strict=True)]
