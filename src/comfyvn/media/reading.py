@@ -10,7 +10,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from comfyvn.errors import SourceChanged, UnsupportedMedia
@@ -73,13 +73,12 @@ def read(source: BinaryIO, sink: BinaryIO | None = None, *, marker_bytes: int = 
     Args:
         source: the file, seekable; read in blocks of at most 1 MiB.
         sink: where the copy goes, from its position on; seekable when a marker is wanted.
-        marker_bytes: length of the value that a marker is going to have. Where the file can be stamped, old
-            markers are then left out of the copy and room for exactly one is made. Else the copy is the
-            source byte for byte, old markers and all.
+        marker_bytes: length of the value that a marker is going to have. Where the file can be stamped, and
+            has room for so long a value, old markers are then left out of the copy and room for exactly one is
+            made. Else the copy is the source byte for byte, old markers and all.
         name: the file's name, for formats that can't be told by their content.
 
     Raises:
-        ValueError: no marker of the format can hold so long a value.
         SourceChanged: the file was changed meanwhile.
         UnsupportedMedia: a plug-in lost bytes of the file.
     """
@@ -92,9 +91,13 @@ def read_as(
     """Do the work of `read` for a file whose format is known; None is plain data."""
     layout = _layout_of(found, source, name)
     preview_kind = kind_of(found, source)
+    empty = [splice.data for splice in layout.splices]
     is_stamped = sink is not None and marker_bytes > 0 and layout.refusal is None
-    # Spaces make a valid marker, so the copy can be read at any moment.
-    empty = [splice.stamped(b" " * marker_bytes) if is_stamped else splice.data for splice in layout.splices]
+    if is_stamped:
+        try:  # spaces make a valid marker, so the copy can be read at any moment
+            empty = [splice.stamped(b" " * marker_bytes) for splice in layout.splices]
+        except ValueError as error:
+            layout, is_stamped = replace(layout, refusal=str(error)), False
     slots = []
     digest, size_bytes, at = hashlib.sha256(), 0, 0
     source.seek(0)

@@ -462,6 +462,7 @@ class History:
             file=FileStat(**file) if file else None,
             is_in_place=said["is_in_place"],
             missing_since=said["missing_since"],
+            media=said.get("media") or {},
         )
 
     def _key_to_return_to(self, rows: Reader, was: Asset, removal: JournalRow, *, is_trashed: bool) -> str:

@@ -418,6 +418,7 @@ class Library:
         before = {
             "sidecar": sidecar.build(asset, self.sidecar_suffix),
             "is_in_place": asset.is_in_place,
+            "media": dict(asset.media),
             "missing_since": asset.missing_since,
             "versions": [sidecar.describe_version(version) for version in asset.all_versions],
             "file": asdict(asset.file) if asset.file else None,
