@@ -470,7 +470,28 @@ def test_a_picture_signed_with_content_credentials_is_never_stamped(
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "GIF"])
-def test_a_picture_of_another_format_is_copied_byte_for_byte(
+def test_a_picture_of_another_format_is_stamped_and_nothing_else_changes(
+    registry: AssetRegistry, tmp_path: Path, kind: str
+) -> None:
+    """A re-encode would cost quality and metadata; without a marker a lone file could not be known again."""
+    source = tmp_path / f"mara.{kind.lower()}"
+    Image.linear_gradient("L").resize((40, 30)).save(source, kind)
+
+    info = registry.register_file(source, "characters", provenance={"source": "R & D <draft>]]>"})
+
+    path = registry.resolve_path(info["uid"])
+    assert path is not None
+    with path.open("rb") as file:
+        marker, original = media.read_marker(file), io.BytesIO()
+        media.strip(file, original)
+    assert original.getvalue() == source.read_bytes() != path.read_bytes()
+    assert info["hash"] == sha256(source.read_bytes())
+    assert json.loads(marker or b"")["uid"] == info["uid"]
+    assert json.loads(marker or b"")["source"] == "R & D <draft>]]>"
+
+
+@pytest.mark.parametrize("kind", ["BMP", "TIFF"])
+def test_a_picture_that_carries_no_marker_is_copied_byte_for_byte(
     registry: AssetRegistry, tmp_path: Path, kind: str
 ) -> None:
     """A re-encode would cost quality and metadata."""
