@@ -32,7 +32,7 @@ _STRANGERS = (
     b"\0" * 128,
     b"\xff" * 128,
     b"%PDF-1.7\n" + b"x" * 100,
-    b"RIFF\x24\0\0\0AVI LIST" + b"\0" * 100,
+    b"RIFF\x24\0\0\0PAL data" + b"\0" * 100,
     b"PK\x03\x04" + b"\0" * 100,
 )
 

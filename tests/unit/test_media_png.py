@@ -189,14 +189,16 @@ def test_a_marker_that_does_not_fit_is_refused_and_nothing_written(value: bytes)
     assert sink.getvalue() == before
 
 
-def test_a_marker_longer_than_we_would_recognise_is_refused_before_anything_is_written() -> None:
-    """A marker that we don't find again would make the digest a lie."""
+def test_a_file_without_room_for_a_marker_so_long_is_not_stamped() -> None:
+    """A marker that we don't find again would make the digest a lie, an error would stop the batch."""
     sink = io.BytesIO()
+    marked = png(marker_chunk())
 
-    with pytest.raises(ValueError, match="a PNG takes 65517"):
-        read(io.BytesIO(png()), sink, marker_bytes=65_518)
+    reading = read(io.BytesIO(marked), sink, marker_bytes=65_518)
 
-    assert sink.getvalue() == b""
+    assert sink.getvalue() == marked
+    assert reading.slots == ()
+    assert reading.refusal == "the marker has 65518 bytes, a PNG takes 65517"
 
 
 def test_the_longest_marker_is_found_again() -> None:
@@ -284,6 +286,18 @@ class Trickle(io.RawIOBase):
 
     def write(self, data: bytes) -> int:
         return self.inner.write(data[:5])
+
+
+@pytest.mark.parametrize("count", [99_999, 100_000, 100_001])
+def test_a_file_at_the_limit_of_chunks_is_the_same_after_its_stamp(count: int) -> None:
+    """The marker would push a file over the limit, and its digest would change."""
+    content = SIGNATURE + chunk(b"IHDR", IHDR) + chunk(b"IDAT", PIXELS) + chunk(b"prVt") * (count - 2)
+
+    reading, stamped = stamp(content)
+
+    assert (reading.refusal is None) == (count <= 100_000)
+    assert stripped(stamped) == content
+    assert digest(stamped) == reading.digest
 
 
 def test_files_that_give_and_take_little_at_a_time_are_copied_whole() -> None:
@@ -404,15 +418,15 @@ def test_a_marker_that_an_old_release_wrote_with_pillow_is_found_and_left_out() 
     ("content", "name", "kind"),
     [
         (png(), "png", "thumbnail"),
-        (b"\xff\xd8\xff\xe0rest", "image", "thumbnail"),
-        (b"RIFF\4\0\0\0WEBPVP8 ", "image", "thumbnail"),
+        (b"\xff\xd8\xff\xe0rest", "jpeg", "thumbnail"),
+        (b"RIFF\4\0\0\0WEBPVP8 ", "webp", "thumbnail"),
         (b"RIFF\4\0\0\0WAVEfmt ", "wav", "waveform"),
         (b"RF64\xff\xff\xff\xffWAVEds64", "wav", "waveform"),
-        (b"RIFF\4\0\0\0AVI LIST", "data", None),
+        (b"RIFF\4\0\0\0AVI LIST", "avi", "animation"),
         (b"BM, he said, and went away.", "data", None),
-        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "image", "thumbnail"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "data", None),
-        (b"\0\0\0\x14ftypisom\0\0\0\0mp42avif", "data", None),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avifmiaf", "avif", "thumbnail"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic", "thumbnail"),
+        (b"\0\0\0\x14ftypisom\0\0\0\0mp42avif", "mp4", "animation"),
     ],
 )
 def test_a_file_is_told_by_its_content(content: bytes, name: str, kind: str | None) -> None:
@@ -426,7 +440,7 @@ def test_importing_media_loads_neither_pillow_nor_numpy() -> None:
     """`comfyvn --help` would take a second."""
     code = (
         "import sys, comfyvn.media as media; media.unavailable('thumbnail'); media.unavailable('waveform');"
-        "print([name for name in ('PIL', 'numpy') if name in sys.modules])"
+        "print([name for name in ('PIL', 'numpy', 'av') if name in sys.modules])"
     )
 
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -486,6 +500,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     formats_module.formats.cache_clear()
 
 
+OURS = [point.load()().name for point in formats_module._OURS]
+
+
 def names() -> list[str]:
     return [found.name for found in formats_module.formats()]
 
@@ -493,15 +510,11 @@ def names() -> list[str]:
 @pytest.mark.parametrize("copies", [0, 1, 2])
 def test_our_formats_are_there_once_however_often_our_metadata_is(install, copies: int) -> None:
     """From a source tree there would be no format; with an old install beside it, each twice."""
-    values = [
-        "comfyvn.media.png:PngFormat",
-        "comfyvn.media.wav:WavFormat",
-        "comfyvn.media.images:ImageFormat",
-    ]
+    values = [point.value for point in formats_module._OURS]
 
     install(*[Point(value, ImportError("the metadata's is never loaded")) for value in values * copies])
 
-    assert names() == ["png", "image", "wav"]
+    assert names() == OURS
 
 
 def test_a_strangers_format_comes_in_through_its_entry_point(install) -> None:
@@ -522,7 +535,7 @@ def test_a_strangers_broken_format_is_logged_and_passed_over(
     with caplog.at_level(logging.ERROR):
         reading = read(io.BytesIO(b"UPPER CASE"))
 
-    assert names() == ["png", "image", "wav", "rude"]
+    assert names() == [*OURS, "rude"]
     assert reading.format == "data"
     assert [record.exc_info is not None for record in caplog.records] == [True, True, True]
     assert "sniffed too hard" in caplog.text
@@ -535,7 +548,7 @@ def test_a_stranger_can_not_take_a_name_or_a_file_of_ours(install, caplog: pytes
 
     reading = read(io.BytesIO(png()), marker_bytes=3)
 
-    assert names() == ["png", "image", "wav"]
+    assert names() == OURS
     assert reading.digest == hashlib.sha256(png()).hexdigest()
     assert "is taken" in caplog.text
 
