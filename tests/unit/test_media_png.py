@@ -330,7 +330,10 @@ def test_plain_data_is_hashed_and_copied_and_never_stamped(content: bytes) -> No
 
     assert sink.getvalue() == content == stripped(content)
     assert reading == Reading(
-        hashlib.sha256(content).hexdigest(), len(content), "data", refusal="it is plain data"
+        digest=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        format="data",
+        refusal="it is plain data",
     )
 
 

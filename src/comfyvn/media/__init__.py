@@ -22,11 +22,21 @@ from comfyvn.media.formats import (
     render,
     unavailable,
 )
-from comfyvn.media.reading import Reading, fill_marker, mentions_marker, read, read_marker, strip
+from comfyvn.media.reading import (
+    Look,
+    Reading,
+    fill_marker,
+    look,
+    mentions_marker,
+    read,
+    read_marker,
+    strip,
+)
 
 __all__ = [
     "RECIPES",
     "Layout",
+    "Look",
     "MediaFormat",
     "PreviewLimits",
     "Reading",
@@ -37,6 +47,7 @@ __all__ = [
     "SupportsStamp",
     "TellsKind",
     "fill_marker",
+    "look",
     "mentions_marker",
     "probe",
     "read",

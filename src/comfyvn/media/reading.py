@@ -28,7 +28,7 @@ from comfyvn.media.formats import (
 )
 from comfyvn.model import PreviewKind
 
-__all__ = ["Reading", "fill_marker", "mentions_marker", "read", "read_marker", "strip"]
+__all__ = ["Look", "Reading", "fill_marker", "look", "mentions_marker", "read", "read_marker", "strip"]
 
 log = logging.getLogger(__name__)
 
@@ -47,22 +47,31 @@ class _Slot:
     stamped: Callable[[bytes], bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What one pass over a file found.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a look at the structure of a file found.
 
-    ``digest`` and ``size_bytes`` are of the content, our markers left out: a stamped file and its original
-    agree. ``marker`` is the value of the first marker in the source. ``refusal`` says why the file can't be
-    stamped, None when it can. ``slots`` are the stretches of the sink that wait for the value of a marker of
-    ``marker_bytes``; () when none was wanted or the file can't be stamped.
+    ``marker`` is the value of the first marker in it. ``refusal`` says why the file can't be stamped, None
+    when it can.
     """
 
-    digest: str
-    size_bytes: int
     format: str
     preview_kind: PreviewKind | None = None
     marker: bytes | None = None
     refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading(Look):
+    """What one pass over a file found.
+
+    ``digest`` and ``size_bytes`` are of the content, our markers left out: a stamped file and its original
+    agree. ``slots`` are the stretches of the sink that wait for the value of a marker of ``marker_bytes``; ()
+    when none was wanted or the file can't be stamped.
+    """
+
+    digest: str
+    size_bytes: int
     slots: tuple[_Slot, ...] = ()
     marker_bytes: int = 0
 
@@ -74,8 +83,8 @@ def read(source: BinaryIO, sink: BinaryIO | None = None, *, marker_bytes: int = 
         source: the file, seekable; read in blocks of at most 1 MiB.
         sink: where the copy goes, from its position on; seekable when a marker is wanted.
         marker_bytes: length of the value that a marker is going to have. Where the file can be stamped, and
-            has room for so long a value, old markers are then left out of the copy and room for exactly one is
-            made. Else the copy is the source byte for byte, old markers and all.
+            has room for so long a value, old markers are then left out of the copy and room for exactly one
+            is made. Else the copy is the source byte for byte, old markers and all.
         name: the file's name, for formats that can't be told by their content.
 
     Raises:
@@ -131,6 +140,18 @@ def read_as(
     )
 
 
+def look(source: BinaryIO, *, name: str = "") -> Look:
+    """Look at the structure of a file, without reading it through; ``name`` as in `read`."""
+    found = recognise(read_at(source, 0, HEAD_BYTES), name)
+    layout = _layout_of(found, source, name)
+    return Look(
+        format=found.name if found else DATA,
+        preview_kind=kind_of(found, source),
+        marker=layout.marker,
+        refusal=layout.refusal,
+    )
+
+
 def fill_marker(sink: BinaryIO, reading: Reading, value: bytes) -> None:
     """Write the marker into the place that `read` made for it; the sink is left at its end.
 
@@ -154,7 +175,7 @@ def fill_marker(sink: BinaryIO, reading: Reading, value: bytes) -> None:
 
 def read_marker(source: BinaryIO, *, name: str = "") -> bytes | None:
     """Return the value of the first marker in a file, None when it has none. Looks at its structure only."""
-    return _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source, name).marker
+    return look(source, name=name).marker
 
 
 def mentions_marker(source: BinaryIO) -> bool:

@@ -74,6 +74,8 @@ def write_stripped(path: Path, target: Path) -> int:
             raise PathConflict(
                 path=target, why="something lies there already; choose another name"
             ) from error
+        except ComfyVNError:
+            raise
         except OSError as error:
             raise StorageUnwritable(path=target, why=error.strerror or str(error)) from error
         finally:

@@ -831,12 +831,13 @@ class Library:
         return Preview(kind, "pending", recipe=media.RECIPES[kind], path=f"{self.config.thumbs_rel}/{name}")
 
     @staticmethod
-    def first_media(reading: media.Reading) -> dict[str, Any]:
-        """Return what is known of a file by reading it: its format, and whether it carries our marker."""
-        if reading.slots or (reading.marker is not None and reading.refusal is None):
-            return {"format": reading.format, "stamped": True}
-        why = reading.refusal or "it was registered where it lies, and such files are never written to"
-        return {"format": reading.format, "stamped": False, "not_stamped_because": why}
+    def first_media(look: media.Look) -> dict[str, Any]:
+        """Return what is known of a file by its structure: its format, and whether it carries our marker."""
+        is_filled = isinstance(look, media.Reading) and bool(look.slots)
+        if is_filled or (look.marker is not None and look.refusal is None):
+            return {"format": look.format, "stamped": True}
+        why = look.refusal or "it was registered where it lies, and such files are never written to"
+        return {"format": look.format, "stamped": False, "not_stamped_because": why}
 
     def preview_paths(self, asset: Asset) -> list[Path]:
         """Return where the files of an asset's preview lie, made or not; the first is the one shown."""
