@@ -95,3 +95,14 @@ def art() -> Path:
             pytest.fail("CI must set COMFYVN_TEST_ART: see scripts/fetch-art")
         pytest.skip("COMFYVN_TEST_ART is not set: run scripts/fetch-art")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Odd files from the sources of Pillow and mutagen; CI must have them, elsewhere tests are skipped."""
+    folder = os.environ.get("COMFYVN_TEST_CORPUS")
+    if folder is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must set COMFYVN_TEST_CORPUS: see scripts/fetch-corpus")
+        pytest.skip("COMFYVN_TEST_CORPUS is not set: run scripts/fetch-corpus")
+    return Path(folder)

@@ -55,13 +55,35 @@ SPLICE_BYTES: Final = 16 * 1024 * 1024
 DATA: Final = "data"
 """The format name of a file that no format claims."""
 
-RECIPES: Final[Mapping[PreviewKind, int]] = MappingProxyType({"thumbnail": 1, "waveform": 1, "animation": 1})
+RECIPES: Final[Mapping[PreviewKind, int]] = MappingProxyType({"thumbnail": 2, "waveform": 1, "animation": 1})
 """The version of each way to make a preview; one more whenever the same file would give another result."""
 
 _OURS: Final = (
     EntryPoint("png", "comfyvn.media.png:PngFormat", GROUP),
-    EntryPoint("images", "comfyvn.media.images:ImageFormat", GROUP),
+    EntryPoint("jpeg", "comfyvn.media.jpeg:JpegFormat", GROUP),
+    EntryPoint("webp", "comfyvn.media.webp:WebpFormat", GROUP),
+    EntryPoint("gif", "comfyvn.media.gif:GifFormat", GROUP),
+    EntryPoint("avif", "comfyvn.media.heif:AvifFormat", GROUP),
+    EntryPoint("heic", "comfyvn.media.heif:HeicFormat", GROUP),
+    EntryPoint("jxl", "comfyvn.media.heif:JxlFormat", GROUP),
+    EntryPoint("tiff", "comfyvn.media.images:TiffFormat", GROUP),
+    EntryPoint("bmp", "comfyvn.media.images:BmpFormat", GROUP),
     EntryPoint("wav", "comfyvn.media.wav:WavFormat", GROUP),
+    EntryPoint("flac", "comfyvn.media.flac:FlacFormat", GROUP),
+    EntryPoint("ogg", "comfyvn.media.ogg:OggFormat", GROUP),
+    EntryPoint("aiff", "comfyvn.media.aiff:AiffFormat", GROUP),
+    EntryPoint("mp3", "comfyvn.media.mp3:Mp3Format", GROUP),
+    EntryPoint("aac", "comfyvn.media.mp3:AacFormat", GROUP),
+    EntryPoint("mp4", "comfyvn.media.mp4:Mp4Format", GROUP),
+    EntryPoint("matroska", "comfyvn.media.matroska:MatroskaFormat", GROUP),
+    EntryPoint("avi", "comfyvn.media.video:AviFormat", GROUP),
+    EntryPoint("mpeg", "comfyvn.media.video:MpegFormat", GROUP),
+    EntryPoint("psd", "comfyvn.media.rare:PsdFormat", GROUP),
+    EntryPoint("ico", "comfyvn.media.rare:IcoFormat", GROUP),
+    EntryPoint("dds", "comfyvn.media.rare:DdsFormat", GROUP),
+    EntryPoint("jpeg2000", "comfyvn.media.rare:Jpeg2000Format", GROUP),
+    EntryPoint("qoi", "comfyvn.media.rare:QoiFormat", GROUP),
+    EntryPoint("tga", "comfyvn.media.rare:TgaFormat", GROUP),
 )
 
 
