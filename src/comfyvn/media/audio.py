@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
 from comfyvn.media import libav, waveform
-from comfyvn.media.formats import PreviewLimits, Rendered
+from comfyvn.media.formats import PreviewLimits, Rendered, numpy_unavailable
 from comfyvn.model import PreviewKind
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class SoundFormat:
             return _facts(container)
 
     def unavailable(self) -> str | None:
-        """Say whether PyAV is missing, without loading it."""
-        return libav.unavailable()
+        """Say whether PyAV or NumPy is missing, without loading them."""
+        return libav.unavailable() or numpy_unavailable()
 
 
 def loudness_of(file: BinaryIO) -> float | None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import io
 import re
 import struct
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
 from comfyvn.media import headers
-from comfyvn.media.formats import PreviewLimits
+from comfyvn.media.formats import PreviewLimits, is_installed
 
 if TYPE_CHECKING:
     from PIL import ImageFile
@@ -170,19 +168,13 @@ def orientation(image: ImageFile.ImageFile) -> int:
 
 def unavailable(family: str) -> str | None:
     """Say which library is missing for pictures of a family, without loading any."""
-    if not _is_here("PIL"):
+    if not is_installed("PIL"):
         return "Pillow is not installed: pip install pillow"
     if family in _PLUGINS:
         name, package, command = _PLUGINS[family]
-        if not _is_here(package):
+        if not is_installed(package):
             return f"{name} pictures need a plug-in of Pillow: {command}"
     return None
-
-
-def _is_here(package: str) -> bool:
-    if package in sys.modules:
-        return sys.modules[package] is not None
-    return importlib.util.find_spec(package) is not None
 
 
 def _check_file(file: BinaryIO, family: str, limits: PreviewLimits) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import logging
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
@@ -369,6 +371,18 @@ def _load(point: EntryPoint) -> MediaFormat | None:
         log.exception("media format %s can't be loaded; it is left out", point.value)
         return None
     return made
+
+
+def is_installed(package: str) -> bool:
+    """Tell whether a package can be imported, without importing it."""
+    if package in sys.modules:
+        return sys.modules[package] is not None
+    return importlib.util.find_spec(package) is not None
+
+
+def numpy_unavailable() -> str | None:
+    """Say whether NumPy is missing."""
+    return None if is_installed("numpy") else "NumPy is not installed: pip install numpy"
 
 
 def read_at(file: BinaryIO, offset: int, length: int) -> bytes:

@@ -50,7 +50,7 @@ class JpegFormat(PillowFormat):
         carriers = list(islice(_carriers(file, segments), xmp.CARRIER_LIMIT + 1))
         found = xmp.layout_of(carriers, xmp.Place(_place(segments), _wrap, _LENGTH_LIMIT - 2 - len(_XMP)))
         if not segments or segments[-1].code != _START_OF_SCAN:
-            return Layout(found.splices, found.marker, "it is damaged: it has no pixels")
+            return Layout(found.splices, found.marker, "its segments are damaged, or end before the pixels")
         if any(_is_signature(file, each) for each in segments):
             return Layout(found.splices, found.marker, xmp.SIGNED)
         if len(segments) - len(carriers) > _SEGMENT_COUNT_LIMIT:  # those that we add don't count

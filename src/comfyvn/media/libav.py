@@ -6,16 +6,14 @@ addresses. One decoder thread a stream, so that memory stays bounded. Tags are c
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
-from comfyvn.media.formats import MARKER_NAME
+from comfyvn.media.formats import MARKER_NAME, is_installed
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -44,11 +42,7 @@ _PCM: Final = re.compile(r"pcm_[suf](\d+)")
 
 def unavailable() -> str | None:
     """Say whether PyAV is missing, without loading it."""
-    if "av" in sys.modules:
-        is_here = sys.modules["av"] is not None
-    else:
-        is_here = importlib.util.find_spec("av") is not None
-    return None if is_here else 'PyAV is not installed: pip install "comfyvn[media]"'
+    return None if is_installed("av") else 'PyAV is not installed: pip install "comfyvn[media]"'
 
 
 @contextmanager

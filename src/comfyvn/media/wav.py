@@ -6,10 +6,8 @@ Format: RIFF WAVE (Multimedia Programming Interface and Data Specifications 1.0,
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import struct
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from comfyvn.errors import PreviewFailed
 from comfyvn.media import riff, waveform
 from comfyvn.media.audio import SoundFormat, loudness_of
-from comfyvn.media.formats import Layout, PreviewLimits, Rendered, read_at
+from comfyvn.media.formats import Layout, PreviewLimits, Rendered, numpy_unavailable, read_at
 from comfyvn.media.tags import Refusal, damaged
 from comfyvn.model import PreviewKind
 
@@ -130,11 +128,7 @@ class WavFormat(SoundFormat):
 
     def unavailable(self) -> str | None:
         """Say whether NumPy is missing, without loading it."""
-        if "numpy" in sys.modules:
-            is_here = sys.modules["numpy"] is not None
-        else:
-            is_here = importlib.util.find_spec("numpy") is not None
-        return None if is_here else "NumPy is not installed: pip install numpy"
+        return numpy_unavailable()
 
 
 class _Compressed(PreviewFailed):
