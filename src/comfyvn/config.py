@@ -58,9 +58,17 @@ class Config:
     )
     busy_timeout_s: float = _setting("How long to wait for another writer, in seconds.", 30.0)
     log_level: LogLevel = _setting("The least severe log message that is shown.", "WARNING")
-    preview_workers: int = _setting("Threads that make previews.", 2)
+    preview_workers: int = _setting("How many previews are made at once, each in a process of its own.", 2)
     ingest_workers: int = _setting("Threads that read, hash and copy during a bulk ingest.", 2)
     preview_pixels: int = _setting("The largest image that gets a preview, in pixels.", 64_000_000)
+    preview_time_s: float = _setting(
+        "How long the preview of a picture may take, in seconds; that of a sound, an animation or a film six "
+        "times as long.",
+        20.0,
+    )
+    preview_memory_bytes: int = _setting(
+        "The memory that a process making previews may use, in bytes (Linux).", 1 << 30
+    )
     metadata_bytes: int = _setting("Metadata of one asset, in bytes of JSON.", _LIMITS.metadata_bytes)
     metadata_nesting: int = _setting("How deep metadata may be nested.", _LIMITS.metadata_nesting)
     metadata_values: int = _setting("How many values the metadata may hold.", _LIMITS.metadata_values)

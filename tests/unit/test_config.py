@@ -21,6 +21,8 @@ STATED = {
     "preview_workers": 3,
     "ingest_workers": 4,
     "preview_pixels": 5,
+    "preview_time_s": 5.5,
+    "preview_memory_bytes": 55,
     "metadata_bytes": 6,
     "metadata_nesting": 7,
     "metadata_values": 8,

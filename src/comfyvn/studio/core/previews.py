@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import Final
 
 from comfyvn import media
-from comfyvn.errors import ComfyVNError, PreviewFailed, SourceChanged, SourceMissing, StorageUnwritable
-from comfyvn.model import Asset, Preview, preview_names
+from comfyvn.errors import ComfyVNError, SourceChanged, SourceMissing, StorageUnwritable
+from comfyvn.media.isolation import WORKERS
+from comfyvn.media.worker import Job
+from comfyvn.model import Asset, Preview, PreviewKind, preview_names
 from comfyvn.storage import Writes
 from comfyvn.studio.core.library import Library
 
@@ -21,6 +23,7 @@ __all__ = ["POOL", "PreviewPool", "build_preview"]
 _log = logging.getLogger(__name__)
 _QUEUE_LIMIT: Final = 512
 _NOTE_EVERY: Final = 64
+_LONG: Final = 6
 _THREAD_NAME: Final = "comfyvn-preview"
 
 
@@ -127,16 +130,18 @@ def build_preview(library: Library, asset: Asset) -> Preview:
     preview = asset.preview
     assert preview.kind is not None
     try:
-        limits = media.PreviewLimits(pixels=library.config.preview_pixels)
         with library.storage.open(asset.key) as source:
             if asset.file not in (None, source.stat):
                 raise SourceChanged(path=asset.key)
-            rendered = media.render(source.file, preview.kind, limits, name=asset.key)
+            made = WORKERS.make(source.file, source.path, _job(library, asset.key, preview.kind))
+        if made.failure is not None:
+            return Preview(preview.kind, "failed", made.failure, preview.recipe)
         names = preview_names(asset.uid, preview.kind)
-        for size, data in rendered.files.items():
+        if made.files.keys() != names.keys():
+            why = "the format made other files than such a preview has"
+            return Preview(preview.kind, "failed", why, preview.recipe)
+        for size, data in made.files.items():
             library.thumbs.write(names[size], data, Writes(is_wanted=False))
-    except PreviewFailed as error:
-        return Preview(preview.kind, "failed", str(error.fields["why"]), preview.recipe)
     except StorageUnwritable as error:
         why = f"the preview could not be written: {error.fields['why']}; the next rebuild makes it"
         return replace(preview, state="pending", reason=why)
@@ -151,6 +156,14 @@ def build_preview(library: Library, asset: Asset) -> Preview:
     return replace(preview, state="ready", recipe=media.RECIPES[preview.kind])
 
 
+def _job(library: Library, key: str, kind: PreviewKind) -> Job:
+    """Return what a worker is told; sound and film are long, and read from one end to the other."""
+    config = library.config
+    time_s = config.preview_time_s * (1 if kind == "thumbnail" else _LONG)
+    limits = media.PreviewLimits(pixels=config.preview_pixels)
+    return Job(key, kind, limits, time_s, config.preview_memory_bytes)
+
+
 def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
     """Write what became of previews into the ledger; failures and newer recipes into the sidecars too."""
     done = [(asset, preview) for asset, preview in batch if preview.state != "pending"]
@@ -161,8 +174,7 @@ def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
     )
     if good:
         with library.ledger.write(is_durable=False) as rows:
-            for asset, preview in good:
-                rows.set_preview(asset.id, asset.version, preview)
+            rows.set_previews([replace(asset, preview=preview) for asset, preview in good])
     if told:
         with library.transaction(wait=False) as change:
             for asset in change.rows.assets(list(told)):
