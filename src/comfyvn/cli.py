@@ -50,6 +50,7 @@ _ELSEWHERE: Final = {
     "audit": ("comfyvn.registry.audit", "audit", "Look for missing sidecars, files, previews and licences."),
     "enforce": ("comfyvn.registry.audit", "enforce", "Write the sidecars and mirrors that are missing."),
     "export": ("comfyvn.registry.export", "command", "Print the whole library as one JSON document."),
+    "previews": ("comfyvn.registry.previews", "command", "Tell which previews are there, make the others."),
     "rebuild": ("comfyvn.registry.rebuild", "command", "Bring the ledger in step with the assets folder."),
     "history": ("comfyvn.registry.history", "history", "Tell what was done, by whom and when."),
     "undo": ("comfyvn.registry.history", "undo", "Take an operation back."),
@@ -688,7 +689,7 @@ def _print_record(registry: AssetRegistry, record: AssetRecord, history: list[di
     told = record["media"]
     if told:
         stamped = "yes" if told["stamped"] else f"no: {told['not_stamped_because']}"
-        facts = {key: value for key, value in told.items() if "stamped" not in key}
+        facts = {key: value for key, value in told.items() if "stamped" not in key and key != "recipe"}
         rows |= {"marker in file": stamped, "file tells": ", ".join(map(_fact, facts.items()))}
     derived = {"tags", "license", "version", "preview", "thumbnails"}
     derived |= {"media"} if record["meta"].get("media") == told else set()

@@ -170,9 +170,17 @@ def describe_preview(asset: Asset) -> dict[str, Any] | None:
     }
 
 
-def describe_meta(asset: Asset) -> dict[str, Any]:
-    """Return the metadata object as older tools expect it: tags, licence, version and previews inside."""
+def describe_meta(asset: Asset, *, with_media: bool = False) -> dict[str, Any]:
+    """Return the metadata object as older tools expect it: tags, licence, version and previews inside.
+
+    Args:
+        asset: the asset.
+        with_media: add what the file tells about itself, unless the user has a key of that name. Sidecars are
+            without: anybody can read that from the file, and they would change for nothing that a person did.
+    """
     meta = asset.facts.as_meta(asset.version)
+    if with_media and asset.media:
+        meta.setdefault("media", dict(asset.media))
     preview = describe_preview(asset)
     if preview is not None:
         meta["preview"] = preview

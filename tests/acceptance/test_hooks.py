@@ -90,10 +90,12 @@ def test_a_removal_is_told_with_what_was_removed(
     registry: AssetRegistry, heard: list[dict[str, Any]], make_png: Callable[..., Path]
 ) -> None:
     """A listener could not clean up after an asset that it can't ask for any more."""
-    info = registry.register_file(make_png(), "characters", metadata={"tags": ["mara"]})
+    uid = registry.register_file(make_png(), "characters", metadata={"tags": ["mara"]})["uid"]
+    registry.wait_for_thumbnails()
+    info = registry.get_asset(uid)
     heard.clear()
 
-    registry.remove_asset(info["uid"])
+    registry.remove_asset(uid)
 
     (removed,) = heard
     assert removed.keys() == ASSET_KEYS

@@ -187,10 +187,14 @@ def test_get_and_list_tell_what_registering_told(
     one = registry.get_asset(info["uid"])
     (entry,) = registry.list_assets()
 
-    assert one == {**{k: v for k, v in info.items() if k != "duplicate"}, "preview_state": "ready"}
+    assert one is not None
+    told = {"media": one["media"], "meta": {**info["meta"], "media": one["media"]}}  # by the file, since then
+    known = {key: value for key, value in info.items() if key != "duplicate"}
+    assert one == {**known, **told, "preview_state": "ready"}
+    assert one["media"].items() >= {"width": 64, "height": 48, **info["media"]}.items()
     assert entry["provenance"] is not None
     assert entry["provenance"]["id"] == info["provenance"]["id"]  # type: ignore[index]
-    assert (entry["hash"], entry["thumb"], entry["meta"]) == (info["hash"], info["thumb"], info["meta"])
+    assert (entry["hash"], entry["thumb"], entry["meta"]) == (one["hash"], one["thumb"], one["meta"])
 
 
 def test_a_relative_source_and_a_string_work_as_the_documents_show(

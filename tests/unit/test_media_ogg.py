@@ -306,10 +306,12 @@ def test_an_old_skeleton_without_an_index_is_no_hindrance() -> None:
     assert refusal(with_stream(b"fishead\0\3\0\0\0" + bytes(60))) is None
 
 
-def test_a_value_that_its_page_can_not_hold_is_an_error() -> None:
+def test_a_value_that_its_page_can_not_hold_is_refused() -> None:
     """Pages would have to be renumbered, all of them."""
-    with pytest.raises(ValueError, match="this file takes"):
-        stamp(ogg("vorbis"), b"x" * 65_000)
+    reading, copy = stamp(ogg("vorbis"), b"x" * 65_000)
+
+    assert "this file takes" in str(reading.refusal)
+    assert copy == ogg("vorbis")
 
 
 def test_hostile_files_are_turned_down() -> None:

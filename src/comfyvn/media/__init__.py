@@ -8,6 +8,7 @@ The digest of a file leaves our own marker out, so a stamped file and its origin
 """
 
 from comfyvn.media.formats import (
+    FACTS_RECIPE,
     RECIPES,
     Layout,
     MediaFormat,
@@ -34,6 +35,7 @@ from comfyvn.media.reading import (
 )
 
 __all__ = [
+    "FACTS_RECIPE",
     "RECIPES",
     "Layout",
     "Look",

@@ -25,6 +25,7 @@ from comfyvn.model import PreviewKind
 
 __all__ = [
     "DATA",
+    "FACTS_RECIPE",
     "HEAD_BYTES",
     "MARKER_NAME",
     "RECIPES",
@@ -87,6 +88,10 @@ _OURS: Final = (
     EntryPoint("qoi", "comfyvn.media.rare:QoiFormat", GROUP),
     EntryPoint("tga", "comfyvn.media.rare:TgaFormat", GROUP),
 )
+
+
+FACTS_RECIPE: Final = 1
+"""The version of the reading of facts; one more whenever the same file would tell other ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
 from comfyvn.studio.core.library import Library, Move, Transaction, rows_told
-from comfyvn.studio.core.previews import POOL
+from comfyvn.studio.core.previews import POOL, need_of, renew
 from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
 __all__ = ["RebuildReport", "Rescan"]
@@ -756,16 +756,9 @@ class Rescan:
                 self._note(self._report.metadata_changed, asset.uid, asset.key)
 
     def _renew_preview(self, asset: Asset) -> None:
-        """Queue a preview whose files are gone, that was never made, or that an older recipe made."""
-        preview = asset.preview
-        if preview.kind is None or preview.state not in ("pending", "ready") or asset.missing_since:
-            return
-        is_old = preview.recipe != media.RECIPES[preview.kind]
-        is_lost = is_old or not all(path.is_file() for path in self._library.preview_paths(asset))
-        if is_lost or preview.state == "pending":
-            planned = self._library.planned_preview(asset.uid, preview.kind)
-            planned = replace(planned, recipe=preview.recipe)  # as its sidecar tells
-            POOL.submit(self._library, [replace(asset, preview=planned)])
+        """Queue a preview that is not there or older than its recipe, and facts that nobody has read."""
+        if need_of(self._library, asset) == "missing":
+            self._try(asset.key, lambda: renew(self._library, asset))
 
     # -- inside ---------------------------------------------------------------------------------------
 

@@ -423,7 +423,7 @@ class AssetRegistry:
         done = self._library.change([uid], lambda asset: replace(new, extra=asset.facts.extra))
         if uid not in done:
             raise AssetNotFound(uid=uid, project=self.project_id)
-        return _meta(done[uid])
+        return sidecar.describe_meta(done[uid], with_media=True)
 
     def bulk_update_tags(
         self,
@@ -467,7 +467,9 @@ class AssetRegistry:
         for at in range(0, len(wanted), _BULK):
             chunk = wanted[at : at + _BULK]
             changed = self._library.change(chunk, edit, operation_id=operation)
-            done.update((uid, _meta(changed[uid])) for uid in chunk if uid in changed)
+            done.update(
+                (uid, sidecar.describe_meta(changed[uid], with_media=True)) for uid in chunk if uid in changed
+            )
         return done
 
     def _check_room(self, uids: list[str], added: int, edit: Callable[[Asset], Facts]) -> None:
@@ -824,7 +826,7 @@ class AssetRegistry:
             version=asset.version,
             tags=list(asset.facts.tags),
             license=asset.facts.license,
-            meta=_meta(asset),
+            meta=sidecar.describe_meta(asset, with_media=True),
             thumb=asset.preview.path,
             preview=sidecar.describe_preview(asset),
             preview_state=asset.preview.state,
@@ -860,12 +862,6 @@ def _filter(
         text=text,
         where=where,
     )
-
-
-def _meta(asset: Asset) -> dict[str, Any]:
-    """Return the metadata of an answer: the sidecar's, and what the file tells about itself."""
-    told = {"media": dict(asset.media)} if asset.media else {}
-    return {**told, **sidecar.describe_meta(asset)}
 
 
 def _relative(path: object) -> str:

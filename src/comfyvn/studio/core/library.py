@@ -445,7 +445,7 @@ class Library:
             "type": asset.type,
             "path": asset.key,
             "sidecar": self.sidecar_key(asset.key),
-            "meta": sidecar.describe_meta(asset),
+            "meta": sidecar.describe_meta(asset, with_media=True),
             "bytes": asset.size_bytes,
         }
 

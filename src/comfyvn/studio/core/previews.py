@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 from comfyvn import media
 from comfyvn.errors import ComfyVNError, SourceChanged, SourceMissing, StorageUnwritable
 from comfyvn.media.isolation import WORKERS
 from comfyvn.media.worker import Job
 from comfyvn.model import Asset, Preview, PreviewKind, preview_names
+from comfyvn.sidecar import describe_preview
 from comfyvn.storage import Writes
 from comfyvn.studio.core.library import Library
 
-__all__ = ["POOL", "PreviewPool", "build_preview"]
+__all__ = ["POOL", "PreviewNeed", "PreviewPool", "build_preview", "need_of", "renew"]
 
 _log = logging.getLogger(__name__)
 _QUEUE_LIMIT: Final = 512
@@ -43,12 +44,12 @@ class PreviewPool:
         self._pid = os.getpid()
         self._unfinished = 0
         self._is_cancelled = False
-        self._made: list[tuple[Library, Asset, Preview]] = []
+        self._made: list[tuple[Library, Asset]] = []
 
     def submit(self, library: Library, assets: Iterable[Asset]) -> None:
-        """Queue the previews of assets whose preview is pending."""
+        """Queue the previews of assets that are pending, and the facts of those whose preview is ready."""
         for asset in assets:
-            if asset.preview.state == "pending":
+            if asset.preview.kind is not None and asset.preview.state in ("pending", "ready"):
                 self._submit(library, asset)
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -80,9 +81,9 @@ class PreviewPool:
     def _run(self, library: Library, asset: Asset) -> None:
         try:
             if not self._is_cancelled:
-                preview = build_preview(library, asset)
+                made = build_preview(library, asset)
                 with self._lock:
-                    self._made.append((library, asset, preview))
+                    self._made.append((library, made))
         except Exception:  # noqa: BLE001 - decoders are foreign code: one bad file must not end the pool
             _log.exception("the preview of %s failed unexpectedly", asset.key)
         finally:
@@ -93,15 +94,15 @@ class PreviewPool:
         try:
             while batch := self._take_made():
                 try:
-                    for library in {library for library, _, _ in batch}:
-                        _note(library, [(asset, made) for owner, asset, made in batch if owner is library])
+                    for library in {library for library, _ in batch}:
+                        _note(library, [asset for owner, asset in batch if owner is library])
                 except ComfyVNError as error:
                     _log.warning("%d previews are made but could not all be noted: %s", len(batch), error)
         except BaseException:
             self._count_down()
             raise
 
-    def _take_made(self) -> list[tuple[Library, Asset, Preview]]:
+    def _take_made(self) -> list[tuple[Library, Asset]]:
         """Return what is to be noted now; nothing, and one unfinished less, where another will do it."""
         with self._lock:
             is_last = self._unfinished <= max(1, len(self._made))  # the others have put theirs down already
@@ -121,42 +122,93 @@ class PreviewPool:
 POOL: Final = PreviewPool()
 
 
-def build_preview(library: Library, asset: Asset) -> Preview:
-    """Make the files of one asset's preview; return its new state, with the reason where it failed.
+PreviewNeed = Literal["ready", "missing", "failed", "none"]
+"""What a preview needs: nothing; to be made, or its file to be looked at; another try; there is none."""
 
-    On a full or read-only disk, and where the file was just changed or moved away (another asset's may lie
-    there now), it stays pending: the next ingest or rebuild tries again.
+_OF_STRUCTURE: Final = ("format", "stamped", "not_stamped_because")
+
+
+def need_of(library: Library, asset: Asset) -> PreviewNeed:
+    """Tell what the preview of an asset needs, by its row and the files of the cache."""
+    preview = asset.preview
+    if asset.missing_since is not None:
+        return "none"
+    if not asset.media:  # an older version registered it, and nobody has looked
+        return "missing"
+    if preview.kind is None:
+        return "none"
+    is_current = preview.recipe == media.RECIPES[preview.kind]
+    if not is_current or preview.state not in ("ready", "failed"):
+        return "missing"
+    if preview.state == "failed":
+        return "failed"
+    is_whole = all(path.is_file() for path in library.preview_paths(asset))
+    return "ready" if is_whole and asset.media.get("recipe") == media.FACTS_RECIPE else "missing"
+
+
+def renew(library: Library, asset: Asset, *, is_forced: bool = False) -> None:
+    """Have the preview of an asset made that its file wants today, and its facts read.
+
+    A preview that is there and current is left, unless ``is_forced``.
+
+    Raises:
+        SourceMissing, SourceChanged, OutsideLibrary, OSError: its file can't be read.
+    """
+    with library.storage.open(asset.key) as source:
+        look = media.look(source.file, name=asset.key)
+    preview = library.planned_preview(asset.uid, look.preview_kind)
+    if not is_forced and asset.preview == replace(preview, state="ready"):
+        is_whole = all(path.is_file() for path in library.preview_paths(asset))
+        preview = asset.preview if is_whole else preview
+    planned = replace(asset, preview=preview, media={**asset.media, **library.first_media(look)})
+    if preview.state in ("none", "failed"):
+        _note(library, [planned])
+    else:
+        POOL.submit(library, [planned])
+
+
+def build_preview(library: Library, asset: Asset) -> Asset:
+    """Make the files of one asset's preview and ask its file for facts; return the asset with both.
+
+    A preview that is ready already is left, and only the facts are asked for. One that fails says why. On a
+    full or read-only disk, and where the file was just changed or moved away (another asset's may lie there
+    now), it stays pending: the next ingest or rebuild tries again.
     """
     preview = asset.preview
     assert preview.kind is not None
+    wanted = None if preview.state == "ready" else preview.kind
     try:
         with library.storage.open(asset.key) as source:
             if asset.file not in (None, source.stat):
                 raise SourceChanged(path=asset.key)
-            made = WORKERS.make(source.file, source.path, _job(library, asset.key, preview.kind))
-        if made.failure is not None:
-            return Preview(preview.kind, "failed", made.failure, preview.recipe)
-        names = preview_names(asset.uid, preview.kind)
-        if made.files.keys() != names.keys():
+            made = WORKERS.make(source.file, source.path, _job(library, asset.key, wanted))
+        told = {name: asset.media[name] for name in _OF_STRUCTURE if name in asset.media}
+        asset = replace(asset, media={**made.facts, **told, "recipe": media.FACTS_RECIPE})
+        if wanted is None:
+            return asset
+        names = preview_names(asset.uid, wanted)
+        why = made.failure
+        if why is None and made.files.keys() != names.keys():
             why = "the format made other files than such a preview has"
-            return Preview(preview.kind, "failed", why, preview.recipe)
+        if why is not None:
+            return replace(asset, preview=Preview(wanted, "failed", why, preview.recipe))
         for size, data in made.files.items():
             library.thumbs.write(names[size], data, Writes(is_wanted=False))
     except StorageUnwritable as error:
         why = f"the preview could not be written: {error.fields['why']}; the next rebuild makes it"
-        return replace(preview, state="pending", reason=why)
+        return replace(asset, preview=replace(preview, state="pending", reason=why))
     except (SourceMissing, SourceChanged):
         why = "its file was changed or moved meanwhile; the next rebuild looks for it"
-        return replace(preview, state="pending", reason=why)
+        return replace(asset, preview=replace(preview, state="pending", reason=why))
     except ComfyVNError as error:
-        return Preview(preview.kind, "failed", str(error), preview.recipe)
+        return replace(asset, preview=Preview(preview.kind, "failed", str(error), preview.recipe))
     except OSError as error:
         why = f"the preview could not be written: {error.strerror or error}"
-        return Preview(preview.kind, "failed", why, preview.recipe)
-    return replace(preview, state="ready", recipe=media.RECIPES[preview.kind])
+        return replace(asset, preview=Preview(preview.kind, "failed", why, preview.recipe))
+    return replace(asset, preview=replace(preview, state="ready", recipe=media.RECIPES[wanted]))
 
 
-def _job(library: Library, key: str, kind: PreviewKind) -> Job:
+def _job(library: Library, key: str, kind: PreviewKind | None) -> Job:
     """Return what a worker is told; sound and film are long, and read from one end to the other."""
     config = library.config
     time_s = config.preview_time_s * (1 if kind == "thumbnail" else _LONG)
@@ -164,23 +216,35 @@ def _job(library: Library, key: str, kind: PreviewKind) -> Job:
     return Job(key, kind, limits, time_s, config.preview_memory_bytes)
 
 
-def _note(library: Library, batch: list[tuple[Asset, Preview]]) -> None:
-    """Write what became of previews into the ledger; failures and newer recipes into the sidecars too."""
-    done = [(asset, preview) for asset, preview in batch if preview.state != "pending"]
-    good = [(asset, made) for asset, made in done if made == replace(asset.preview, state="ready")]
-    told = {asset.uid: (asset, made) for asset, made in done if made != replace(asset.preview, state="ready")}
-    library.preview_failures.extend(
-        (asset.key, preview.reason or "") for asset, preview in batch if preview.state == "pending"
-    )
-    if good:
+def _note(library: Library, batch: list[Asset]) -> None:
+    """Write what became of previews into the ledger, and what their sidecars tell of them into those."""
+    done = {asset.uid: asset for asset in batch if asset.preview.state != "pending"}
+    waiting = [asset for asset in batch if asset.preview.state == "pending"]
+    library.preview_failures.extend((asset.key, asset.preview.reason or "") for asset in waiting)
+    with library.read() as rows:
+        known = {asset.uid: asset for asset in rows.assets(list(done))}
+    told = {
+        uid: asset
+        for uid, asset in done.items()
+        if uid in known and describe_preview(asset) != describe_preview(known[uid])
+    }
+    if quiet := [asset for uid, asset in done.items() if uid in known and uid not in told]:
         with library.ledger.write(is_durable=False) as rows:
-            rows.set_previews([replace(asset, preview=preview) for asset, preview in good])
+            rows.set_previews(quiet)
+    failed = [asset for asset in done.values() if asset.preview.state == "failed"]
+    library.preview_failures.extend((asset.key, asset.preview.reason or "") for asset in failed)
     if told:
-        with library.transaction(wait=False) as change:
-            for asset in change.rows.assets(list(told)):
-                old, preview = told[asset.uid]
-                if asset.version == old.version:
-                    if preview.state == "failed":
-                        library.preview_failures.append((asset.key, preview.reason or ""))
-                    made = replace(asset, preview=preview)
-                    change.update(library.change_one(change, made, asset.facts, force=True))
+        _tell(library, told)
+
+
+def _tell(library: Library, told: Mapping[str, Asset]) -> None:
+    """Note previews that the sidecars must tell of: another kind or recipe, or the reason of a failure."""
+    with library.transaction(wait=False) as change:
+        for asset in change.rows.assets(list(told)):
+            made = told[asset.uid]
+            if asset.version == made.version:
+                old = library.preview_paths(asset)
+                asset = replace(asset, preview=made.preview, media=made.media)
+                for path in set(old) - set(library.preview_paths(asset)):
+                    path.unlink(missing_ok=True)
+                change.update(library.change_one(change, asset, asset.facts, force=True))

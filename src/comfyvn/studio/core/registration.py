@@ -38,7 +38,7 @@ from comfyvn.model import (
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import Source, Staged, Writes, numbered_key, open_source
 from comfyvn.studio.core.library import Library, Move, Transaction, provenance_row, rows_told
-from comfyvn.studio.core.previews import POOL
+from comfyvn.studio.core.previews import POOL, need_of, renew
 
 __all__ = ["Outcome", "Registrar", "Request"]
 
@@ -705,12 +705,8 @@ class Registrar:
 
     def _renew_preview(self, asset: Asset) -> None:
         """Queue a preview that a killed run left pending, or whose files were deleted."""
-        preview = asset.preview
-        is_lost = preview.state == "ready" and not all(
-            path.is_file() for path in self._library.preview_paths(asset)
-        )
-        if is_lost or preview.state == "pending":
-            POOL.submit(self._library, [replace(asset, preview=replace(preview, state="pending"))])
+        if need_of(self._library, asset) == "missing":
+            renew(self._library, asset)
 
 
 def _marker(request: Request, provenance_id: int, created_at: str, uid: str, digest: str) -> bytes:
