@@ -33,7 +33,6 @@ _PARTS: Final = (
 )
 _EXTRAS: Final = (
     ("av", '"comfyvn[media]"', "previews of sound other than WAV, and of film"),
-    ("mutagen", '"comfyvn[media]"', "tags of sound files"),
     ("watchfiles", '"comfyvn[server]"', "`comfyvn watch`"),
     ("pillow-heif", "pillow-heif", "previews of HEIC"),
     ("pillow-jxl-plugin", "pillow-jxl-plugin", "previews of JPEG XL"),
