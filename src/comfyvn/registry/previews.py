@@ -78,9 +78,9 @@ def _try(library: Library, asset: Asset, report: PreviewReport, *, is_forced: bo
 def _note(library: Library, tried: list[Asset], report: PreviewReport) -> None:
     with library.read() as rows:
         for asset in rows.assets([asset.uid for asset in tried]):
-            if asset.preview.state in ("ready", "none"):
+            if asset.preview.state == "ready":
                 report.made.append(asset.uid)
-            else:
+            elif asset.preview.kind is not None:
                 reason = asset.preview.reason or "it could not be written; try again"
                 report.failed.append({"uid": asset.uid, "path": asset.key, "reason": reason})
 
