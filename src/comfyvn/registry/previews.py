@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, Final
 
 import click
 
-from comfyvn.errors import AssetNotFound, ComfyVNError
+from comfyvn.errors import ComfyVNError
 from comfyvn.model import Asset
 from comfyvn.registry import console
 from comfyvn.registry.audit import named_lines
@@ -54,7 +54,7 @@ def build(
     """
     library, wanted = registry.library, frozenset(needs)
     report = PreviewReport()
-    assets = iter(_named(library, list(uids)) if uids is not None else library.ledger.iterate())
+    assets = iter(library.named(list(uids)) if uids is not None else library.ledger.iterate())
     while chunk := list(islice(assets, _CHUNK)):
         chosen = [asset for asset in chunk if need_of(library, asset) in wanted]
         tried = [asset for asset in chosen if _try(library, asset, report, is_forced="ready" in wanted)]
@@ -83,15 +83,6 @@ def _note(library: Library, tried: list[Asset], report: PreviewReport) -> None:
             elif asset.preview.kind is not None:
                 reason = asset.preview.reason or "it could not be written; try again"
                 report.failed.append({"uid": asset.uid, "path": asset.key, "reason": reason})
-
-
-def _named(library: Library, uids: list[str]) -> Iterator[Asset]:
-    with library.read() as rows:
-        found = {asset.uid: asset for asset in rows.assets(uids)}
-    for uid in uids:
-        if uid not in found:
-            raise AssetNotFound(uid=uid, project=library.ledger.project_id)
-    return iter(found.values())
 
 
 def status(registry: AssetRegistry) -> dict[str, Any]:

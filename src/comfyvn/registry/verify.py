@@ -17,7 +17,6 @@ import click
 
 from comfyvn import media
 from comfyvn.errors import (
-    AssetNotFound,
     ComfyVNError,
     InvalidSidecar,
     OutsideLibrary,
@@ -104,7 +103,7 @@ def verify(
         AssetNotFound: a uid is unknown; nothing was read.
     """
     report, library = VerifyReport(), registry.library
-    assets = library.ledger.iterate() if uids is None else _named(library, list(dict.fromkeys(uids)))
+    assets = library.ledger.iterate() if uids is None else iter(library.named(list(uids)))
     for asset, file, sidecar in _looked_at(library, assets):
         _note_file(report, asset, file)
         _note_sidecar(report, asset, *sidecar)
@@ -207,15 +206,6 @@ def _check_sidecar(library: Library, asset: Asset) -> tuple[_SidecarState, str]:
         why = "its content is not what was written, though its time is: the disk may be failing"
         return "broken", f"{key}: {why}"
     return "edited", ""
-
-
-def _named(library: Library, uids: list[str]) -> Iterator[Asset]:
-    with library.read() as rows:
-        found = {asset.uid: asset for asset in rows.assets(uids)}
-    for uid in uids:
-        if uid not in found:
-            raise AssetNotFound(uid=uid, project=library.ledger.project_id)
-    return iter(found.values())
 
 
 def _note_file(report: VerifyReport, asset: Asset, file: FileCheck) -> None:

@@ -25,6 +25,7 @@ from comfyvn import media, sidecar
 from comfyvn.config import Config
 from comfyvn.db import JournalEntry, Ledger, Reader, Writer, open_engine
 from comfyvn.errors import (
+    AssetNotFound,
     ComfyVNError,
     ForeignLibrary,
     InvalidMetadata,
@@ -817,6 +818,19 @@ class Library:
                     storage.write(key, before[0], Writes(is_wanted=False))
 
         change.undo.append(restore)
+
+    def named(self, uids: Sequence[str]) -> list[Asset]:
+        """Return the assets with some uids, each once.
+
+        Raises:
+            AssetNotFound: one of them is unknown.
+        """
+        with self.read() as rows:
+            found = {asset.uid: asset for asset in rows.assets(uids)}
+        for uid in uids:
+            if uid not in found:
+                raise AssetNotFound(uid=uid, project=self.ledger.project_id)
+        return list(found.values())
 
     # -- previews -------------------------------------------------------------------------------------
 
