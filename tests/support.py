@@ -21,6 +21,16 @@ from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRegistry
 
 TIMEOUT_S = 60.0
+PEAK_KIB = """
+def peak_kib():
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    except OSError:
+        return 0
+"""
+"""For scripts that run in a process of their own: the most memory it had. ``ru_maxrss`` would be the parent's
+where that was larger when it forked."""
 
 
 def run_all(*jobs: Callable[[], object]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from comfyvn import media
 from comfyvn.studio.core import AssetRegistry
+from support import PEAK_KIB
 
 pytestmark = [pytest.mark.corpus, pytest.mark.timeout(300)]
 
@@ -53,7 +54,7 @@ for path in sorted(folder.rglob("*")):
             told["reason"] = failure.fields["why"]
         signal.alarm(0)
         print(json.dumps(told | {"seconds": time.perf_counter() - start}), flush=True)
-print(json.dumps({"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+print(json.dumps({"peak_kib": peak_kib()}))
 """
 
 
@@ -75,7 +76,7 @@ def test_every_odd_picture_ends_as_a_preview_or_a_reason(pictures: Path, project
     before = tree(pictures)
 
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(pictures), str(SECONDS), str(MEMORY_BYTES)],
+        [sys.executable, "-c", PEAK_KIB + SCRIPT, str(pictures), str(SECONDS), str(MEMORY_BYTES)],
         capture_output=True,
         text=True,
         timeout=240,

@@ -120,7 +120,7 @@ def test_the_document_holds_every_fact_in_order_of_uid(library: None) -> None:
             same = ("uid", "id", "type", "path", "hash", "bytes", "version", "tags", "license")
             for name in (*same, "created_at", "updated_at"):
                 assert found[name] == record[name]  # type: ignore[literal-required]
-            derived = {"tags", "license", "origin", "version", "preview", "thumbnails"}
+            derived = {"tags", "license", "origin", "version", "preview", "thumbnails", "media"}
             assert found["meta"] == {k: v for k, v in record["meta"].items() if k not in derived}
             assert found["origin"] == record["meta"].get("origin")
             assert found["provenance"] == registry.list_provenance(record["uid"])

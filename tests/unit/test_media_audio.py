@@ -24,7 +24,7 @@ from comfyvn.media.audio import SoundFormat, loudness_of
 from comfyvn.media.wav import WavFormat
 from comfyvn.media.waveform import Peaks, encode
 from encoders import encode_sound
-from support import TIMEOUT_S
+from support import PEAK_KIB, TIMEOUT_S
 
 RATE = 48_000
 
@@ -478,7 +478,7 @@ def test_columns_of_long_sound_begin_where_they_should() -> None:
 
 
 LONG = """
-import io, resource, sys
+import io, sys
 import numpy as np
 from comfyvn.media import PreviewLimits
 from comfyvn.media.audio import SoundFormat
@@ -488,16 +488,13 @@ from encoders import encode_sound
 class AnySound(SoundFormat):
     name = "sound"
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
 def show(path):
     with open(path, "rb") as file:
         return AnySound().preview(file, PreviewLimits()).facts["duration_s"]
 
 show({short!r})
-before = peak()
-print(show({long!r}), peak() - before)
+before = peak_kib()
+print(show({long!r}), peak_kib() - before)
 """
 
 
@@ -508,7 +505,7 @@ def test_two_hours_take_no_more_memory_than_a_minute(tmp_path: Path) -> None:
     short = encode_sound(tone, "libmp3lame", "mp3", kind="s16p", rate=8_000)
     (tmp_path / "short.mp3").write_bytes(short)
     (tmp_path / "long.mp3").write_bytes(short[short.index(b"\xff\xe3") :] * 240)
-    code = LONG.format(
+    code = PEAK_KIB + LONG.format(
         tests=encoders.__file__.rpartition("encoders")[0],
         short=str(tmp_path / "short.mp3"),
         long=str(tmp_path / "long.mp3"),

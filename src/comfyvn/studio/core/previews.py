@@ -243,7 +243,7 @@ def _tell(library: Library, told: Mapping[str, Asset]) -> None:
         for asset in change.rows.assets(list(told)):
             made = told[asset.uid]
             if asset.version == made.version:
-                old = library.preview_paths(asset)
+                old = library.preview_paths(asset) if asset.preview.recipe else []  # 0: an older release's
                 asset = replace(asset, preview=made.preview, media=made.media)
                 for path in set(old) - set(library.preview_paths(asset)):
                     path.unlink(missing_ok=True)
