@@ -30,7 +30,7 @@ from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
 from comfyvn.studio.core.library import Library, Move, Transaction, rows_told
-from comfyvn.studio.core.previews import POOL, need_of, renew
+from comfyvn.studio.core.previews import need_of, renew
 from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
 __all__ = ["RebuildReport", "Rescan"]
@@ -146,6 +146,7 @@ class Rescan:
         self._late: dict[str, list[tuple[str, bool]]] = {}
         self._later: list[str] = []
         self._is_looking_again = False
+        self._stale: dict[str, None] = {}
         self._coming: set[str | None] = set()
         self._mirrors_of_gone: set[str | None] = set()
         self._shared_mirrors: set[str | None] = set()
@@ -618,6 +619,7 @@ class Rescan:
         self._coming.clear()
         for outcome in self._registrar.register_all(requests):
             self._note_outcome(outcome)
+        self._renew_previews()
 
     def _settle_moves(self, moves: Sequence[tuple[str, str, media.Reading]]) -> None:
         if not moves:
@@ -668,7 +670,7 @@ class Rescan:
         for items, asset in notes:
             self._note(items, asset.uid, asset.key)
             if items is self._report.healed:
-                POOL.submit(self._library, [asset])
+                self._renew_preview(asset)
 
     def _settle_visit(
         self, change: Transaction, asset: Asset, visit: _Visit
@@ -756,9 +758,21 @@ class Rescan:
                 self._note(self._report.metadata_changed, asset.uid, asset.key)
 
     def _renew_preview(self, asset: Asset) -> None:
-        """Queue a preview that is not there or older than its recipe, and facts that nobody has read."""
+        """Remember a preview that is not there or older than its recipe, and facts that nobody has read.
+
+        They are asked for when all else is settled: what a preview writes must not come between.
+        """
         if need_of(self._library, asset) == "missing":
-            self._try(asset.key, lambda: renew(self._library, asset))
+            self._stale[asset.uid] = None
+
+    def _renew_previews(self) -> None:
+        uids, self._stale = list(self._stale), {}
+        for at in range(0, len(uids), _CHUNK):
+            with self._library.read() as rows:
+                assets = list(rows.assets(uids[at : at + _CHUNK]))
+            for asset in assets:
+                if need_of(self._library, asset) == "missing":
+                    self._try(asset.key, lambda asset=asset: renew(self._library, asset))  # type: ignore[misc]
 
     # -- inside ---------------------------------------------------------------------------------------
 
