@@ -19,6 +19,7 @@ import kinds
 import library
 
 from comfyvn.db import Ledger, open_engine
+from comfyvn.media.isolation import WORKERS
 from comfyvn.model import Asset, Facts
 from comfyvn.registry.ingest import Selection, ingest
 from comfyvn.registry.verify import verify
@@ -96,7 +97,7 @@ def _previews(job: Job) -> int:
     with _registry(job) as registry, job.watch:
         for picture in pictures:
             registry.register_file(picture, "pictures")
-        registry.wait_for_thumbnails()
+        _finish(registry)
     return len(pictures)
 
 
@@ -118,7 +119,7 @@ def _ingest(job: Job) -> int:
         found = [
             item for item in ingest(Selection([job.art / "mixed"]), registry) if item.status == "registered"
         ]
-        registry.wait_for_thumbnails()
+        _finish(registry)
     return len(found)
 
 
@@ -290,6 +291,12 @@ def _registry(job: Job) -> Iterator[AssetRegistry]:
         registry.wait_for_thumbnails()
         settle()
         yield registry
+
+
+def _finish(registry: AssetRegistry) -> None:
+    """Wait for the previews, and end the workers: the time of processes counts when they have ended."""
+    registry.wait_for_thumbnails()
+    WORKERS.close()
 
 
 def _pictures(job: Job) -> list[Path]:
