@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from PIL import Image
 
+from comfyvn.errors import PreviewFailed
 from comfyvn.media import PreviewLimits, Rendered
 from comfyvn.model import PreviewKind
 
@@ -53,7 +54,14 @@ class TroubleFormat:
         if what == "crash-at-once":
             ctypes.string_at(0)
         if what == "odd-facts":
-            return {"width": 1, "nan": float("nan"), "set": {1}, "half": "\ud800", "long": "x" * 1_000_000}
+            return {
+                "width": 1,
+                "nan": float("nan"),
+                "set": {1},
+                "half": "\ud800",
+                "tags": 5,
+                "long": "x" * 1_000_000,
+            }
         return {"width": 1, "codec": what}
 
     def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
@@ -127,6 +135,16 @@ class TroubleFormat:
     def _hang_up(self) -> None:
         os.closerange(3, 64)
         self._hang()
+
+    def _move_out(self) -> None:
+        """Die, and leave a child of another group behind that holds all that was open."""
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(8)
+        os._exit(3)
+
+    def _chatter(self) -> NoReturn:
+        raise PreviewFailed(why="\ud800" + "w" * 100_000)
 
     def _killed_once(self) -> None:
         """Be killed by somebody else, the first time."""

@@ -717,7 +717,7 @@ def _describe(row: dict[str, Any]) -> str:
 
 def _fact(fact: tuple[str, object]) -> str:
     name, value = fact
-    return f"{name} {value if isinstance(value, (str, float)) else json.dumps(value, ensure_ascii=False)}"
+    return f"{name} {value if isinstance(value, float) else _inline(value)}"
 
 
 def _inline(value: object) -> str:

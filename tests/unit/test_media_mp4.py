@@ -546,6 +546,13 @@ def test_a_value_that_readers_would_cut_is_refused(name: str) -> None:
     assert copy == content
 
 
+def test_many_markers_in_a_file_of_many_chunks_are_turned_down_at_once() -> None:
+    """Looking for each of them in each table would take an hour."""
+    many = [freeform()] * 3_000
+
+    assert refusal(movie(box(b"udta", mdir(*many)), chunks=100_000)) == "it has too many markers"
+
+
 SOUND = track(handler=b"soun")
 PICTURE = track(handler=b"vide")
 CHAPTERS = track(handler=b"vide", flags=0)

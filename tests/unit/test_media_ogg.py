@@ -318,6 +318,9 @@ def test_hostile_files_are_turned_down() -> None:
     """One file could stop a library for minutes (here: until the test's time-out), or take all memory."""
     first = page(bytes(laced([VORBIS])), VORBIS, number=0, flags=2)
     empty = page(b"", b"", number=1)
+    long = b"\3vorbis" + struct.pack("<I", 255 * 20_000) + b"v" * 255 * 20_000
+    vendor = [long[at : at + 255] for at in range(0, len(long) - 255, 255)]
+    end = page(b"\x0c", bytes(11) + b"\1", number=1, flags=1)
     full = page(b"\xff" * 255, bytes(255 * 255), number=1)
     open_page = page(b"\xff" * 255, bytes(255 * 255), number=1, flags=1)
     hostile = [
@@ -326,11 +329,12 @@ def test_hostile_files_are_turned_down() -> None:
         first + full + open_page * 300,
         ogg("vorbis", *[b""] * 9_000),
         first + b"".join(pages(comments(count=2**32 - 1), SETUP)),
+        first + b"".join(page(b"\xff", each, number=1, flags=at > 0) for at, each in enumerate(vendor)) + end,
     ]
 
     refusals = [refusal(content) for content in hostile]
 
-    assert [why is None for why in refusals] == [False, False, False, True, False]
+    assert [why is None for why in refusals] == [False, False, False, True, False, False]
 
 
 def test_a_long_file_is_not_read_to_find_the_place() -> None:

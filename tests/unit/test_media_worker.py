@@ -150,7 +150,7 @@ def test_a_decoder_that_ends_its_process_costs_one_preview(ask: Ask, what: str) 
     assert before == after
 
 
-@pytest.mark.parametrize("what", ["hang", "hang-deaf", "spin", "hang-up"])
+@pytest.mark.parametrize("what", ["hang", "hang-deaf", "spin", "hang-up", "move-out"])
 def test_a_decoder_that_does_not_end_is_stopped(ask: Ask, seen: Callable[[], list[int]], what: str) -> None:
     """One file would hold up all previews for ever."""
     made = ask(what, time_s=1.5)
@@ -158,6 +158,15 @@ def test_a_decoder_that_does_not_end_is_stopped(ask: Ask, seen: Callable[[], lis
     assert made.failure == "it took longer than 1.5 s"
     assert all(is_gone(pid) for pid in seen())
     assert ask("well").failure is None
+
+
+def test_a_reason_is_one_sentence_that_can_be_recorded(ask: Ask) -> None:
+    """A stranger's reason could not be written down, or would fill sidecars and terminals."""
+    failure = ask("chatter").failure
+
+    assert failure is not None
+    assert failure.startswith("?www")
+    assert len(failure) == 500
 
 
 def test_a_crash_while_facts_are_told_costs_one_preview(ask: Ask) -> None:

@@ -971,7 +971,9 @@ def _tells(condition: FactCondition) -> sa.ColumnElement[bool]:
 def _search_text(asset: Asset) -> str:
     """Return what a search looks through: the path, texts at the top of the metadata, the file's own tags."""
     texts = [asset.key]
-    for value in (*asset.facts.as_meta(asset.version).values(), *asset.media.get("tags", {}).values()):
+    tags = asset.media.get("tags")
+    told = tags.values() if isinstance(tags, Mapping) else ()
+    for value in (*asset.facts.as_meta(asset.version).values(), *told):
         if isinstance(value, str):
             texts.append(value)
         elif isinstance(value, list):

@@ -45,6 +45,7 @@ _REFUSED: Final = {
     b"saio": "it is encrypted, or else has data that is found by offsets of its own",
 }
 _C2PA: Final = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_MARKERS_LIMIT: Final = 8  # each is looked for in all tables
 _TABLES_LIMIT: Final = 7 << 20  # twice this, and the markers, stay below SPLICE_BYTES
 
 
@@ -122,6 +123,8 @@ def _layout(reader: BoxReader) -> Layout:
     tables = _tables(reader, top)
     tags = find_tags(reader, moov)
     old = sorted((at, data) for place in tags.places for at, data in place.old)
+    if len(old) > _MARKERS_LIMIT:
+        raise Refusal("it has too many markers")
     splices = [Splice(at, data, b"", _nothing) for at, data in old]
     splices += [Splice(place.offset, b"", b"", place.make) for place in tags.places]
     for box in dict.fromkeys(parent for place in tags.places for parent in place.parents):

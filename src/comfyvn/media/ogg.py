@@ -28,6 +28,7 @@ _CAPTURE: Final = b"OggS\0"
 _HEADER: Final = struct.Struct("<5sBQIIIB")
 _CHECK_SUM: Final = slice(22, 26)
 _CONTINUED, _FIRST = 1, 2
+_CONCERNED_LIMIT: Final = 64
 _LACES_LIMIT: Final = 255
 _PACKET_LIMIT: Final = 7 << 20  # twice this stays below SPLICE_BYTES
 _LEAST_ROOM: Final = 4096
@@ -189,13 +190,16 @@ def _layout(packet: _Packet, codec: bytes) -> Layout:
     room = packet.room - (packet.last_length - removed) - len(Comments.encode(b""))
     made = partial(_with, bare, comments.end - removed, comments.count_at, codec, min(room, VALUE_LIMIT))
     changed_from = comments.markers[0][0] if comments.markers else comments.end
-    splices, end = [], 0
+    concerned, end = [], 0
     for index, part in enumerate(packet.fragments):
         start, end = end, end + part.length
         is_last = index == len(packet.fragments) - 1
         # The first page has the length of a FLAC block; the number of comments may lie on two pages.
         if is_last or end > changed_from or start < comments.count_at + 4:
-            splices.append(_splice(packet, index, data, bare, made))
+            concerned.append(index)
+    if len(concerned) > _CONCERNED_LIMIT:
+        raise Refusal("its comments lie on too many pages")
+    splices = [_splice(packet, index, data, bare, made) for index in concerned]
     refusal = "its page of comments is full" if room < _LEAST_ROOM else None
     return Layout(tuple(splices), comments.marker, refusal)
 

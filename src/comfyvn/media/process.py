@@ -162,12 +162,13 @@ class WorkerProcess:
                 if time.monotonic() > self._deadline:
                     self._is_late = True
                     self._kill()
+                    self._channel.hang_up()  # a child of its own group that a decoder started may hold it
                     return
 
     def _kill(self) -> None:
         if sys.platform == "win32":
             self._process.kill()
-        elif self._process.poll() is None:
+        elif self._process.returncode is None:  # once it is waited for, its number may be another's
             with suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # and whatever a decoder has started
 

@@ -36,6 +36,7 @@ BY_DESCRIPTOR: Final = hasattr(socket, "send_fds")
 _HEADER_BYTES: Final = 2 << 20
 _FACTS_BYTES: Final = 128 << 10
 _BODY_BYTES: Final = 64 << 20
+_REASON_LIMIT: Final = 500
 _GRACE_S: Final = 2.0
 _NICENESS: Final = 5
 
@@ -129,6 +130,12 @@ class Channel:
         os.set_inheritable(numbers[0], False)
         return numbers[0]
 
+    def hang_up(self) -> None:
+        """End all talk, whoever else holds the other side; whoever waits for a message is woken."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close both descriptors."""
         if self._socket is not None:
@@ -171,7 +178,7 @@ def make(
         file.seek(0)
         rendered = _checked(render(file, job.kind, job.limits, name=job.name))
     except PreviewFailed as error:
-        return Made({}, facts, str(error.fields["why"]), is_out_of_memory=_is_for_want_of_memory(error))
+        return Made({}, facts, _sentence(error), is_out_of_memory=_is_for_want_of_memory(error))
     except Exception as error:  # a stranger's code, where nobody else stopped it
         log.exception("the format of %s failed", job.name)
         return Made({}, facts, f"its format failed on it ({type(error).__name__})")
@@ -291,6 +298,12 @@ def _facts(file: BinaryIO, name: str) -> dict[str, Any]:
         return {}
 
 
+def _sentence(error: PreviewFailed) -> str:
+    """Return why there is no preview, as it can be recorded: a stranger's format may say anything."""
+    why = str(error.fields["why"]).encode("utf-8", "replace").decode()
+    return why if len(why) <= _REASON_LIMIT else why[: _REASON_LIMIT - 1] + "…"
+
+
 def _as_json(facts: object) -> dict[str, Any]:
     """Return facts as they can be recorded; what is no JSON, or too much of it, is left out."""
     kept: dict[str, Any] = {}
@@ -301,7 +314,9 @@ def _as_json(facts: object) -> dict[str, Any]:
         except (TypeError, ValueError, RecursionError):
             log.warning("a media format tells a fact %r that is no JSON value", name)
             continue
-        if len(told) <= left:
+        if name == "tags" and not isinstance(value, Mapping):
+            log.warning("a media format tells tags that are no object")
+        elif len(told) <= left:
             left -= len(told)
             kept.update(json.loads(told))
     return kept

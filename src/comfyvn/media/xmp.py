@@ -22,6 +22,7 @@ PACKET_LIMIT: Final = 1 << 20
 """A longer packet is not looked at."""
 CARRIER_LIMIT: Final = 16
 """More packets than these are not looked at."""
+_ALL_LIMIT: Final = 2 * PACKET_LIMIT
 _LEAST_ROOM: Final = 1000  # a packet with less room for a value is full: a marker has some 250 bytes
 
 
@@ -69,7 +70,8 @@ def layout_of(carriers: Sequence[Carrier], place: Place) -> Layout:
 
     The splices lack what the container changes besides, such as its own length.
     """
-    if len(carriers) > CARRIER_LIMIT or any(len(each.packet) > PACKET_LIMIT for each in carriers):
+    lengths = [len(each.packet) for each in carriers]
+    if len(carriers) > CARRIER_LIMIT or max(lengths, default=0) > PACKET_LIMIT or sum(lengths) > _ALL_LIMIT:
         return Layout(refusal="its XMP is too large")
     splices: list[Splice] = []
     marker: bytes | None = None

@@ -95,7 +95,7 @@ class PreviewPool:
             while batch := self._take_made():
                 try:
                     for library in {library for library, _ in batch}:
-                        _note(library, [asset for owner, asset in batch if owner is library])
+                        _note_each(library, [asset for owner, asset in batch if owner is library])
                 except ComfyVNError as error:
                     _log.warning("%d previews are made but could not all be noted: %s", len(batch), error)
         except BaseException:
@@ -214,6 +214,20 @@ def _job(library: Library, key: str, kind: PreviewKind | None) -> Job:
     time_s = config.preview_time_s * (1 if kind == "thumbnail" else _LONG)
     limits = media.PreviewLimits(pixels=config.preview_pixels)
     return Job(key, kind, limits, time_s, config.preview_memory_bytes)
+
+
+def _note_each(library: Library, batch: list[Asset]) -> None:
+    """Note a batch; where one of it can't be noted for a reason that nobody thought of, the others are."""
+    try:
+        _note(library, batch)
+    except ComfyVNError:
+        raise
+    except Exception:  # noqa: BLE001 - what foreign code told of one file must not cost the others theirs
+        if len(batch) == 1:
+            _log.exception("the preview of %s is made but could not be noted", batch[0].key)
+            return
+        for asset in batch:
+            _note_each(library, [asset])
 
 
 def _note(library: Library, batch: list[Asset]) -> None:
