@@ -313,3 +313,17 @@ def test_what_is_stripped_is_the_chunk_alone() -> None:
 
     assert bare.endswith(chunk(b"LIST", b"more"))
     assert VALUE not in bare
+
+
+def test_a_sound_without_samples_is_not_stamped() -> None:
+    """FFmpeg takes an empty data chunk for one up to the end of the file, and would play the marker."""
+    sink = io.BytesIO()
+    with wave.open(sink, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(44_100)
+
+    reading, copy = stamp(sink.getvalue())
+
+    assert "holds no sound" in str(reading.refusal)
+    assert copy == sink.getvalue()

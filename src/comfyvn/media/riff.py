@@ -80,6 +80,8 @@ def layout_of(file: BinaryIO, form: Form) -> Layout:
     kinds = [chunk.kind for chunk in chunks]
     if form.sound not in kinds:
         raise damaged("there is no sound in it")
+    if any(chunk.kind == form.sound and not chunk.length for chunk in chunks):
+        raise Refusal("it holds no sound, and a marker behind an empty data chunk would be taken for some")
     tags = [chunk for chunk in chunks if chunk.kind in _TAGS]
     if len(tags) > 1:
         raise Refusal("it has more than one ID3 tag")

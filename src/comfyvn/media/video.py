@@ -205,7 +205,7 @@ class _Film:
         facts: dict[str, Any] = {
             "width": width,
             "height": height,
-            "duration_s": round(self.duration_s, 6) if self.duration_s else None,
+            "duration_s": round(max(self.duration_s or 0.0, (container.duration or 0) / 1e6), 6) or None,
             "frame_rate": round(float(rate), 3) if rate else None,
             "frames": stream.frames or None,
             "codec": libav.codec_name(stream.codec_context),
