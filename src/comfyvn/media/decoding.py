@@ -145,7 +145,9 @@ def check_size(size: tuple[int, int], limits: PreviewLimits) -> None:
     """
     width, height = size
     if width * height > limits.pixels:
-        why = f"{width} x {height} pixels are more than the limit of {limits.pixels:,}"
+        why = (
+            f"{width} x {height} pixels are more than the limit of {limits.pixels:,} (setting preview_pixels)"
+        )
         raise PreviewFailed(why=why)
 
 
