@@ -40,6 +40,10 @@ __all__ = [
     "SupportsStamp",
     "TellsKind",
     "formats",
+    "is_installed",
+    "kind_of",
+    "numpy_unavailable",
+    "probe",
     "read_at",
     "recognise",
     "render",
@@ -60,6 +64,8 @@ DATA: Final = "data"
 
 RECIPES: Final[Mapping[PreviewKind, int]] = MappingProxyType({"thumbnail": 2, "waveform": 1, "animation": 1})
 """The version of each way to make a preview; one more whenever the same file would give another result."""
+FACTS_RECIPE: Final = 1
+"""The version of the reading of facts; one more whenever the same file would tell other ones."""
 
 _OURS: Final = (
     EntryPoint("png", "comfyvn.media.png:PngFormat", GROUP),
@@ -88,10 +94,6 @@ _OURS: Final = (
     EntryPoint("qoi", "comfyvn.media.rare:QoiFormat", GROUP),
     EntryPoint("tga", "comfyvn.media.rare:TgaFormat", GROUP),
 )
-
-
-FACTS_RECIPE: Final = 1
-"""The version of the reading of facts; one more whenever the same file would tell other ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ class SupportsProbe(MediaFormat, Protocol):
     """A format whose files tell facts."""
 
     def probe(self, file: BinaryIO) -> dict[str, Any]:
-        """Return facts for ``meta.media``, as JSON values: ``width_px``, ``duration_s`` and the like.
+        """Return facts for ``meta.media``, as JSON values: ``width``, ``duration_s`` and the like.
 
         ``docs/media.md`` lists their names. Unknown is left out, never guessed.
 

@@ -21,6 +21,7 @@ from comfyvn.media.formats import (
     SPLICE_BYTES,
     Layout,
     MediaFormat,
+    Splice,
     SupportsStamp,
     kind_of,
     read_at,
@@ -108,26 +109,20 @@ def read_as(
         except ValueError as error:
             layout, is_stamped = replace(layout, refusal=str(error)), False
     slots = []
-    digest, size_bytes, at = hashlib.sha256(), 0, 0
-    source.seek(0)
-    for splice, written in zip(layout.splices, empty, strict=True):
-        for block in _blocks(source, splice.offset - at):
-            digest.update(block)
-            size_bytes += len(block)
-            _write(sink, block)
-        if b"".join(_blocks(source, len(splice.data))) != splice.data:
-            raise SourceChanged(path=name or _NAMELESS)
-        at = splice.offset + len(splice.data)
-        digest.update(splice.bare)
-        size_bytes += len(splice.bare)
+    digest, size_bytes = hashlib.sha256(), 0
+    written = iter(empty)
+    for part in _parts(source, layout, name):
+        content = part.bare if isinstance(part, Splice) else part
+        digest.update(content)
+        size_bytes += len(content)
+        if not isinstance(part, Splice):
+            _write(sink, part)
+            continue
+        data = next(written)
         if is_stamped:
             assert sink is not None
-            slots.append(_Slot(sink.tell(), len(written), splice.stamped))
-        _write(sink, written)
-    for block in _blocks(source):
-        digest.update(block)
-        size_bytes += len(block)
-        _write(sink, block)
+            slots.append(_Slot(sink.tell(), len(data), part.stamped))
+        _write(sink, data)
     return Reading(
         digest=digest.hexdigest(),
         size_bytes=size_bytes,
@@ -200,17 +195,27 @@ def strip(source: BinaryIO, sink: BinaryIO, *, name: str = "") -> None:
         SourceChanged: the file was changed meanwhile.
     """
     layout = _layout_of(recognise(read_at(source, 0, HEAD_BYTES), name), source, name)
+    for part in _parts(source, layout, name):
+        _write(sink, part.bare if isinstance(part, Splice) else part)
+
+
+def _parts(source: BinaryIO, layout: Layout, name: str) -> Iterator[bytes | Splice]:
+    """Yield a file from its start to its end: blocks of content, and the splices where they stand.
+
+    Raises:
+        SourceChanged: it is not what it was when its layout was made.
+    """
     at = 0
     source.seek(0)
     for splice in layout.splices:
         for block in _blocks(source, splice.offset - at):
-            _write(sink, block)
-        if b"".join(_blocks(source, len(splice.data))) != splice.data:
+            at += len(block)
+            yield block
+        if at < splice.offset or b"".join(_blocks(source, len(splice.data))) != splice.data:
             raise SourceChanged(path=name or _NAMELESS)
-        _write(sink, splice.bare)
-        at = splice.offset + len(splice.data)
-    for block in _blocks(source):
-        _write(sink, block)
+        yield splice
+        at += len(splice.data)
+    yield from _blocks(source)
 
 
 def _layout_of(found: MediaFormat | None, source: BinaryIO, name: str) -> Layout:

@@ -770,9 +770,8 @@ class Library:
                 if not self._is_mirror_of(key, asset.uid):
                     continue
                 self.mirrors.write(key, data, writes)
-            except (
-                PathConflict
-            ):  # a mirror, such as that of red.png, lies where the folder red.json is needed
+            except PathConflict:
+                # a mirror, such as that of red.png, lies where the folder red.json is needed
                 if not any(folder.endswith(".json") for folder in key.split("/")[:-1]):
                     raise
                 key = f"{asset.uid}.json"
