@@ -242,6 +242,8 @@ def _layout_of(found: MediaFormat | None, source: BinaryIO, name: str) -> Layout
         at = splice.offset + len(splice.data)
     if sum(len(splice.data) + len(splice.bare) for splice in layout.splices) > SPLICE_BYTES:
         return Layout(refusal="its tags are too large")
+    if layout.refusal is not None:  # the place for a marker that never comes may lie behind a damaged end
+        return replace(layout, splices=tuple(each for each in layout.splices if each.data != each.bare))
     return layout
 
 
