@@ -112,6 +112,7 @@ _TAG_IDS: Final = sa.select(asset_tags.c.fold, asset_tags.c.id).where(
 _NEXT_ID: Final = sa.select(asset_ids.c.next_id).where(asset_ids.c.name == "id")
 _SET_NEXT_ID: Final = asset_ids.update().where(asset_ids.c.name == "id")
 _UPDATE_ASSET: Final = assets_registry.update().where(_assets.id == sa.bindparam("row_id"))
+_SET_PREVIEW: Final = _UPDATE_ASSET.where(_assets.version == sa.bindparam("row_version"))
 _UPDATE_TEXT: Final = asset_text.update().where(asset_text.c.asset_id == sa.bindparam("row_id"))
 _UNLINK_TAGS: Final = asset_tag_links.delete().where(_links.asset_id == sa.bindparam("row_id"))
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
@@ -708,12 +709,17 @@ class Writer(Reader):
             self._connection.execute(provenance.insert(), values)
 
     def set_previews(self, assets: Sequence[Asset]) -> None:
-        """Note what became of previews and what the files told, where the assets still have this content."""
-        now = {asset.id: asset for asset in self.assets([asset.uid for asset in assets])}
-        made = [asset for asset in assets if asset.id in now and now[asset.id].version == asset.version]
+        """Note what became of previews and what the files told, where the assets still have this content.
+
+        Args:
+            assets: rows as this transaction read them, with another ``preview`` and ``media``.
+        """
+        if not assets:
+            return
         values = [
             {
                 "row_id": asset.id,
+                "row_version": asset.version,
                 "preview_kind": asset.preview.kind,
                 "preview_state": asset.preview.state,
                 "preview_reason": asset.preview.reason,
@@ -721,13 +727,11 @@ class Writer(Reader):
                 "path_thumb": asset.preview.path,
                 "media": dict(asset.media) or None,
             }
-            for asset in made
+            for asset in assets
         ]
-        if values:
-            self._connection.execute(_UPDATE_ASSET, values)
-            told = [replace(now[asset.id], media=asset.media) for asset in made]
-            texts = [{"row_id": asset.id, "folded": _search_text(asset)} for asset in told]
-            self._connection.execute(_UPDATE_TEXT, texts)
+        self._connection.execute(_SET_PREVIEW, values)
+        texts = [{"row_id": asset.id, "folded": _search_text(asset)} for asset in assets]
+        self._connection.execute(_UPDATE_TEXT, texts)
 
     def remove(self, asset: Asset) -> None:
         """Drop an asset's row, versions, tags and text; its provenance stays and carries the uid."""

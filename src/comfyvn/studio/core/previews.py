@@ -235,20 +235,30 @@ def _note(library: Library, batch: list[Asset]) -> None:
     done = {asset.uid: asset for asset in batch if asset.preview.state != "pending"}
     waiting = [asset for asset in batch if asset.preview.state == "pending"]
     library.preview_failures.extend((asset.key, asset.preview.reason or "") for asset in waiting)
-    with library.read() as rows:
-        known = {asset.uid: asset for asset in rows.assets(list(done))}
-    told = {
-        uid: asset
-        for uid, asset in done.items()
-        if uid in known and describe_preview(asset) != describe_preview(known[uid])
-    }
-    if quiet := [asset for uid, asset in done.items() if uid in known and uid not in told]:
+    told: dict[str, Asset] = {}
+    if done:
         with library.ledger.write(is_durable=False) as rows:
-            rows.set_previews(quiet)
+            known = {asset.uid: asset for asset in rows.assets(list(done)) if _is_of(done[asset.uid], asset)}
+            told = {
+                uid: done[uid]
+                for uid, asset in known.items()
+                if describe_preview(done[uid]) != describe_preview(asset)
+            }
+            quiet = [asset for uid, asset in known.items() if uid not in told]
+            rows.set_previews([_with_preview(asset, done[asset.uid]) for asset in quiet])
     failed = [asset for asset in done.values() if asset.preview.state == "failed"]
     library.preview_failures.extend((asset.key, asset.preview.reason or "") for asset in failed)
     if told:
         _tell(library, told)
+
+
+def _is_of(made: Asset, now: Asset) -> bool:
+    """Tell whether a preview is of the content that the asset has now."""
+    return made.version == now.version
+
+
+def _with_preview(now: Asset, made: Asset) -> Asset:
+    return replace(now, preview=made.preview, media=made.media)
 
 
 def _tell(library: Library, told: Mapping[str, Asset]) -> None:
@@ -256,9 +266,9 @@ def _tell(library: Library, told: Mapping[str, Asset]) -> None:
     with library.transaction(wait=False) as change:
         for asset in change.rows.assets(list(told)):
             made = told[asset.uid]
-            if asset.version == made.version:
+            if _is_of(made, asset):
                 old = library.preview_paths(asset) if asset.preview.recipe else []  # 0: an older release's
-                asset = replace(asset, preview=made.preview, media=made.media)
+                asset = _with_preview(asset, made)
                 for path in set(old) - set(library.preview_paths(asset)):
                     path.unlink(missing_ok=True)
                 change.update(library.change_one(change, asset, asset.facts, force=True))
