@@ -6,7 +6,6 @@ checked here and nowhere else, before anything is written.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -14,7 +13,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, cast
 
@@ -305,6 +304,12 @@ class AssetFilter:
         facts = tuple(FactCondition.parse(each) for each in conditions)
         return cls(asset_type or None, digest, wanted, license, text or None, facts)
 
+    def without(self, kind: Literal["type", "license", "tag"]) -> AssetFilter:
+        """Return the filter without its condition on the type, the licence or the tags."""
+        if kind == "tag":
+            return replace(self, tags=())
+        return replace(self, type=None) if kind == "type" else replace(self, license=None)
+
 
 def utc_now() -> str:
     """Return the time as every ComfyVN table writes it: UTC, ``YYYY-MM-DD HH:MM:SS``."""
@@ -554,6 +559,8 @@ def derive_workflow_hash(source: str, inputs: Mapping[str, Any]) -> str:
 
     The asset's own uid and hash, which the record adds to the inputs, stay out: equal work, equal hash.
     """
+    import hashlib  # loads OpenSSL, which nobody needs who only looks
+
     own = {name: value for name, value in inputs.items() if name not in ("asset_uid", "asset_hash")}
     return hashlib.sha256((source + canonical_json(own)).encode()).hexdigest()
 

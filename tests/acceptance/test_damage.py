@@ -281,7 +281,7 @@ def test_an_index_that_disagrees_with_its_table_is_a_damage(library: None) -> No
     """A quick check finds nothing, SQLite says "malformed", and the maker goes round in circles."""
     with closing(sqlite3.connect(DB)) as ledger, ledger:
         ledger.execute("PRAGMA writable_schema = ON")
-        ledger.execute("DELETE FROM sqlite_schema WHERE name = 'ix_assets_registry_type'")
+        ledger.execute("DELETE FROM sqlite_schema WHERE name = 'ix_assets_registry_path_fold'")
         ledger.execute("PRAGMA writable_schema = OFF")
 
     found = find_damage(DB)

@@ -186,7 +186,7 @@ def test_a_page_loads_no_more_than_a_page(
     )
     loaded = []
     build = ledger._asset
-    monkeypatch.setattr(ledger, "_asset", lambda row: loaded.append(row.id) or build(row))
+    monkeypatch.setattr(ledger, "_asset", lambda row: loaded.append(row[0]) or build(row))
 
     page = registry.list_assets(**conditions, limit=10)
     next_page = registry.list_assets(**conditions, limit=10, cursor=page[-1]["id"])
@@ -281,5 +281,5 @@ def test_more_assets_than_a_batch_are_edited_as_one_operation(
     assert registry.count_assets(tags=["all"]) == 300
     with registry.library.ledger.engine.read() as connection:
         query = "SELECT COUNT(DISTINCT operation_id), COUNT(*) FROM asset_journal WHERE event = ?"
-        found = connection.exec_driver_sql(query, ("asset_meta_updated",)).one()
-    assert tuple(found) == (1, 300)
+        found = connection.execute(query, ("asset_meta_updated",)).fetchone()
+    assert found == (1, 300)

@@ -125,6 +125,6 @@ def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def counts(project: Path) -> list[int]:
-    tables = ("assets_registry", "provenance", "asset_versions", "asset_journal", "asset_tags")
+    tables = ("assets_registry", "provenance", "asset_versions", "asset_journal", "asset_terms")
     with closing(sqlite3.connect(project / "comfyvn/data/comfyvn.db")) as connection:
         return [connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in tables]

@@ -1,11 +1,23 @@
 """The ledger: the SQL side of the registry. What it holds can be rebuilt from files and sidecars."""
 
 from comfyvn.db.engine import Engine, inspect_ledger, open_engine, rehearse_upgrade
-from comfyvn.db.ledger import JournalEntry, JournalRow, Ledger, Operation, Reader, Taken, Writer
+from comfyvn.db.ledger import (
+    FacetCounts,
+    FileRow,
+    JournalEntry,
+    JournalRow,
+    Ledger,
+    Operation,
+    Reader,
+    Taken,
+    Writer,
+)
 from comfyvn.db.quarantine import quarantine
 
 __all__ = [
     "Engine",
+    "FacetCounts",
+    "FileRow",
     "JournalEntry",
     "JournalRow",
     "Ledger",

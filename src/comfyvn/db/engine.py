@@ -5,7 +5,6 @@ No other file asks which database it talks to.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -16,35 +15,56 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import sqlalchemy as sa
-
-from comfyvn.db import schema
 from comfyvn.db.files import MEND, check_files, files_of, is_frozen
 from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
 from comfyvn.model import Limits
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import DBAPIConnection
-    from sqlalchemy.pool import ConnectionPoolEntry
-
     from comfyvn.db.legacy import Upgrade
 
-__all__ = ["Engine", "inspect_ledger", "open_engine", "rehearse_upgrade"]
+__all__ = ["HEAD", "VERSION_TABLE", "Engine", "inspect_ledger", "open_engine", "rehearse_upgrade"]
+
+HEAD: Final = "0003"
+"""The newest revision in ``migrations/versions``; opening a ledger at this revision runs no migration."""
+VERSION_TABLE: Final = "asset_schema_version"
 
 _log = logging.getLogger(__name__)
 _LIMITS: Final = Limits()
 _COPY_TRIES: Final = 5
-_WRITE: Final = "comfyvn_write"
+_IDLE_CONNECTIONS: Final = 8
+_CACHED_STATEMENTS: Final = 256
+_OURS_MEANWHILE: Final = ("asset_upgrade_", "asset_tag", "asset_search", "ix_assets_registry_")
+"""How names begin that an upgrade or the migrations use, be it for a moment."""
 _SHM_BYTES: Final = 65_536
 _SYNCHRONOUS: Final = {"full": "FULL", "batch": "FULL", "off": "OFF"}
 _MIGRATING: Final = threading.Lock()
 """Alembic keeps the migration at hand in module globals: two at once would use each other's connection."""
+_LEFT_TO_PARENT: Final[list[sqlite3.Connection]] = []
+"""Connections of a parent process in a forked child; to collect them would close them."""
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose transactions only `Engine` begins and ends, by SQL, whatever a migration calls."""
+
+    synchronous: str | None = None
+    generation = 0
+
+    def commit(self) -> None:
+        pass
+
+    def rollback(self) -> None:
+        pass
 
 
 class Engine:
     """One ledger file, reached by any number of threads.
+
+    SQL goes straight to the driver: a statement of SQLAlchemy costs some 60 us a call, and loading it twenty
+    times an empty start of Python (benchmarks ``tiny``, ``page`` and ``show``). It declares the tables and
+    changes them (`comfyvn.db.schema`, migrations), and is loaded for that alone. Connections stay open and
+    are lent to one thread at a time: to connect costs 25 times a look-up.
 
     ``read()`` and ``write()`` are the only ways in. A write transaction takes the lock at its start
     (``BEGIN IMMEDIATE``): one that reads first and locks later fails when another was faster.
@@ -60,28 +80,24 @@ class Engine:
         self._pid = os.getpid()
         self.upgraded: Upgrade | None = None
         self._frozen_at = _size_and_time(path) if is_frozen(path) else None
-        self._engine = sa.create_engine(
-            _url(path, is_frozen=self._frozen_at is not None),
-            connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
-            json_serializer=_dump_json,
-            pool_size=8,
-            max_overflow=-1,
-        )
-        sa.event.listen(self._engine, "connect", self._on_connect)
-        sa.event.listen(self._engine, "begin", _on_begin)
+        self._idle: list[_Connection] = []
+        self._generation = 0
 
     @contextmanager
-    def read(self) -> Iterator[sa.Connection]:
+    def read(self) -> Iterator[sqlite3.Connection]:
         """Give a connection that sees one state of the ledger."""
-        self._notice_fork()
-        with self._explained(), self._engine.connect() as connection, connection.begin():
-            yield connection
+        with self._explained(), self._lent() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                _end(connection, "COMMIT")
         if self._frozen_at is not None and self._frozen_at != _size_and_time(self.path):
             why = "another program wrote to it while it was read from where it can't be written. Try again."
             raise RegistryUnusable(path=self.path, why=why)
 
     @contextmanager
-    def write(self, *, is_durable: bool = True) -> Iterator[sa.Connection]:
+    def write(self, *, is_durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Give a connection inside a write transaction: committed at the end, rolled back on an error.
 
         Args:
@@ -89,11 +105,17 @@ class Engine:
                 commit then waits for no disk.
         """
         self._notice_fork()
-        with self._explained(), self._writer, self._engine.connect() as connection:
-            connection = connection.execution_options(**{_WRITE: True})
-            _set_synchronous(connection, self._synchronous if is_durable else "OFF")
-            with connection.begin():
+        with self._explained(), self._writer, self._lent() as connection:
+            level = self._synchronous if is_durable else "OFF"
+            if connection.synchronous != level:  # SQLite refuses to change it in a transaction
+                connection.execute(f"PRAGMA synchronous = {level}")
+                connection.synchronous = level
+            connection.execute("BEGIN IMMEDIATE")
+            try:
                 yield connection
+                connection.execute("COMMIT")
+            finally:
+                _end(connection, "ROLLBACK")
 
     @contextmanager
     def watch(self) -> Iterator[Callable[[], int]]:
@@ -101,47 +123,76 @@ class Engine:
 
         It has a connection of its own, which is given back at the end.
         """
-        self._notice_fork()
-        with self._explained(), self._engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            yield lambda: int(driver.execute("PRAGMA data_version").fetchall()[0][0])
+        with self._explained(), self._lent() as connection:
+            yield lambda: int(connection.execute("PRAGMA data_version").fetchall()[0][0])
 
     def close(self) -> None:
-        """Close every connection."""
-        self._engine.dispose()
+        """Close every connection; one that is lent is closed when it comes back."""
+        self._generation += 1
+        while self._idle:
+            self._idle.pop().close()
 
     # -- inside ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _lent(self) -> Iterator[_Connection]:
+        self._notice_fork()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            yield connection
+        finally:
+            is_whole = not connection.in_transaction and connection.generation == self._generation
+            if is_whole and len(self._idle) < _IDLE_CONNECTIONS:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
     def _notice_fork(self) -> None:
         """Leave the parent's connections to the parent: SQLite forbids to use them in a forked child."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._writer = threading.Lock()
-            self._engine.dispose(close=False)
+            _LEFT_TO_PARENT.extend(self._idle)
+            self._idle = []
 
-    def _on_connect(self, connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        cursor = connection.cursor()
+    def _connect(self) -> _Connection:
+        is_frozen = self._frozen_at is not None
+        place = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1" if is_frozen else str(self.path)
+        connection = sqlite3.connect(
+            place,
+            uri=is_frozen,
+            timeout=self._busy_timeout_s,
+            isolation_level=None,  # we say BEGIN ourselves
+            check_same_thread=False,
+            cached_statements=_CACHED_STATEMENTS,
+            factory=_Connection,
+        )
+        connection.generation = self._generation
         try:
-            if self._frozen_at is None:
-                self._enter_wal(cursor)
-            cursor.execute("PRAGMA cache_size = -16000")
+            if not is_frozen:
+                self._enter_wal(connection)
+            connection.execute("PRAGMA cache_size = -16000")
             # some builds switch them on; tables of other parts that point to assets must not bind us
-            cursor.execute("PRAGMA foreign_keys = OFF")
-        finally:
-            cursor.close()
+            connection.execute("PRAGMA foreign_keys = OFF")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def _enter_wal(self, cursor: Any) -> None:
+    def _enter_wal(self, connection: sqlite3.Connection) -> None:
         """Switch to WAL; SQLite answers "busy" at once here, without the usual waiting, so we wait.
 
         The switch writes to the file, and a database of an older release is backed up before that.
         """
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal" or _is_older(cursor.connection):
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal" or _is_older(connection):
             return
         deadline = time.monotonic() + self._busy_timeout_s
         while True:
             try:
-                cursor.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() > deadline:
@@ -152,21 +203,14 @@ class Engine:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DBAPIError as error:
-            known = self._explain(error.orig)
-            if known is None:
-                raise
-            raise known from error
         except sqlite3.Error as error:
             known = self._explain(error)
             if known is None:
                 raise
             raise known from error
 
-    def _explain(self, error: BaseException | None) -> RegistryUnusable | LedgerConflict | None:
+    def _explain(self, error: sqlite3.Error) -> RegistryUnusable | LedgerConflict | None:
         """Return our own error for what can befall a database, None for a fault of ours."""
-        if not isinstance(error, sqlite3.Error):
-            return None
         if isinstance(error, sqlite3.IntegrityError):
             return LedgerConflict(path=self.path)
         text = str(error)
@@ -224,7 +268,7 @@ def open_engine(
     try:
         with engine.read() as connection:
             revision = _revision(connection)
-        if revision != schema.HEAD:
+        if revision != HEAD:
             _migrate(engine, thumbs_rel, limits)
     except BaseException:
         engine.close()
@@ -291,8 +335,8 @@ def inspect_ledger(path: Path) -> tuple[dict[str, str], list[str]]:
             }
             facts["journal_mode"] = _journal_mode(path)
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-            if schema.VERSION_TABLE in tables:
-                query = f"SELECT version_num FROM {schema.VERSION_TABLE}"
+            if VERSION_TABLE in tables:
+                query = f"SELECT version_num FROM {VERSION_TABLE}"
                 facts["schema"] = str(connection.execute(query).fetchone()[0])
             else:
                 facts["schema"] = "of an older release" if "assets_registry" in tables else "none yet"
@@ -313,13 +357,6 @@ def _is_full(folder: Path) -> bool:
         return False
 
 
-def _url(path: Path, *, is_frozen: bool) -> sa.URL:
-    if not is_frozen:
-        return sa.URL.create("sqlite+pysqlite", database=str(path))
-    options = {"mode": "ro", "immutable": "1", "uri": "true"}
-    return sa.URL.create("sqlite+pysqlite", database=path.absolute().as_uri(), query=options)
-
-
 def _size_and_time(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
@@ -336,7 +373,7 @@ def _is_ours(path: Path) -> bool:
     with suppress(sqlite3.Error):
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
-            return _has_table(connection, schema.VERSION_TABLE)
+            return _has_table(connection, VERSION_TABLE)
     return False
 
 
@@ -358,15 +395,14 @@ def _copy_quiet(path: Path, target: Path) -> None:
 def _migrate(engine: Engine, thumbs_rel: str, limits: Limits, *, keeps_backup: bool = True) -> None:
     with engine.write() as connection:
         revision = _revision(connection)  # another process may have been faster
-        if revision == schema.HEAD:
+        if revision == HEAD:
             return
-        if revision is not None and revision > schema.HEAD:
-            why = f"a newer comfyvn wrote it (schema {revision}; known here: {schema.HEAD}). Upgrade comfyvn."
+        if revision is not None and revision > HEAD:
+            why = f"a newer comfyvn wrote it (schema {revision}; known here: {HEAD}). Upgrade comfyvn."
             raise RegistryUnusable(path=engine.path, why=why)
-        driver: Any = connection.connection.driver_connection
         if revision is None:
-            _refuse_clash(driver, engine.path)
-        if not _is_older(driver):
+            _refuse_clash(connection, engine.path)
+        if not _is_older(connection):
             _make_tables(connection)
             return
         from comfyvn.db import legacy
@@ -383,61 +419,67 @@ def _migrate(engine: Engine, thumbs_rel: str, limits: Limits, *, keeps_backup: b
     engine.close()  # its connections are still in the mode that the older release left
 
 
-def _refuse_clash(driver: sqlite3.Connection, path: Path) -> None:
+def _refuse_clash(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a database in which somebody else's tables, views or indexes have names that ours get."""
+    from comfyvn.db import schema
+
     tables = schema.metadata.tables.values()
     ours = {name for table in tables for name in (table.name, *(str(index.name) for index in table.indexes))}
     ours -= {"assets_registry", "provenance"}  # these are an older release's, or looked at by the upgrade
-    for kind, name in driver.execute("SELECT type, name FROM sqlite_master").fetchall():
-        if str(name).lower() in ours or str(name).lower().startswith("asset_upgrade_"):
+    for kind, name in connection.execute("SELECT type, name FROM sqlite_master").fetchall():
+        if str(name).lower() in ours or str(name).lower().startswith(_OURS_MEANWHILE):
             raise OlderLibrary(path=path, shape=f"a {kind} named {name}, which is not ours")
 
 
-def _make_tables(connection: sa.Connection) -> None:
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Run the migrations in the transaction that the connection has open."""
+    import sqlalchemy as sa
     from alembic import command
     from alembic.config import Config
 
+    engine = sa.create_engine("sqlite://", creator=lambda: connection, poolclass=sa.StaticPool)
     config = Config()
     config.set_main_option("script_location", "comfyvn.db:migrations")
-    config.attributes["connection"] = connection
-    with _MIGRATING:
-        command.upgrade(config, schema.HEAD)
+    with _MIGRATING, _as_our_errors(), engine.connect() as config.attributes["connection"]:
+        command.upgrade(config, HEAD)
 
 
-def _revision(connection: sa.Connection) -> str | None:
-    driver: Any = connection.connection.driver_connection
-    if not _has_table(driver, schema.VERSION_TABLE):
+@contextmanager
+def _as_our_errors() -> Iterator[None]:
+    """Have what SQLAlchemy wraps raised as the driver said it."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise error.orig from error
+        raise
+
+
+def _revision(connection: sqlite3.Connection) -> str | None:
+    if not _has_table(connection, VERSION_TABLE):
         return None
-    found = connection.exec_driver_sql(f"SELECT version_num FROM {schema.VERSION_TABLE}").scalar()
-    return None if found is None else str(found)
+    found = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
+    return None if found is None else str(found[0])
 
 
-def _is_older(driver: sqlite3.Connection) -> bool:
+def _is_older(connection: sqlite3.Connection) -> bool:
     """Tell a database whose asset tables are not ours."""
-    if _has_table(driver, schema.VERSION_TABLE):
+    if _has_table(connection, VERSION_TABLE):
         return False
-    return any(_has_table(driver, table) for table in ("assets_registry", "provenance"))
+    return any(_has_table(connection, table) for table in ("assets_registry", "provenance"))
 
 
-def _has_table(driver: sqlite3.Connection, name: str) -> bool:
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     query = "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?"
-    return driver.execute(query, (name,)).fetchone() is not None
+    return connection.execute(query, (name,)).fetchone() is not None
 
 
-def _dump_json(value: object) -> str:
-    """Return compact JSON with the keys in their own order: it is the order in which sidecars show them."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _set_synchronous(connection: sa.Connection, level: str) -> None:
-    """Set what a commit waits for; on the driver's connection, since SQLite refuses it in a transaction."""
-    driver: Any = connection.connection.driver_connection
-    driver.execute(f"PRAGMA synchronous = {level}").close()
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    is_write = connection.get_execution_options().get(_WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+def _end(connection: sqlite3.Connection, how: str) -> None:
+    """End a transaction, if SQLite has not done so itself."""
+    if connection.in_transaction:
+        connection.execute(how)
 
 
 def _is_busy(error: sqlite3.Error) -> bool:

@@ -6,28 +6,20 @@ one write transaction. Lists page by key (``id < last``), never by offset; filte
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import json
+import sqlite3
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
-from typing import Any, Final, TypeVar
-
-import sqlalchemy as sa
+from operator import itemgetter
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from comfyvn.db.engine import Engine
-from comfyvn.db.schema import (
-    asset_ids,
-    asset_journal,
-    asset_library,
-    asset_tag_links,
-    asset_tags,
-    asset_text,
-    asset_versions,
-    assets_registry,
-    provenance,
-)
 from comfyvn.model import (
     EVERYTHING,
     Asset,
@@ -36,6 +28,8 @@ from comfyvn.model import (
     Facts,
     FileStat,
     Preview,
+    PreviewKind,
+    PreviewState,
     Provenance,
     Version,
     fold,
@@ -43,86 +37,99 @@ from comfyvn.model import (
     uid_candidates,
 )
 
-__all__ = ["JournalEntry", "JournalRow", "Ledger", "Operation", "Reader", "Taken", "Writer"]
+__all__ = [
+    "FacetCounts",
+    "FileRow",
+    "JournalEntry",
+    "JournalRow",
+    "Ledger",
+    "Operation",
+    "Reader",
+    "Taken",
+    "Writer",
+]
 
 _CHUNK: Final = 500
+_LARGEST: Final = 2**63 - 1
+_IDS_CHUNK: Final = 65_536
+_CODES_CHUNK: Final = 250_000
+_TRIGRAM: Final = 3
+_MAX_TRIGRAMS: Final = 32
+_CODE_LENGTH: Final = 5
+_CODE_ZERO: Final = 48
+_CODE_BITS: Final = 6
 _T = TypeVar("_T")
-_assets, _links = assets_registry.c, asset_tag_links.c
-_newest = provenance.alias("newest")
-_LIST_COLUMNS: Final = (
-    *assets_registry.c,
+_Row = tuple[Any, ...]
+_TermKind = Literal["type", "license", "tag"]
+_KINDS: Final[tuple[_TermKind, ...]] = ("type", "license", "tag")
+
+_CONTENT_COLUMNS: Final = ("project_id", "uid", "path_full", "path_fold")
+"""Columns of indexes: SQLite writes those of each column that an UPDATE names, even with its old value."""
+_OTHER_COLUMNS: Final = (
+    *("type", "path_thumb", "hash", "bytes", "created_at", "meta", "updated_at", "version", "license_fold"),
     *(
-        _newest.c[name].label(f"newest_{name}")
-        for name in ("source", "workflow_hash", "commit_hash", "user_id", "created_at")
+        "extra",
+        "provenance_id",
+        "preview_kind",
+        "preview_state",
+        "preview_reason",
+        "preview_recipe",
+        "mirror_key",
     ),
+    *("file_size", "file_mtime_ns", "file_inode", "sidecar_size", "sidecar_mtime_ns", "sidecar_inode"),
+    *("is_in_place", "missing_since", "media"),
 )
+_ASSET_COLUMNS: Final = (*_CONTENT_COLUMNS, *_OTHER_COLUMNS)
+_PROVENANCE_COLUMNS: Final = (
+    *("id", "project_id", "asset_id", "asset_uid", "source", "workflow_hash", "commit_hash", "inputs_json"),
+    *("c2pa_like", "user_id", "created_at"),
+)
+_VERSION_COLUMNS: Final = (
+    *("asset_id", "version", "project_id", "hash", "bytes", "created_at", "provenance_id"),
+)
+_JOURNAL_COLUMNS: Final = (
+    *("seq", "at", "actor", "event", "uid", "asset_id", "operation_id", "before_json", "after_json"),
+)
+_NEWEST_COLUMNS: Final = ("source", "workflow_hash", "commit_hash", "user_id", "created_at")
 
 
-def _select_assets() -> sa.Select[Any]:
-    joined = assets_registry.outerjoin(_newest, _newest.c.id == _assets.provenance_id)
-    return sa.select(*_LIST_COLUMNS).select_from(joined)
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-# Built once: putting a statement together costs more than running it on one row, and registering a file
-# asks a handful of these (benchmark `tiny`).
-_IS_MINE: Final = _assets.project_id == sa.bindparam("project_id")
-_BY_UID: Final = _select_assets().where(_IS_MINE, _assets.uid == sa.bindparam("value"))
-_BY_KEY: Final = _select_assets().where(_IS_MINE, _assets.path_full == sa.bindparam("value"))
-_BY_ID: Final = _select_assets().where(_IS_MINE, _assets.id == sa.bindparam("value"))
-_BY_UIDS: Final = _select_assets().where(_IS_MINE, _assets.uid.in_(sa.bindparam("values", expanding=True)))
-_BY_KEYS: Final = _select_assets().where(
-    _IS_MINE, _assets.path_full.in_(sa.bindparam("values", expanding=True))
+def _set(columns: Sequence[str]) -> str:
+    return ", ".join(f"{name} = ?" for name in columns)
+
+
+_SELECT_ASSET: Final = (
+    f"SELECT a.id, {', '.join(f'a.{name}' for name in _ASSET_COLUMNS)},"
+    f" {', '.join(f'n.{name}' for name in _NEWEST_COLUMNS)}"
 )
-_UID_BY_UID: Final = sa.select(_assets.uid).where(_IS_MINE, _assets.uid == sa.bindparam("value"))
-_UID_BY_FOLD: Final = sa.select(_assets.uid).where(_IS_MINE, _assets.path_fold == sa.bindparam("value"))
-_UID_BY_CONTENT: Final = (
-    sa.select(_assets.uid)
-    .join(asset_versions, asset_versions.c.asset_id == _assets.id)
-    .where(
-        asset_versions.c.project_id == sa.bindparam("project_id"),
-        asset_versions.c.hash == sa.bindparam("value"),
-    )
-    .order_by(_assets.hash != sa.bindparam("value"), _assets.missing_since.is_not(None), _assets.id)
-    .limit(1)
+_ASSETS: Final = f"{_SELECT_ASSET} FROM assets_registry a LEFT JOIN provenance n ON n.id = a.provenance_id"
+_LISTED: Final = "IN (SELECT value FROM json_each(?))"
+_INSERT_ASSET: Final = _insert("assets_registry", ("id", *_ASSET_COLUMNS))
+_UPDATE_WHOLE: Final = f"UPDATE assets_registry SET {_set((*_CONTENT_COLUMNS, *_OTHER_COLUMNS))} WHERE id = ?"
+_UPDATE_OTHERS: Final = f"UPDATE assets_registry SET {_set(_OTHER_COLUMNS)} WHERE id = ?"
+_SET_PREVIEW: Final = (
+    "UPDATE assets_registry SET preview_kind = ?, preview_state = ?, preview_reason = ?, preview_recipe = ?,"
+    " path_thumb = ?, media = ? WHERE id = ? AND version = ?"
 )
-_UIDS_KNOWN: Final = sa.select(_assets.uid).where(
-    _IS_MINE, _assets.uid.in_(sa.bindparam("values", expanding=True))
+_SELECT_PROVENANCE: Final = f"SELECT {', '.join(_PROVENANCE_COLUMNS)} FROM provenance"
+_SELECT_JOURNAL: Final = f"SELECT {', '.join(_JOURNAL_COLUMNS)} FROM asset_journal"
+_KNOWN_UID: Final = (
+    "SELECT a.uid FROM asset_versions v JOIN assets_registry a ON a.id = v.asset_id"
+    " WHERE v.project_id = ? AND v.hash = ?"
+    " ORDER BY a.hash != v.hash, a.missing_since IS NOT NULL, a.id LIMIT 1"
 )
-_FOLDS_KNOWN: Final = sa.select(_assets.path_fold, _assets.path_full).where(
-    _IS_MINE, _assets.path_fold.in_(sa.bindparam("values", expanding=True))
+_HAS_TERM: Final = "EXISTS (SELECT 1 FROM asset_term_links t WHERE t.term_id = ? AND t.asset_id = {id})"
+_HAS_TEXT: Final = "EXISTS (SELECT 1 FROM asset_text t WHERE t.asset_id = {id} AND instr(t.folded, ?) > 0)"
+_IS_MINE: Final = "EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = {id} AND a.project_id = ?)"
+_TELLS: Final = "EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = {id} AND %s)"
+_HAS_DIGEST: Final = (  # of content that came back the last version counts
+    "x.project_id = ? AND x.hash = ? AND EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = x.asset_id"
+    " AND a.hash = x.hash) AND x.version ="
+    " (SELECT max(v.version) FROM asset_versions v WHERE v.asset_id = x.asset_id AND v.hash = x.hash)"
 )
-_DIGESTS_KNOWN: Final = sa.select(asset_versions.c.hash).where(
-    asset_versions.c.project_id == sa.bindparam("project_id"),
-    asset_versions.c.hash.in_(sa.bindparam("values", expanding=True)),
-)
-_PROVENANCE_OF: Final = (
-    sa.select(provenance)
-    .where(provenance.c.asset_id.in_(sa.bindparam("values", expanding=True)))
-    .order_by(provenance.c.id.desc())
-)
-_VERSIONS_OF: Final = (
-    sa.select(asset_versions)
-    .where(asset_versions.c.asset_id.in_(sa.bindparam("values", expanding=True)))
-    .order_by(asset_versions.c.version.desc())
-)
-_TAG_IDS: Final = sa.select(asset_tags.c.fold, asset_tags.c.id).where(
-    asset_tags.c.project_id == sa.bindparam("project_id"),
-    asset_tags.c.fold.in_(sa.bindparam("values", expanding=True)),
-)
-_NEXT_ID: Final = sa.select(asset_ids.c.next_id).where(asset_ids.c.name == "id")
-_SET_NEXT_ID: Final = asset_ids.update().where(asset_ids.c.name == "id")
-_UPDATE_ASSET: Final = assets_registry.update().where(_assets.id == sa.bindparam("row_id"))
-_SET_PREVIEW: Final = _UPDATE_ASSET.where(_assets.version == sa.bindparam("row_version"))
-_UPDATE_TEXT: Final = asset_text.update().where(asset_text.c.asset_id == sa.bindparam("row_id"))
-_UNLINK_TAGS: Final = asset_tag_links.delete().where(_links.asset_id == sa.bindparam("row_id"))
-_COMPARISONS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 _SIDECAR_WRITTEN: Final = "asset_sidecar_written"
 
 
@@ -175,6 +182,56 @@ class Operation:
     undoes: int | None
 
 
+class FileRow(NamedTuple):
+    """What a rescan compares of one asset; sizes in bytes, times in ns, None when not known."""
+
+    key: str
+    uid: str
+    file_size: int | None
+    file_mtime_ns: int | None
+    file_inode: int | None
+    sidecar_size: int | None
+    sidecar_mtime_ns: int | None
+    sidecar_inode: int | None
+    mirror_key: str | None
+    is_missing: bool
+    preview_kind: PreviewKind | None
+    preview_state: PreviewState
+    preview_recipe: int
+    has_media: bool
+    facts_recipe: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FacetCounts:
+    """How many assets match, and how many of them have each type, licence ("" for none) and tag, most first.
+
+    Each group is counted under the other conditions, without its own choice.
+    """
+
+    total: int
+    types: tuple[tuple[str, int], ...]
+    licenses: tuple[tuple[str, int], ...]
+    tags: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    id: int
+    kind: _TermKind
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A filter taken apart: its terms, rarest first, and the rest of it."""
+
+    terms: tuple[_Term, ...]
+    digest: str | None
+    text: str | None
+    where: tuple[FactCondition, ...]
+
+
 class Ledger:
     """The rows of one project in one database."""
 
@@ -215,6 +272,18 @@ class Ledger:
                 return
             before_id = batch[-1].id
 
+    def iterate_ids(self, wanted: AssetFilter = EVERYTHING) -> Iterator[array[int]]:
+        """Yield the ids of assets that match, newest first, in arrays of at most 65,536."""
+        before_id = None
+        while True:
+            with self.read() as rows:
+                batch = rows.ids(wanted, limit=_IDS_CHUNK, before_id=before_id)
+            if batch:
+                yield batch
+            if len(batch) < _IDS_CHUNK:
+                return
+            before_id = batch[-1]
+
     def iterate_below(self, keys: Iterable[str]) -> Iterator[Asset]:
         """Yield the assets at some keys and, where a key is a folder's, those below it."""
         for key in keys:
@@ -231,7 +300,7 @@ class Ledger:
 class Reader:
     """Questions to one state of the ledger."""
 
-    def __init__(self, connection: sa.Connection, project_id: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, project_id: str) -> None:
         self._connection = connection
         self._project_id = project_id
 
@@ -245,37 +314,57 @@ class Reader:
             limit: at most so many.
             before_id: only assets with a smaller id: the last one of the page before.
         """
-        query = self._matching(wanted, before_id)
-        if query is None:
+        search = self._search(wanted)
+        if search is None:
             return []
-        if limit is not None:
-            query = query.limit(limit)
-        return [_asset(row) for row in self._connection.execute(query)]
+        ids, values = self._ids(search, before_id, limit)
+        query = (
+            f"{_SELECT_ASSET} FROM ({ids}) x CROSS JOIN assets_registry a ON a.id = x.id"
+            " LEFT JOIN provenance n ON n.id = a.provenance_id"
+        )
+        found = sorted(self._connection.execute(query, values), key=itemgetter(0), reverse=True)
+        return [_asset(row) for row in found]  # they come sorted, but SQLite promises that only for ORDER BY
+
+    def ids(self, wanted: AssetFilter, *, limit: int, before_id: int | None = None) -> array[int]:
+        """Return the ids of assets that match, newest first; conditions as in `find`."""
+        search = self._search(wanted)
+        if search is None:
+            return array("q")
+        rows = self._connection.execute(*self._ids(search, before_id, limit)).fetchall()
+        return array("q", [row[0] for row in rows])
 
     def count(self, wanted: AssetFilter = EVERYTHING) -> int:
         """Return how many assets match."""
-        query = self._matching(wanted)
-        if query is None:
+        search = self._search(wanted)
+        if search is None:
             return 0
-        ids = query.with_only_columns(_assets.id).order_by(None).subquery()
-        return int(self._connection.execute(sa.select(sa.func.count()).select_from(ids)).scalar_one())
+        if not (search.digest or search.text or search.where) and len(search.terms) < 2:
+            return search.terms[0].count if search.terms else self._total()
+        ids, values = self._ids(search)
+        return int(self._one_value(f"SELECT count(*) FROM ({ids})", values))
+
+    def facets(self, wanted: AssetFilter, top_tags: int) -> FacetCounts:
+        """Count the types, licences and the most frequent tags of what a filter finds; see `FacetCounts`."""
+        groups = {kind: self._group(wanted.without(kind), kind, top_tags) for kind in _KINDS}
+        return FacetCounts(self.count(wanted), groups["type"], groups["license"], groups["tag"])
 
     def asset(self, uid: str) -> Asset | None:
         """Return one asset with all of its provenance."""
-        return self._one(_BY_UID, uid) if _is_text(uid) else None
+        return self._one("a.uid = ?", uid) if _is_text(uid) else None
 
     def asset_at(self, key: str) -> Asset | None:
         """Return the asset that owns a key, with all of its provenance."""
-        return self._one(_BY_KEY, key)
+        return self._one("a.path_full = ?", key)
 
     def asset_with_id(self, asset_id: int) -> Asset | None:
         """Return the asset with a row id, with all of its provenance."""
-        return self._one(_BY_ID, asset_id)
+        return self._one("a.id = ?", asset_id)
 
     def assets(self, uids: Iterable[str]) -> Iterator[Asset]:
         """Yield the known ones of some assets, with all of their provenance, in no order."""
         for chunk in _chunks((uid for uid in uids if _is_text(uid)), _CHUNK):
-            yield from self._whole([_asset(row) for row in self._ask(_BY_UIDS, values=chunk)])
+            rows = self._mine(f"{_ASSETS} WHERE a.project_id = ? AND a.uid {_LISTED}", _dump(chunk))
+            yield from self._whole([_asset(row) for row in rows])
 
     def page_by_uid(self, after_uid: str, limit: int) -> list[Asset]:
         """Return assets with all of their provenance and versions, in the order of their uids.
@@ -284,55 +373,72 @@ class Reader:
             after_uid: only assets behind this uid; "" for the first page.
             limit: at most so many.
         """
-        query = _select_assets().where(_IS_MINE, _assets.uid > after_uid).order_by(_assets.uid)
-        return self._whole([_asset(row) for row in self._ask(query.limit(limit))])
+        query = f"{_ASSETS} WHERE a.project_id = ? AND a.uid > ? ORDER BY a.uid LIMIT ?"
+        return self._whole([_asset(row) for row in self._mine(query, after_uid, limit)])
+
+    def file_rows(self, after_key: str, limit: int) -> list[FileRow]:
+        """Return what a rescan compares of assets, in the order of their keys (by code point).
+
+        Args:
+            after_key: only assets behind this key; "" for the first page.
+            limit: at most so many.
+        """
+        rows = self._mine(
+            "SELECT path_full, uid, file_size, file_mtime_ns, file_inode, sidecar_size, sidecar_mtime_ns,"
+            " sidecar_inode, mirror_key, missing_since IS NOT NULL, preview_kind, preview_state,"
+            " preview_recipe, media IS NOT NULL, json_extract(media, '$.recipe') FROM assets_registry"
+            " WHERE project_id = ? AND path_full > ? ORDER BY path_full LIMIT ?",
+            after_key,
+            limit,
+        )
+        return list(map(FileRow._make, rows))
 
     def uids_from(self, prefix: str, limit: int) -> list[str]:
         """Return uids that begin with some text, in order."""
-        query = sa.select(_assets.uid).where(
-            _assets.project_id == self._project_id, _assets.uid.startswith(prefix, autoescape=True)
-        )
-        return list(self._connection.execute(query.order_by(_assets.uid).limit(limit)).scalars())
+        query = "SELECT uid FROM assets_registry WHERE project_id = ? AND uid BETWEEN ? AND ?"
+        bounds = (prefix, f"{prefix}\U0010ffff")
+        return self._texts(f"{query} ORDER BY uid LIMIT ?", *bounds, limit) if _is_text(prefix) else []
 
     def most_tags(self, uids: Iterable[str]) -> int:
         """Return how many tags the one of some assets has that has most."""
-        counts = [0]
-        for chunk in _chunks(uids, _CHUNK):
-            query = (
-                sa.select(sa.func.count())
-                .select_from(asset_tag_links.join(assets_registry, _assets.id == _links.asset_id))
-                .where(_assets.project_id == self._project_id, _assets.uid.in_(chunk))
-                .group_by(_links.asset_id)
-                .order_by(sa.func.count().desc())
-                .limit(1)
-            )
-            counts.append(self._connection.execute(query).scalar() or 0)
-        return max(counts)
+        query = (
+            "SELECT max(length(t.codes)) FROM assets_registry a JOIN asset_text t ON t.asset_id = a.id"
+            f" WHERE a.project_id = ? AND a.uid {_LISTED}"
+        )
+        lengths = [self._mine(query, _dump(chunk)).fetchone()[0] or 0 for chunk in _chunks(uids, _CHUNK)]
+        return max(0, max(lengths, default=0) // _CODE_LENGTH - 2)  # all have a type and a licence, or none
 
     def known(self, digest: str) -> Asset | None:
         """Return the asset that has, or once had, this content; the one that has it now comes first."""
-        uid = self._ask(_UID_BY_CONTENT, value=digest).scalar()
-        return None if uid is None else self.asset(uid)
+        found = self._mine(_KNOWN_UID, digest).fetchone()
+        return None if found is None else self.asset(found[0])
 
     def free_uid(self, digest: str) -> str:
         """Return the uid that new content gets: the shortest prefix of its digest that nobody has."""
-        return next(
-            uid for uid in uid_candidates(digest) if self._ask(_UID_BY_UID, value=uid).first() is None
-        )
+        query = "SELECT 1 FROM assets_registry WHERE project_id = ? AND uid = ?"
+        return next(uid for uid in uid_candidates(digest) if self._mine(query, uid).fetchone() is None)
 
     def is_taken(self, key: str) -> bool:
         """Tell whether an asset owns this key, or one that some systems would hold to be the same."""
-        return self._ask(_UID_BY_FOLD, value=fold(key)).first() is not None
+        query = "SELECT 1 FROM assets_registry WHERE project_id = ? AND path_fold = ?"
+        return self._mine(query, fold(key)).fetchone() is not None
 
     def taken(self, assets: Sequence[Asset]) -> Taken:
         """Tell what of some new assets the ledger has already."""
-        uids = self._ask(_UIDS_KNOWN, values=[asset.uid for asset in assets]).scalars()
-        paths = self._ask(_FOLDS_KNOWN, values=[fold(asset.key) for asset in assets]).all()
-        digests = self._ask(_DIGESTS_KNOWN, values=[asset.digest for asset in assets]).scalars()
+        of_assets = "FROM assets_registry WHERE project_id = ? AND"
+        uids = self._texts(f"SELECT uid {of_assets} uid {_LISTED}", _dump([each.uid for each in assets]))
+        paths = self._mine(
+            f"SELECT path_full, path_fold {of_assets} path_fold {_LISTED}",
+            _dump([fold(each.key) for each in assets]),
+        ).fetchall()
+        digests = self._texts(
+            f"SELECT hash FROM asset_versions WHERE project_id = ? AND hash {_LISTED}",
+            _dump([each.digest for each in assets]),
+        )
         return Taken(
             uids=frozenset(uids),
-            keys=frozenset(row.path_full for row in paths),
-            folds=frozenset(row.path_fold for row in paths),
+            keys=frozenset(row[0] for row in paths),
+            folds=frozenset(row[1] for row in paths),
             digests=frozenset(digests),
         )
 
@@ -340,68 +446,65 @@ class Reader:
         """Return the assets that own some keys, by key, without the inputs of their provenance."""
         found: dict[str, Asset] = {}
         for chunk in _chunks(keys, _CHUNK):
-            found.update((row.path_full, _asset(row)) for row in self._ask(_BY_KEYS, values=chunk))
+            query = f"{_ASSETS} WHERE a.project_id = ? AND a.path_full {_LISTED}"
+            for row in self._mine(query, _dump(chunk)):
+                asset = _asset(row)
+                found[asset.key] = asset
         return found
 
     def below(self, key: str, after: str, limit: int) -> list[Asset]:
         """Return assets at a key or below it as a folder, in the order of keys, behind the key ``after``."""
-        is_below = _assets.path_full.between(f"{key}/", f"{key}0") & (_assets.path_full != f"{key}0")
-        query = _select_assets().where(
-            _assets.project_id == self._project_id,
-            (_assets.path_full == key) | is_below,
-            _assets.path_full > after,
+        query = (
+            f"{_ASSETS} WHERE a.project_id = ? AND (a.path_full = ? OR a.path_full > ? AND a.path_full < ?)"
+            " AND a.path_full > ? ORDER BY a.path_full LIMIT ?"
         )
-        rows = self._connection.execute(query.order_by(_assets.path_full).limit(limit))
+        rows = self._mine(query, key, f"{key}/", f"{key}0", after, limit)  # "0" comes right behind "/"
         return [_asset(row) for row in rows]
 
     def provenance_of(self, uid: str) -> list[Provenance]:
         """Return the provenance rows of an asset's uid, newest first; removed assets keep theirs."""
-        rows = provenance.c
-        query = sa.select(provenance).where(rows.project_id == self._project_id, rows.asset_uid == uid)
-        return [_provenance(row) for row in self._connection.execute(query.order_by(rows.id.desc()))]
+        query = f"{_SELECT_PROVENANCE} WHERE project_id = ? AND asset_uid = ? ORDER BY id DESC"
+        return [_provenance(row) for row in self._mine(query, uid)]
 
     def taken_provenance_ids(self, ids: Iterable[int]) -> dict[int, str]:
         """Return which of these provenance ids exist, as ``{id: uid of the asset}``."""
         taken: dict[int, str] = {}
         for chunk in _chunks(ids, _CHUNK):
-            query = sa.select(provenance.c.id, provenance.c.asset_uid).where(provenance.c.id.in_(chunk))
-            taken.update((row.id, row.asset_uid) for row in self._connection.execute(query))
+            query = f"SELECT id, asset_uid FROM provenance WHERE id {_LISTED}"
+            taken.update(self._connection.execute(query, (_dump(chunk),)))
         return taken
 
     def has_id(self, asset_id: int) -> bool:
         """Tell whether a row, of any project, has this id."""
-        query = sa.select(_assets.id).where(_assets.id == asset_id)
-        return self._connection.execute(query).first() is not None
+        return self._has("SELECT 1 FROM assets_registry WHERE id = ?", asset_id)
 
     def other_owner(self, key: str) -> str | None:
         """Return another project of this ledger that has an asset at a key."""
-        query = sa.select(_assets.project_id).where(
-            _assets.path_full == key, _assets.project_id != self._project_id
-        )
-        found = self._connection.execute(query.limit(1)).scalar()
-        return None if found is None else str(found)
+        query = "SELECT project_id FROM assets_registry WHERE path_full = ? AND project_id != ? LIMIT 1"
+        found = self._connection.execute(query, (key, self._project_id)).fetchone()
+        return None if found is None else str(found[0])
 
     def is_shared(self, uid: str) -> bool:
         """Tell whether another project of this ledger has an asset with this uid (the same content)."""
-        query = sa.select(_assets.id).where(_assets.uid == uid, _assets.project_id != self._project_id)
-        return self._connection.execute(query.limit(1)).first() is not None
+        query = "SELECT 1 FROM assets_registry WHERE uid = ? AND project_id != ? LIMIT 1"
+        return self._has(query, uid, self._project_id)
 
     def library_id(self) -> str | None:
         """Return the id of the library that this project's rows belong to."""
-        query = sa.select(asset_library.c.value).where(asset_library.c.name == self._library_name())
-        found = self._connection.execute(query).scalar()
-        return None if found is None else str(found)
+        query = "SELECT value FROM asset_library WHERE name = ?"
+        found = self._connection.execute(query, (self._library_name(),)).fetchone()
+        return None if found is None else str(found[0])
 
     # -- journal --------------------------------------------------------------------------------------
 
     def journal_position(self) -> int:
         """Return the sequence number of the newest row of the journal, of any project; 0 when it is empty."""
-        return self._connection.execute(sa.select(sa.func.max(asset_journal.c.seq))).scalar() or 0
+        return int(self._one_value("SELECT coalesce(max(seq), 0) FROM asset_journal"))
 
     def journal_after(self, seq: int, limit: int) -> list[JournalRow]:
         """Return the rows behind a sequence number, oldest first."""
-        query = self._journal(asset_journal.c.seq > seq).order_by(asset_journal.c.seq).limit(limit)
-        return [_journal_row(row) for row in self._connection.execute(query)]
+        query = f"{_SELECT_JOURNAL} WHERE +project_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+        return [_journal_row(row) for row in self._mine(query, seq, limit)]
 
     def journal_of(
         self, uid: str, *, limit: int | None = None, before: int | None = None
@@ -415,21 +518,14 @@ class Reader:
         """
         if not _is_text(uid):
             return []
-        query = sa.select(asset_journal).where(
-            asset_journal.c.project_id == self._project_id, asset_journal.c.uid == uid
-        )
-        if before is not None:
-            query = query.where(asset_journal.c.seq < before)
-        query = query.order_by(asset_journal.c.seq.desc()).limit(limit)
-        return [_journal_row(row) for row in self._connection.execute(query)]
+        query = f"{_SELECT_JOURNAL} WHERE project_id = ? AND uid = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
+        rows = self._mine(query, uid, _LARGEST if before is None else before, -1 if limit is None else limit)
+        return [_journal_row(row) for row in rows]
 
     def last_of(self, uid: str, event: str) -> JournalRow | None:
         """Return the newest row of one event of a uid."""
-        rows = asset_journal.c
-        query = sa.select(asset_journal).where(
-            rows.project_id == self._project_id, rows.uid == uid, rows.event == event
-        )
-        row = self._connection.execute(query.order_by(rows.seq.desc()).limit(1)).first()
+        query = f"{_SELECT_JOURNAL} WHERE project_id = ? AND uid = ? AND event = ? ORDER BY seq DESC LIMIT 1"
+        row = self._mine(query, uid, event).fetchone()
         return None if row is None else _journal_row(row)
 
     def uids_of(self, operation_id: int, limit: int, before: int | None = None) -> list[tuple[int, str]]:
@@ -440,47 +536,38 @@ class Reader:
             limit: at most so many.
             before: only those whose last row there has a smaller sequence number.
         """
-        rows, later = asset_journal.c, asset_journal.alias().c
-        has_later = sa.select(later.seq).where(
-            later.project_id == rows.project_id,
-            later.uid == rows.uid,
-            later.seq > rows.seq,
-            later.operation_id == rows.operation_id,
-            later.event != _SIDECAR_WRITTEN,
+        query = (
+            "SELECT seq, uid FROM asset_journal j"
+            " WHERE +project_id = ? AND operation_id = ? AND event != ? AND seq < ? AND NOT EXISTS"
+            " (SELECT 1 FROM asset_journal l WHERE l.project_id = j.project_id AND l.uid = j.uid"
+            " AND l.seq > j.seq AND l.operation_id = j.operation_id AND l.event != ?)"
+            " ORDER BY seq DESC LIMIT ?"
         )
-        query = self._journal(
-            rows.operation_id == operation_id, rows.event != _SIDECAR_WRITTEN, ~has_later.exists()
-        )
-        if before is not None:
-            query = query.where(rows.seq < before)
-        query = query.with_only_columns(rows.seq, rows.uid).order_by(rows.seq.desc()).limit(limit)
-        return [(row.seq, row.uid) for row in self._connection.execute(query)]
+        most = _LARGEST if before is None else before
+        rows = self._mine(query, operation_id, _SIDECAR_WRITTEN, most, _SIDECAR_WRITTEN, limit)
+        return [(row[0], row[1]) for row in rows]
 
     def rows_of(self, operation_id: int, uids: Sequence[str]) -> dict[str, list[JournalRow]]:
         """Return what an operation did to some assets, by uid, oldest first, without written sidecars."""
-        rows, found = asset_journal.c, dict[str, list[JournalRow]]()
-        query = sa.select(asset_journal).where(
-            rows.project_id == self._project_id,
-            rows.uid.in_(uids),
-            _unindexed(rows.operation_id == operation_id),  # else each chunk reads the whole operation
-            rows.event != _SIDECAR_WRITTEN,
+        found = dict[str, list[JournalRow]]()
+        query = (  # by uid: else each chunk reads the whole operation
+            f"{_SELECT_JOURNAL} WHERE project_id = ? AND uid {_LISTED} AND +operation_id = ? AND event != ?"
+            " ORDER BY seq"
         )
-        for row in self._connection.execute(query.order_by(rows.seq)):
-            found.setdefault(row.uid, []).append(_journal_row(row))
+        for row in self._mine(query, _dump(list(uids)), operation_id, _SIDECAR_WRITTEN):
+            entry = _journal_row(row)
+            found.setdefault(entry.uid, []).append(entry)
         return found
 
     def is_removal(self, operation_id: int, uid: str) -> bool:
         """Tell whether an operation removed an asset with this uid, of any project."""
-        rows = asset_journal.c
-        query = sa.select(rows.seq).where(
-            rows.operation_id == operation_id, rows.uid == uid, rows.event == "asset_removed"
-        )
-        return self._connection.execute(query.limit(1)).first() is not None
+        query = "SELECT 1 FROM asset_journal WHERE operation_id = ? AND uid = ? AND event = ? LIMIT 1"
+        return self._has(query, operation_id, uid, "asset_removed")
 
     def has_operation(self, operation_id: int) -> bool:
         """Tell whether the journal knows an operation."""
-        query = self._journal(asset_journal.c.operation_id == operation_id).limit(1)
-        return self._connection.execute(query.with_only_columns(asset_journal.c.seq)).first() is not None
+        query = "SELECT 1 FROM asset_journal WHERE +project_id = ? AND operation_id = ? LIMIT 1"
+        return self._mine(query, operation_id).fetchone() is not None
 
     def operations(self, limit: int, before: int | None = None) -> list[Operation]:
         """Return operations, newest first.
@@ -490,85 +577,191 @@ class Reader:
             before: only those with a smaller number: the last one of the page before.
         """
         numbers: list[int] = []
-        rows, number = asset_journal.c, before
+        number = _LARGEST if before is None else before
+        query = (
+            "SELECT operation_id FROM asset_journal WHERE +project_id = ? AND operation_id < ?"
+            " ORDER BY operation_id DESC LIMIT 1"
+        )
         while len(numbers) < limit:  # a seek each: DISTINCT would read every row of each operation
-            query = self._journal() if number is None else self._journal(rows.operation_id < number)
-            query = query.with_only_columns(rows.operation_id).order_by(rows.operation_id.desc()).limit(1)
-            number = self._connection.execute(query).scalar()
-            if number is None:
+            found = self._mine(query, number).fetchone()
+            if found is None:
                 break
+            number = found[0]
             numbers.append(number)
         return self._described(numbers)
 
     def removed_uids_from(self, prefix: str, limit: int) -> list[str]:
         """Return uids of removed assets that begin with some text, in order."""
-        rows = asset_journal.c
-        is_back = sa.select(_assets.id).where(_assets.project_id == rows.project_id, _assets.uid == rows.uid)
-        query = sa.select(rows.uid).where(
-            rows.project_id == self._project_id,
-            rows.uid.startswith(prefix, autoescape=True),
-            rows.event == "asset_removed",
-            ~is_back.exists(),
+        query = (
+            "SELECT DISTINCT uid FROM asset_journal j WHERE project_id = ? AND uid BETWEEN ? AND ?"
+            " AND event = 'asset_removed' AND NOT EXISTS (SELECT 1 FROM assets_registry a"
+            " WHERE a.project_id = j.project_id AND a.uid = j.uid) ORDER BY uid LIMIT ?"
         )
-        return list(self._connection.execute(query.distinct().order_by(rows.uid).limit(limit)).scalars())
+        return self._texts(query, prefix, f"{prefix}\U0010ffff", limit) if _is_text(prefix) else []
 
     def missing(self, limit: int, before_id: int | None = None) -> list[Asset]:
         """Return assets that are marked missing, newest id first, without the inputs of their provenance."""
-        query = _select_assets().where(
-            _assets.project_id == self._project_id, _assets.missing_since.is_not(None)
+        query = (
+            f"{_ASSETS} WHERE a.project_id = ? AND a.missing_since IS NOT NULL AND a.id < ?"
+            " ORDER BY a.id DESC LIMIT ?"
         )
-        if before_id is not None:
-            query = query.where(_assets.id < before_id)
-        query = query.order_by(_assets.id.desc()).limit(limit)
-        return [_asset(row) for row in self._connection.execute(query)]
-
-    def _journal(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
-        """Select journal rows of the project by other columns than that."""
-        is_mine = _unindexed(asset_journal.c.project_id == self._project_id)
-        return sa.select(asset_journal).where(is_mine, *conditions)
+        rows = self._mine(query, _LARGEST if before_id is None else before_id, limit)
+        return [_asset(row) for row in rows]
 
     def _described(self, numbers: Sequence[int]) -> list[Operation]:
-        rows = asset_journal.c
-        mine = self._journal(rows.operation_id.in_(numbers))
+        listed = _dump(list(numbers))
+        mine = f"FROM asset_journal WHERE +project_id = ? AND operation_id {_LISTED} GROUP BY operation_id"
         events: dict[int, dict[str, int]] = {}
-        query = mine.with_only_columns(rows.operation_id, rows.event, sa.func.count().label("count"))
-        for row in self._connection.execute(query.group_by(rows.operation_id, rows.event)):
-            events.setdefault(row.operation_id, {})[row.event] = row._mapping["count"]
-        query = mine.with_only_columns(
-            rows.operation_id,
-            sa.func.max(rows.at).label("at"),
-            sa.func.max(rows.actor).label("actor"),
-            sa.func.count(rows.uid.distinct()).label("assets"),
-            sa.func.min(sa.case((rows.event != _SIDECAR_WRITTEN, rows.seq))).label("first"),
-        )
-        found = {row.operation_id: row for row in self._connection.execute(query.group_by(rows.operation_id))}
-        firsts = [row.first for row in found.values() if row.first is not None]
-        query = sa.select(rows.operation_id, rows.after_json).where(rows.seq.in_(firsts))
+        for number, event, count in self._mine(f"SELECT operation_id, event, count(*) {mine}, event", listed):
+            events.setdefault(number, {})[event] = count
+        found = {
+            row[0]: row
+            for row in self._mine(
+                "SELECT operation_id, max(at), max(actor), count(DISTINCT uid),"
+                f" min(CASE WHEN event != '{_SIDECAR_WRITTEN}' THEN seq END) {mine}",
+                listed,
+            )
+        }
+        firsts = _dump([row[4] for row in found.values() if row[4] is not None])
+        query = f"SELECT operation_id, after_json FROM asset_journal WHERE seq {_LISTED}"
         undoes = {
-            row.operation_id: (row.after_json or {}).get("undoes") for row in self._connection.execute(query)
+            number: (_load(after) or {}).get("undoes")
+            for number, after in self._connection.execute(query, (firsts,))
         }
         return [
-            Operation(number, row.at, row.actor, events[number], row.assets, undoes.get(number))
+            Operation(number, at, actor, events[number], assets, undoes.get(number))
             for number in numbers
-            for row in [found[number]]
+            for _, at, actor, assets, _ in [found[number]]
         ]
+
+    # -- filters --------------------------------------------------------------------------------------
+
+    def _search(self, wanted: AssetFilter) -> _Search | None:
+        """Take a filter apart; None when one of its terms is unknown, so nothing can match."""
+        terms = []
+        for kind, folded in _terms_wanted(wanted):
+            query = "SELECT id, count FROM asset_terms WHERE project_id = ? AND kind = ? AND fold = ?"
+            found = self._mine(query, kind, folded).fetchone()
+            if found is None or not found[1]:
+                return None
+            terms.append(_Term(found[0], kind, found[1]))
+        terms.sort(key=lambda term: term.count)
+        text = fold(wanted.text) if wanted.text else None
+        return _Search(tuple(terms), wanted.digest, text, wanted.where)
+
+    def _ids(
+        self, search: _Search, before_id: int | None = None, limit: int | None = None
+    ) -> tuple[str, list[Any]]:
+        """Return the query for the ids of a search (``id``), newest first, and its values.
+
+        It walks the shortest list there is, newest first, and asks of each asset whether the rest holds.
+        """
+        terms, mine = list(search.terms), self._project_id
+        asked: list[tuple[str, Sequence[Any]]] = []
+        table, id_column = "assets_registry", "x.id"
+        if search.digest is not None:
+            table, id_column = "asset_versions", "x.asset_id"
+            asked.append((_HAS_DIGEST, (mine, search.digest)))
+        elif search.text is not None and self._is_rarer(search.text, terms):
+            table, id_column = "asset_search", "x.rowid"
+            asked.append(("asset_search MATCH ?", (_trigrams(search.text),)))
+            if not terms:
+                asked.append((_IS_MINE, (mine,)))
+        elif terms:
+            table, id_column = "asset_term_links", "x.asset_id"
+            asked.append(("x.term_id = ?", (terms.pop(0).id,)))
+        else:
+            asked.append(("x.project_id = ?", (mine,)))
+        if before_id is not None:
+            asked.append(("{id} < ?", (before_id,)))
+        asked += [(_HAS_TERM, (term.id,)) for term in terms]
+        if search.text is not None:
+            asked.append((_HAS_TEXT, (search.text,)))
+        asked += [(_TELLS % told, values) for told, values in map(_tells, search.where)]
+        conditions = " AND ".join(condition for condition, _ in asked).format(id=id_column)
+        values = [value for _, given in asked for value in given]
+        query = (
+            f"SELECT {id_column} AS id FROM {table} x WHERE {conditions} ORDER BY {id_column} DESC LIMIT ?"
+        )
+        return query, [*values, -1 if limit is None else limit]
+
+    def _is_rarer(self, text: str, terms: Sequence[_Term]) -> bool:
+        """Tell whether the search index finds fewer assets for a text than the rarest of some terms has."""
+        if len(text) < _TRIGRAM:
+            return False
+        if not terms:
+            return True
+        query = "SELECT count(*) FROM (SELECT 1 FROM asset_search WHERE asset_search MATCH ? LIMIT ?)"
+        most = terms[0].count
+        return int(self._one_value(query, (_trigrams(text), most))) < most
+
+    def _group(self, wanted: AssetFilter, kind: _TermKind, top: int) -> tuple[tuple[str, int], ...]:
+        """Count the assets of a filter by their terms of a kind, most first; of tags only the top ones."""
+        search = self._search(wanted)
+        if search is None:
+            return ()
+        limit = top if kind == "tag" else -1
+        if search == _Search((), None, None, ()):
+            query = (
+                "SELECT name, count FROM asset_terms WHERE project_id = ? AND kind = ? AND count > 0"
+                " ORDER BY count DESC, fold LIMIT ?"
+            )
+            return tuple(self._mine(query, kind, limit))
+        counts = self._term_counts(search)
+        query = f"SELECT id, name, fold FROM asset_terms WHERE project_id = ? AND kind = ? AND id {_LISTED}"
+        named = self._mine(query, kind, _dump(list(counts))).fetchall()
+        ranked = sorted((-counts[row[0]], row[2], row[1]) for row in named)
+        return tuple((name, -count) for count, _, name in (ranked if limit < 0 else ranked[:limit]))
+
+    def _term_counts(self, search: _Search) -> dict[int, int]:
+        """Count the assets of a search by term id, from the codes of ever so many assets at a time."""
+        import numpy as np  # only here: it takes longer to load than all else that a list needs
+
+        powers = 1 << np.arange(_CODE_LENGTH - 1, -1, -1) * _CODE_BITS
+        counts: Counter[int] = Counter()
+        before_id = None
+        while True:
+            ids, values = self._ids(search, before_id, _CODES_CHUNK)
+            query = f"SELECT count(*), min(x.id), group_concat(t.codes, '') FROM ({ids}) x"
+            query += " CROSS JOIN asset_text t ON t.asset_id = x.id"
+            number, before_id, codes = self._connection.execute(query, values).fetchone()
+            digits = np.frombuffer((codes or "").encode(), dtype=np.uint8).reshape(-1, _CODE_LENGTH)
+            found, times = np.unique((digits - _CODE_ZERO) @ powers, return_counts=True)
+            counts.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+            if number < _CODES_CHUNK:
+                return counts
 
     # -- inside ---------------------------------------------------------------------------------------
 
     def _library_name(self) -> str:
         return f"library_id:{self._project_id}"
 
-    def _ask(self, statement: sa.Select[Any], **values: Any) -> sa.CursorResult[Any]:
-        return self._connection.execute(statement, {"project_id": self._project_id, **values})
+    def _mine(self, query: str, *values: Any) -> sqlite3.Cursor:
+        """Run a query whose first condition is the project."""
+        return self._connection.execute(query, (self._project_id, *values))
 
-    def _one(self, statement: sa.Select[Any], value: object) -> Asset | None:
-        row = self._ask(statement, value=value).first()
+    def _texts(self, query: str, *values: Any) -> list[str]:
+        return [row[0] for row in self._mine(query, *values)]
+
+    def _has(self, query: str, *values: Any) -> bool:
+        return self._connection.execute(query, values).fetchone() is not None
+
+    def _one_value(self, query: str, values: Sequence[Any] = ()) -> Any:
+        return self._connection.execute(query, values).fetchone()[0]
+
+    def _total(self) -> int:
+        """Return how many assets the project has: each has one type."""
+        query = "SELECT coalesce(sum(count), 0) FROM asset_terms WHERE project_id = ? AND kind = 'type'"
+        return int(self._one_value(query, (self._project_id,)))
+
+    def _one(self, condition: str, value: object) -> Asset | None:
+        row = self._mine(f"{_ASSETS} WHERE a.project_id = ? AND {condition}", value).fetchone()
         return None if row is None else self._whole([_asset(row)])[0]
 
     def _whole(self, assets: Sequence[Asset]) -> list[Asset]:
         """Return assets with all of their provenance and versions."""
-        ids = [asset.id for asset in assets]
-        histories, versions = self._provenance(ids), self._versions(ids)
+        listed = _dump([asset.id for asset in assets])
+        histories, versions = self._provenance(listed), self._versions(listed)
         return [
             replace(
                 _with_provenance(asset, histories.get(asset.id, [])),
@@ -577,136 +770,132 @@ class Reader:
             for asset in assets
         ]
 
-    def _versions(self, asset_ids: Sequence[int]) -> dict[int, list[Version]]:
+    def _versions(self, asset_ids: str) -> dict[int, list[Version]]:
         found: dict[int, list[Version]] = {}
-        for row in self._connection.execute(_VERSIONS_OF, {"values": asset_ids}):
-            version = Version(row.version, row.hash, row.bytes, row.created_at, row.provenance_id)
-            found.setdefault(row.asset_id, []).append(version)
+        query = (
+            "SELECT asset_id, version, hash, bytes, created_at, provenance_id FROM asset_versions"
+            f" WHERE asset_id {_LISTED} ORDER BY version DESC"
+        )
+        for asset_id, *values in self._connection.execute(query, (asset_ids,)):
+            found.setdefault(asset_id, []).append(Version(*values))
         return found
 
-    def _provenance(self, asset_ids: Sequence[int]) -> dict[int, list[Provenance]]:
+    def _provenance(self, asset_ids: str) -> dict[int, list[Provenance]]:
         found: dict[int, list[Provenance]] = {}
-        for row in self._connection.execute(_PROVENANCE_OF, {"values": asset_ids}):
-            found.setdefault(row.asset_id, []).append(_provenance(row))
+        query = f"{_SELECT_PROVENANCE} WHERE asset_id {_LISTED} ORDER BY id DESC"
+        for row in map(_provenance, self._connection.execute(query, (asset_ids,))):
+            found.setdefault(row.asset_id, []).append(row)
         return found
-
-    def _tag_ids(self, folds: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for chunk in _chunks(folds, _CHUNK):
-            found.update((row.fold, row.id) for row in self._ask(_TAG_IDS, values=chunk))
-        return found
-
-    def _matching(self, wanted: AssetFilter, before_id: int | None = None) -> sa.Select[Any] | None:
-        """Return the query for a filter, newest first; None when a tag is unknown, so nothing can match."""
-        tag_ids = self._tag_ids([fold(tag) for tag in wanted.tags])
-        if len(tag_ids) < len(wanted.tags):
-            return None
-        query = _select_assets().where(_assets.project_id == self._project_id)
-        order = _assets.id
-        for at, tag_id in enumerate(tag_ids.values()):
-            if at == 0:  # walk the assets of one tag, newest first, and ask each for the others
-                query = query.join(asset_tag_links, _links.asset_id == _assets.id)
-                query, order = query.where(_links.tag_id == tag_id), _links.asset_id
-                continue
-            other = asset_tag_links.alias().c
-            has_tag = sa.select(other.asset_id).where(
-                other.tag_id == tag_id, other.asset_id == _links.asset_id
-            )
-            query = query.where(has_tag.exists())
-        if before_id is not None:
-            query = query.where(order < before_id)
-        if wanted.type is not None:
-            query = query.where(_assets.type == wanted.type)
-        if wanted.digest is not None:
-            query = query.where(_assets.hash == wanted.digest)
-        if wanted.license is not None:
-            licence = fold(wanted.license.strip())
-            query = query.where(
-                _assets.license_fold == licence if licence else _assets.license_fold.is_(None)
-            )
-        if wanted.text is not None:
-            in_text = asset_text.c.folded.contains(fold(wanted.text), autoescape=True)
-            query = query.join(asset_text, asset_text.c.asset_id == _assets.id).where(in_text)
-        for condition in wanted.where:
-            query = query.where(_tells(condition))
-        return query.order_by(order.desc())
 
 
 class Writer(Reader):
     """Changes inside one write transaction."""
 
-    def __init__(self, connection: sa.Connection, project_id: str, actor: str | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, project_id: str, actor: str | None) -> None:
         super().__init__(connection, project_id)
         self._actor = actor
 
     def reserve_ids(self, count: int) -> range:
         """Reserve ids; see `Ledger.reserve_ids`."""
-        stored = self._connection.execute(_NEXT_ID).scalar()
-        first = max(stored or 0, id_floor())
-        if stored is None:
-            self._connection.execute(asset_ids.insert(), {"name": "id", "next_id": first + count})
-        else:
-            self._connection.execute(_SET_NEXT_ID, {"next_id": first + count})
+        stored = self._connection.execute("SELECT next_id FROM asset_ids WHERE name = 'id'").fetchone()
+        first = max(stored[0] if stored else 0, id_floor())
+        write = "INSERT INTO asset_ids (next_id, name) VALUES (?, 'id')"
+        if stored:
+            write = "UPDATE asset_ids SET next_id = ? WHERE name = 'id'"
+        self._connection.execute(write, (first + count,))
         return range(first, first + count)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """Take back what is written inside if that fails; what was written before stays."""
-        with self._connection.begin_nested():
+        self._connection.execute("SAVEPOINT attempt")
+        try:
             yield
+        except BaseException:
+            if self._connection.in_transaction:  # else SQLite has taken back everything itself
+                self._connection.execute("ROLLBACK TO attempt")
+                self._connection.execute("RELEASE attempt")
+            raise
+        self._connection.execute("RELEASE attempt")
 
     def insert(self, assets: Sequence[Asset]) -> None:
-        """Insert new assets with their provenance, versions, tags and search text.
+        """Insert new assets with their provenance, versions, terms and search text.
 
         Provenance that the ledger has already stays as it is: the asset was removed, and comes back.
         """
         if not assets:
             return
-        self._connection.execute(assets_registry.insert(), [_row(asset) for asset in assets])
+        self._many(_INSERT_ASSET, [(asset.id, *_content_row(asset), *_other_row(asset)) for asset in assets])
         versions = [_version_row(asset, version) for asset in assets for version in asset.all_versions]
-        if versions:
-            self._connection.execute(asset_versions.insert(), versions)
-        self._connection.execute(
-            asset_text.insert(), [{"asset_id": asset.id, "folded": _search_text(asset)} for asset in assets]
-        )
+        self._many(_insert("asset_versions", _VERSION_COLUMNS), versions)
         rows = [row for asset in assets for row in _provenance_rows(asset)]
         kept = self.taken_provenance_ids(row.id for row in rows)
         self.add_provenance([row for row in rows if kept.get(row.id) != row.asset_uid])
-        self._link_tags(assets)
+        terms = self._term_ids(assets)
+        self._many(
+            "INSERT INTO asset_text (asset_id, folded, codes) VALUES (?, ?, ?)",
+            [(asset.id, _search_text(asset), _codes(terms[asset.id])) for asset in assets],
+        )
+        self._link({(term, asset.id) for asset in assets for term in terms[asset.id]}, set())
 
     def update(self, assets: Sequence[Asset]) -> None:
-        """Write all columns of known assets, their tags and search text; provenance and versions stay."""
-        if not assets:
-            return
-        self._connection.execute(_UPDATE_ASSET, [{"row_id": asset.id, **_row(asset)} for asset in assets])
-        texts = [{"row_id": asset.id, "folded": _search_text(asset)} for asset in assets]
-        self._connection.execute(_UPDATE_TEXT, texts)
-        self._connection.execute(_UNLINK_TAGS, [{"row_id": asset.id} for asset in assets])
-        self._link_tags(assets)
+        """Write all columns of known assets, their terms and search text; provenance and versions stay."""
+        for chunk in _chunks(assets, _CHUNK):
+            self._update(chunk)
+
+    def _update(self, assets: Sequence[Asset]) -> None:
+        columns = ", ".join(f"a.{name}" for name in _CONTENT_COLUMNS)
+        query = (
+            f"SELECT a.id, t.folded, t.codes, {columns} FROM assets_registry a"
+            f" JOIN asset_text t ON t.asset_id = a.id WHERE a.id {_LISTED}"
+        )
+        listed = _dump([asset.id for asset in assets])
+        known = {row[0]: row[1:] for row in self._connection.execute(query, (listed,))}
+        wholes, others, texts = list[_Row](), list[_Row](), list[_Row]()
+        new, gone = set[tuple[int, int]](), set[tuple[int, int]]()
+        terms = self._term_ids(assets)
+        for asset in assets:
+            folded, codes, *content = known.get(asset.id, ("", ""))
+            now = _content_row(asset)
+            if tuple(content) == now:
+                others.append((*_other_row(asset), asset.id))
+            else:
+                wholes.append((*now, *_other_row(asset), asset.id))
+            text, code = _search_text(asset), _codes(terms[asset.id])
+            if code != codes:
+                links = {(term, asset.id) for term in terms[asset.id]}
+                before = {(term, asset.id) for term in _decoded(codes)}
+                new |= links - before
+                gone |= before - links
+            if (text, code) != (folded, codes):
+                texts.append((text, code, asset.id))
+        self._many(_UPDATE_WHOLE, wholes)
+        self._many(_UPDATE_OTHERS, others)
+        self._set_texts(texts)
+        self._link(new, gone)
 
     def add_versions(self, asset: Asset, versions: Iterable[Version]) -> None:
         """Record contents that an asset has or had."""
-        rows = [_version_row(asset, version) for version in versions]
-        if rows:
-            self._connection.execute(asset_versions.insert(), rows)
+        self._many(
+            _insert("asset_versions", _VERSION_COLUMNS), [_version_row(asset, each) for each in versions]
+        )
 
     def set_versions(self, asset: Asset) -> None:
         """Replace what is recorded of an asset's contents."""
-        self._connection.execute(asset_versions.delete().where(asset_versions.c.asset_id == asset.id))
+        self._connection.execute("DELETE FROM asset_versions WHERE asset_id = ?", (asset.id,))
         self.add_versions(asset, asset.all_versions)
 
     def vacate(self, asset_ids: Sequence[int]) -> None:
         """Free the keys of assets that are about to change places with each other."""
-        for chunk in _chunks(asset_ids, _CHUNK):
-            away = sa.literal("\n").concat(sa.cast(_assets.id, sa.Text))  # no key holds a line end
-            query = assets_registry.update().where(_assets.id.in_(chunk))
-            self._connection.execute(query.values(path_full=away))
+        query = (
+            "UPDATE assets_registry SET path_full = char(10) || id WHERE id = ?"  # no key holds a line end
+        )
+        self._many(query, [(asset_id,) for asset_id in asset_ids])
 
     def add_provenance(self, rows: Sequence[Provenance]) -> None:
         """Append provenance rows."""
-        if rows:
-            values = [_provenance_row(row, self._project_id) for row in rows]
-            self._connection.execute(provenance.insert(), values)
+        values = [_provenance_row(row, self._project_id) for row in rows]
+        self._many(_insert("provenance", _PROVENANCE_COLUMNS), values)
 
     def set_previews(self, assets: Sequence[Asset]) -> None:
         """Note what became of previews and what the files told, where the assets still have this content.
@@ -714,170 +903,177 @@ class Writer(Reader):
         Args:
             assets: rows as this transaction read them, with another ``preview`` and ``media``.
         """
-        if not assets:
-            return
         values = [
-            {
-                "row_id": asset.id,
-                "row_version": asset.version,
-                "preview_kind": asset.preview.kind,
-                "preview_state": asset.preview.state,
-                "preview_reason": asset.preview.reason,
-                "preview_recipe": asset.preview.recipe,
-                "path_thumb": asset.preview.path,
-                "media": dict(asset.media) or None,
-            }
+            (
+                asset.preview.kind,
+                asset.preview.state,
+                asset.preview.reason,
+                asset.preview.recipe,
+                asset.preview.path,
+                _dump_object(asset.media),
+                asset.id,
+                asset.version,
+            )
             for asset in assets
         ]
-        self._connection.execute(_SET_PREVIEW, values)
-        texts = [{"row_id": asset.id, "folded": _search_text(asset)} for asset in assets]
-        self._connection.execute(_UPDATE_TEXT, texts)
+        self._many(_SET_PREVIEW, values)
+        query = f"SELECT asset_id, folded, codes FROM asset_text WHERE asset_id {_LISTED}"
+        listed = _dump([asset.id for asset in assets])
+        known = {row[0]: row[1:] for row in self._connection.execute(query, (listed,))}
+        texts = [(_search_text(asset), asset) for asset in assets if asset.id in known]
+        self._set_texts(
+            [(text, known[asset.id][1], asset.id) for text, asset in texts if text != known[asset.id][0]]
+        )
 
     def remove(self, asset: Asset) -> None:
-        """Drop an asset's row, versions, tags and text; its provenance stays and carries the uid."""
-        self._connection.execute(assets_registry.delete().where(_assets.id == asset.id))
-        for table in (asset_versions, asset_tag_links, asset_text):
-            self._connection.execute(table.delete().where(table.c.asset_id == asset.id))
+        """Drop an asset's row, versions, terms and text; its provenance stays and carries the uid."""
+        query = "SELECT codes FROM asset_text WHERE asset_id = ?"
+        found = self._connection.execute(query, (asset.id,)).fetchone()
+        self._link(set(), {(term, asset.id) for term in _decoded(found[0] if found else "")})
+        self._connection.execute("DELETE FROM assets_registry WHERE id = ?", (asset.id,))
+        for table in ("asset_versions", "asset_text"):
+            self._connection.execute(f"DELETE FROM {table} WHERE asset_id = ?", (asset.id,))
 
     def record(self, entries: Sequence[JournalEntry]) -> str:
         """Append to the journal, in order; return the time that the rows carry (UTC, ISO 8601, ms)."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         values = [
-            {
-                "project_id": self._project_id,
-                "at": at,
-                "actor": self._actor,
-                "event": entry.event,
-                "uid": entry.uid,
-                "asset_id": entry.asset_id,
-                "operation_id": entry.operation_id,
-                "before_json": entry.before,
-                "after_json": entry.after,
-            }
+            (
+                self._project_id,
+                at,
+                self._actor,
+                entry.event,
+                entry.uid,
+                entry.asset_id,
+                entry.operation_id,
+                None if entry.before is None else _dump(entry.before),
+                None if entry.after is None else _dump(entry.after),
+            )
             for entry in entries
         ]
-        if values:
-            self._connection.execute(asset_journal.insert(), values)
+        self._many(_insert("asset_journal", ("project_id", *_JOURNAL_COLUMNS[1:])), values)
         return at
 
     def claim_library(self, library_id: str) -> None:
         """Remember to which library this project's rows belong, if that is not known yet."""
         if self.library_id() is None:
-            self._connection.execute(
-                asset_library.insert().values(name=self._library_name(), value=library_id)
-            )
+            values = (self._library_name(), library_id)
+            self._connection.execute("INSERT INTO asset_library (name, value) VALUES (?, ?)", values)
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _link_tags(self, assets: Sequence[Asset]) -> None:
-        names = {fold(tag): tag for asset in reversed(assets) for tag in asset.facts.tags}
-        known = self._tag_ids(list(names))
+    def _many(self, statement: str, values: Sequence[_Row]) -> None:
+        if values:
+            self._connection.executemany(statement, values)
+
+    def _set_texts(self, values: Sequence[_Row]) -> None:
+        self._many("UPDATE asset_text SET folded = ?, codes = ? WHERE asset_id = ?", values)
+
+    def _term_ids(self, assets: Sequence[Asset]) -> dict[int, list[int]]:
+        """Return the ids of each asset's terms, in order, by asset id; terms that are new are made."""
+        named: dict[tuple[_TermKind, str], str] = {}
+        terms = {asset.id: _terms_of(asset) for asset in assets}
+        for each in terms.values():
+            for kind, folded, name in each:
+                named.setdefault((kind, folded), name)
+        known = self._known_terms(named)
         new = [
-            {"project_id": self._project_id, "fold": folded, "name": name}
-            for folded, name in names.items()
-            if folded not in known
+            (self._project_id, kind, folded, name)
+            for (kind, folded), name in named.items()
+            if (kind, folded) not in known
         ]
         if new:
-            self._connection.execute(asset_tags.insert(), new)
-            known = self._tag_ids(list(names))
-        links = [
-            {"tag_id": known[fold(tag)], "asset_id": asset.id} for asset in assets for tag in asset.facts.tags
-        ]
-        if links:
-            self._connection.execute(asset_tag_links.insert(), links)
+            self._many(_insert("asset_terms", ("project_id", "kind", "fold", "name")), new)
+            known = self._known_terms(named)
+        return {
+            asset_id: sorted({known[kind, folded] for kind, folded, _ in each})
+            for asset_id, each in terms.items()
+        }
+
+    def _known_terms(self, wanted: Iterable[tuple[_TermKind, str]]) -> dict[tuple[_TermKind, str], int]:
+        by_kind: dict[_TermKind, list[str]] = {}
+        for kind, folded in wanted:
+            by_kind.setdefault(kind, []).append(folded)
+        query = f"SELECT fold, id FROM asset_terms WHERE project_id = ? AND kind = ? AND fold {_LISTED}"
+        return {
+            (kind, folded): term_id
+            for kind, folds in by_kind.items()
+            for folded, term_id in self._mine(query, kind, _dump(folds))
+        }
+
+    def _link(self, new: Iterable[tuple[int, int]], gone: Iterable[tuple[int, int]]) -> None:
+        """Link terms to assets, unlink others, and keep the terms' counts in step."""
+        new, gone = sorted(new), sorted(gone)
+        self._many("INSERT INTO asset_term_links (term_id, asset_id) VALUES (?, ?)", new)
+        self._many("DELETE FROM asset_term_links WHERE term_id = ? AND asset_id = ?", gone)
+        counts = Counter(term for term, _ in new)
+        counts.subtract(Counter(term for term, _ in gone))
+        changed = [(count, term) for term, count in counts.items() if count]
+        self._many("UPDATE asset_terms SET count = count + ? WHERE id = ?", changed)
 
 
-def _asset(row: sa.Row[Any]) -> Asset:
-    """Turn a row of `_select_assets` into an asset, its newest provenance without inputs."""
-    meta = dict(row.meta or {})
-    facts = Facts(
-        tags=tuple(meta.pop("tags", None) or ()),
-        license=meta.pop("license", None),
-        origin=meta.pop("origin", None),
-        meta=meta,
-        extra=row.extra or {},
-    )
+def _asset(row: _Row) -> Asset:
+    """Turn a row of `_SELECT_ASSET` into an asset, its newest provenance without inputs."""
+    (
+        asset_id, project_id, uid, key, _fold, kind, path_thumb, digest, size_bytes, created_at, meta_json,
+        updated_at, version, _license_fold, extra, provenance_id, preview_kind, preview_state, preview_reason,
+        preview_recipe, mirror_key, file_size, file_mtime_ns, file_inode, sidecar_size, sidecar_mtime_ns,
+        sidecar_inode, is_in_place, missing_since, media, source, workflow_hash, commit_hash, user_id, provenance_at,
+    ) = row  # fmt: skip
+    meta = _load(meta_json) or {}
+    tags, licence, origin = meta.pop("tags", None), meta.pop("license", None), meta.pop("origin", None)
     meta.pop("version", None)
+    newest = None
+    if provenance_id is not None and source is not None:
+        newest = Provenance(
+            provenance_id, asset_id, uid, source, workflow_hash, commit_hash, {}, {}, user_id, provenance_at
+        )
     return Asset(
-        id=row.id,
-        project_id=row.project_id,
-        uid=row.uid,
-        type=row.type,
-        key=row.path_full,
-        digest=row.hash,
-        size_bytes=row.bytes,
-        facts=facts,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        version=row.version,
-        preview=Preview(
-            row.preview_kind, row.preview_state, row.preview_reason, row.preview_recipe, row.path_thumb
-        ),
-        provenance=_newest_provenance(row),
-        mirror_key=row.mirror_key,
-        file=_file_stat(row, "file"),
-        sidecar_file=_file_stat(row, "sidecar"),
-        is_in_place=row.is_in_place,
-        missing_since=row.missing_since,
-        media=row.media or {},
+        id=asset_id,
+        project_id=project_id,
+        uid=uid,
+        type=kind,
+        key=key,
+        digest=digest,
+        size_bytes=size_bytes,
+        facts=Facts(tuple(tags or ()), licence, origin, meta, _load(extra) or {}),
+        created_at=created_at,
+        updated_at=updated_at,
+        version=version,
+        preview=Preview(preview_kind, preview_state, preview_reason, preview_recipe, path_thumb),
+        provenance=newest,
+        mirror_key=mirror_key,
+        file=None if file_size is None else FileStat(file_size, file_mtime_ns, file_inode),
+        sidecar_file=None
+        if sidecar_size is None
+        else FileStat(sidecar_size, sidecar_mtime_ns, sidecar_inode),
+        is_in_place=bool(is_in_place),
+        missing_since=missing_since,
+        media=_load(media) or {},
     )
 
 
-def _unindexed(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """Return a condition that looks up no index: another one of the query finds fewer rows."""
-    return sa.case((condition, 1), else_=0) == 1
+def _journal_row(row: _Row) -> JournalRow:
+    seq, at, actor, event, uid, asset_id, operation_id, before, after = row
+    return JournalRow(seq, at, actor, event, uid, asset_id, operation_id, _load(before), _load(after))
 
 
-def _journal_row(row: sa.Row[Any]) -> JournalRow:
-    return JournalRow(
-        seq=row.seq,
-        at=row.at,
-        actor=row.actor,
-        event=row.event,
-        uid=row.uid,
-        asset_id=row.asset_id,
-        operation_id=row.operation_id,
-        before=row.before_json,
-        after=row.after_json,
-    )
-
-
-def _file_stat(row: sa.Row[Any], name: str) -> FileStat | None:
-    values = row._mapping
-    if values[f"{name}_size"] is None:
-        return None
-    return FileStat(values[f"{name}_size"], values[f"{name}_mtime_ns"], values[f"{name}_inode"])
-
-
-def _newest_provenance(row: sa.Row[Any]) -> Provenance | None:
-    if row.provenance_id is None or row.newest_source is None:
-        return None
+def _provenance(row: _Row) -> Provenance:
+    (
+        row_id, _project_id, asset_id, asset_uid, source, workflow_hash, commit_hash, inputs, c2pa_like,
+        user_id, created_at,
+    ) = row  # fmt: skip
     return Provenance(
-        id=row.provenance_id,
-        asset_id=row.id,
-        asset_uid=row.uid,
-        source=row.newest_source,
-        workflow_hash=row.newest_workflow_hash,
-        commit_hash=row.newest_commit_hash,
-        inputs={},
-        c2pa_like={},
-        user_id=row.newest_user_id,
-        created_at=row.newest_created_at,
-    )
-
-
-def _provenance(row: sa.Row[Any]) -> Provenance:
-    return Provenance(
-        id=row.id,
-        asset_id=row.asset_id,
-        asset_uid=row.asset_uid,
-        source=row.source,
-        workflow_hash=row.workflow_hash,
-        commit_hash=row.commit_hash,
-        inputs=row.inputs_json or {},
-        c2pa_like=row.c2pa_like or {},
-        user_id=row.user_id,
-        created_at=row.created_at,
+        id=row_id,
+        asset_id=asset_id,
+        asset_uid=asset_uid,
+        source=source,
+        workflow_hash=workflow_hash,
+        commit_hash=commit_hash,
+        inputs=_load(inputs) or {},
+        c2pa_like=_load(c2pa_like) or {},
+        user_id=user_id,
+        created_at=created_at,
     )
 
 
@@ -891,85 +1087,131 @@ def _with_provenance(asset: Asset, rows: Sequence[Provenance]) -> Asset:
     )
 
 
-def _row(asset: Asset) -> dict[str, Any]:
-    file, sidecar = asset.file, asset.sidecar_file
-    return {
-        "id": asset.id,
-        "project_id": asset.project_id,
-        "uid": asset.uid,
-        "type": asset.type,
-        "path_full": asset.key,
-        "path_thumb": asset.preview.path,
-        "hash": asset.digest,
-        "bytes": asset.size_bytes,
-        "created_at": asset.created_at,
-        "meta": asset.facts.as_meta(asset.version),
-        "updated_at": asset.updated_at,
-        "version": asset.version,
-        "license_fold": fold(asset.facts.license) if asset.facts.license else None,
-        "path_fold": fold(asset.key),
-        "extra": dict(asset.facts.extra) or None,
-        "provenance_id": asset.provenance.id if asset.provenance else None,
-        "preview_kind": asset.preview.kind,
-        "preview_state": asset.preview.state,
-        "preview_reason": asset.preview.reason,
-        "preview_recipe": asset.preview.recipe,
-        "mirror_key": asset.mirror_key,
-        "file_size": file.size_bytes if file else None,
-        "file_mtime_ns": file.mtime_ns if file else None,
-        "file_inode": file.inode if file else None,
-        "sidecar_size": sidecar.size_bytes if sidecar else None,
-        "sidecar_mtime_ns": sidecar.mtime_ns if sidecar else None,
-        "sidecar_inode": sidecar.inode if sidecar else None,
-        "is_in_place": asset.is_in_place,
-        "missing_since": asset.missing_since,
-        "media": dict(asset.media) or None,
-    }
+def _content_row(asset: Asset) -> _Row:
+    return (asset.project_id, asset.uid, asset.key, fold(asset.key))
 
 
-def _version_row(asset: Asset, version: Version) -> dict[str, Any]:
-    return {
-        "asset_id": asset.id,
-        "version": version.version,
-        "project_id": asset.project_id,
-        "hash": version.digest,
-        "bytes": version.size_bytes,
-        "created_at": version.created_at,
-        "provenance_id": version.provenance_id,
-    }
+def _other_row(asset: Asset) -> _Row:
+    file, sidecar, preview = asset.file, asset.sidecar_file, asset.preview
+    return (
+        asset.type,
+        preview.path,
+        asset.digest,
+        asset.size_bytes,
+        asset.created_at,
+        _dump(asset.facts.as_meta(asset.version)),
+        asset.updated_at,
+        asset.version,
+        _fold(asset.facts.license) if asset.facts.license else None,
+        _dump_object(asset.facts.extra),
+        asset.provenance.id if asset.provenance else None,
+        preview.kind,
+        preview.state,
+        preview.reason,
+        preview.recipe,
+        asset.mirror_key,
+        *((file.size_bytes, file.mtime_ns, file.inode) if file else (None, None, None)),
+        *((sidecar.size_bytes, sidecar.mtime_ns, sidecar.inode) if sidecar else (None, None, None)),
+        asset.is_in_place,
+        asset.missing_since,
+        _dump_object(asset.media),
+    )
+
+
+def _version_row(asset: Asset, version: Version) -> _Row:
+    return (
+        asset.id,
+        version.version,
+        asset.project_id,
+        version.digest,
+        version.size_bytes,
+        version.created_at,
+        version.provenance_id,
+    )
 
 
 def _provenance_rows(asset: Asset) -> list[Provenance]:
     return [*([asset.provenance] if asset.provenance else []), *asset.provenance_history]
 
 
-def _provenance_row(row: Provenance, project_id: str) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "project_id": project_id,
-        "asset_id": row.asset_id,
-        "asset_uid": row.asset_uid,
-        "source": row.source,
-        "workflow_hash": row.workflow_hash,
-        "commit_hash": row.commit_hash,
-        "inputs_json": dict(row.inputs),
-        "c2pa_like": dict(row.c2pa_like),
-        "user_id": row.user_id,
-        "created_at": row.created_at,
-    }
+def _provenance_row(row: Provenance, project_id: str) -> _Row:
+    return (
+        row.id,
+        project_id,
+        row.asset_id,
+        row.asset_uid,
+        row.source,
+        row.workflow_hash,
+        row.commit_hash,
+        _dump(dict(row.inputs)),
+        _dump(dict(row.c2pa_like)),
+        row.user_id,
+        row.created_at,
+    )
 
 
-def _tells(condition: FactCondition) -> sa.ColumnElement[bool]:
+def _terms_of(asset: Asset) -> list[tuple[_TermKind, str, str]]:
+    """Return an asset's terms: kind, the form that is compared, the form that is shown."""
+    facts = asset.facts
+    tags: list[tuple[_TermKind, str, str]] = [("tag", _fold(tag), tag) for tag in facts.tags]
+    licence = facts.license or ""
+    return [("type", asset.type, asset.type), ("license", _fold(licence), licence), *tags]
+
+
+def _terms_wanted(wanted: AssetFilter) -> list[tuple[_TermKind, str]]:
+    terms: list[tuple[_TermKind, str]] = [("tag", _fold(tag)) for tag in wanted.tags]
+    if wanted.type is not None:
+        terms.append(("type", wanted.type))
+    if wanted.license is not None:
+        terms.append(("license", _fold(wanted.license.strip())))
+    return terms
+
+
+_fold: Final = lru_cache(4_096)(fold)
+"""For tags and licences, of which a library has few and its assets many."""
+
+
+@lru_cache(4_096)
+def _code(term_id: int) -> str:
+    digits = (term_id >> shift & 63 for shift in range((_CODE_LENGTH - 1) * _CODE_BITS, -1, -_CODE_BITS))
+    return "".join(chr(_CODE_ZERO + digit) for digit in digits)
+
+
+def _codes(term_ids: Iterable[int]) -> str:
+    """Return term ids as five characters each, of the 64 that begin with "0", most significant first."""
+    return "".join(map(_code, term_ids))
+
+
+def _decoded(codes: str) -> list[int]:
+    parts = (codes[at : at + _CODE_LENGTH] for at in range(0, len(codes), _CODE_LENGTH))
+    return [
+        sum((ord(char) - _CODE_ZERO) << shift * _CODE_BITS for shift, char in enumerate(reversed(part)))
+        for part in parts
+    ]
+
+
+def _trigrams(text: str) -> str:
+    """Return a query of the search index for texts that hold all trigrams of a text, at most 32 of them.
+
+    What it finds is looked at again, so some of a long text's do. They are quoted: nothing in them is syntax.
+    """
+    found = list(dict.fromkeys(text[at : at + _TRIGRAM] for at in range(len(text) - _TRIGRAM + 1)))
+    step = -(-len(found) // _MAX_TRIGRAMS)
+    return " AND ".join('"' + each.replace('"', '""') + '"' for each in found[::step])
+
+
+def _tells(condition: FactCondition) -> tuple[str, list[Any]]:
     """Return the condition on a fact; text is compared ignoring case, numbers never with text."""
-    fact = _assets.media[condition.path]
-    kind = sa.func.json_type(_assets.media, "$." + ".".join(condition.path))
-    compare: Callable[[Any, Any], sa.ColumnElement[bool]] = _COMPARISONS[condition.operator]
+    path = "$." + ".".join(condition.path)
+    kind = "json_type(a.media, ?)"
     if isinstance(condition.value, bool):
-        return compare(kind, "true" if condition.value else "false")
+        return f"{kind} {condition.operator} ?", [path, "true" if condition.value else "false"]
+    told = "json_extract(a.media, ?)"
     if isinstance(condition.value, str):
         lowered = "".join(char.lower() if char.isascii() else char for char in condition.value)  # as SQL does
-        return sa.and_(kind == "text", compare(sa.func.lower(fact.as_string()), lowered))
-    return sa.and_(kind.in_(("integer", "real")), compare(fact.as_float(), condition.value))
+        return f"{kind} = 'text' AND lower({told}) {condition.operator} ?", [path, path, lowered]
+    numbers = f"{kind} IN ('integer', 'real') AND {told} {condition.operator} ?"
+    return numbers, [path, path, condition.value]
 
 
 def _search_text(asset: Asset) -> str:
@@ -983,6 +1225,22 @@ def _search_text(asset: Asset) -> str:
         elif isinstance(value, list):
             texts.extend(item for item in value if isinstance(item, str))
     return fold("\n".join(texts))
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def _dump(value: object) -> str:
+    """Return compact JSON with the keys in their own order: it is the order in which sidecars show them."""
+    return _encode(dict(value) if isinstance(value, Mapping) else value)
+
+
+def _dump_object(value: Mapping[str, Any]) -> str | None:
+    return _dump(value) if value else None
+
+
+def _load(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
 def _is_text(uid: str) -> bool:

@@ -22,8 +22,6 @@ from itertools import chain, count, groupby
 from pathlib import Path
 from typing import Any, Final
 
-import sqlalchemy as sa
-
 from comfyvn.db.ledger import Writer
 from comfyvn.errors import InvalidAssetType, InvalidMetadata, OlderLibrary, RegistryUnusable
 from comfyvn.model import (
@@ -125,7 +123,7 @@ class Upgrade:
 
 
 def upgrade(
-    connection: sa.Connection,
+    connection: sqlite3.Connection,
     path: Path,
     make_tables: Callable[[], None],
     *,
@@ -147,13 +145,12 @@ def upgrade(
         OlderLibrary: its tables have columns that no release wrote; nothing was touched.
         RegistryUnusable: the backup can't be written; nothing was touched.
     """
-    driver = _driver(connection)
     # older programs let bytes through that are no UTF-8; they become readable escapes
-    driver.text_factory = lambda data: data.decode(errors="backslashreplace")
-    shapes = {table: _recognise(driver, table, path) for table in _SHAPES}
+    connection.text_factory = lambda data: data.decode(errors="backslashreplace")
+    shapes = {table: _recognise(connection, table, path) for table in _SHAPES}
     found = " and ".join(f"{table} {shape}" for table, shape in shapes.items() if shape is not None)
     report = Upgrade(shape=found, backup=back_up(path) if keeps_backup else None)
-    triggers = _set_aside(driver, shapes)
+    triggers = _set_aside(connection, shapes)
     make_tables()
     if shapes["assets_registry"] is not None:
         is_baseline = shapes["assets_registry"] == _BASELINE
@@ -163,8 +160,8 @@ def upgrade(
         _Provenance(connection, report, has_uids=has_uids).move(shapes["provenance"] == _BASELINE)
     for table, shape in shapes.items():
         if shape is not None:
-            driver.execute(f"DROP TABLE {_ASIDE[table]}")
-    _bring_back(driver, triggers, report)
+            connection.execute(f"DROP TABLE {_ASIDE[table]}")
+    _bring_back(connection, triggers, report)
     return report
 
 
@@ -252,11 +249,6 @@ def _recognise(driver: sqlite3.Connection, table: str, path: Path) -> str | None
     return shape
 
 
-def _driver(connection: sa.Connection) -> Any:
-    """Return the driver's own connection, of which SQLAlchemy does not say what it is."""
-    return connection.connection.driver_connection
-
-
 def _has_sound_ids(driver: sqlite3.Connection, table: str) -> bool:
     if "id" not in _columns(driver, table):
         return True
@@ -333,7 +325,7 @@ class _Assets:
 
     def __init__(
         self,
-        connection: sa.Connection,
+        connection: sqlite3.Connection,
         report: Upgrade,
         *,
         is_baseline: bool,
@@ -341,7 +333,6 @@ class _Assets:
         limits: Limits,
     ) -> None:
         self._connection = connection
-        self._driver = _driver(connection)
         self._report = report
         self._thumbs_rel = thumbs_rel
         self._limits = limits
@@ -353,7 +344,7 @@ class _Assets:
         self._newer_query = (
             f"SELECT 1 FROM {_ASIDE['assets_registry']} WHERE {self._path} = :path AND id > :id {project}"
         )
-        has_thumbnails = {"asset_id", "path"} <= set(_columns(self._driver, "thumbnails"))
+        has_thumbnails = {"asset_id", "path"} <= set(_columns(self._connection, "thumbnails"))
         thumb = "(SELECT path FROM thumbnails WHERE asset_id = old.id)"
         self._columns = f"old.*, {thumb} AS path_thumb" if is_baseline and has_thumbnails else "old.*"
         self._batch_taken: set[tuple[str, str, str]] = set()
@@ -361,7 +352,7 @@ class _Assets:
     def move(self) -> None:
         """Move all of them over."""
         query = f"SELECT {self._columns} FROM {_ASIDE['assets_registry']} AS old ORDER BY old.id"
-        for rows in _batches(self._driver, query):
+        for rows in _batches(self._connection, query):
             assets = sorted((self._convert(row) for row in rows), key=lambda each: each.project_id)
             for project_id, group in groupby(assets, key=lambda each: each.project_id):
                 Writer(self._connection, project_id, None).insert(list(group))
@@ -451,16 +442,16 @@ class _Assets:
         if (column, project_id, value) in self._batch_taken:
             return True
         query = f"SELECT 1 FROM assets_registry WHERE project_id = ? AND {column} = ?"
-        return self._driver.execute(query, (project_id, value)).fetchone() is not None
+        return self._connection.execute(query, (project_id, value)).fetchone() is not None
 
     def _has_newer(self, row: _Row, project_id: str) -> bool:
         """Tell whether a newer asset has the same path: the old release let its file overwrite this one's."""
         values = {"path": row[self._path], "id": row["id"], "project": project_id}
-        return self._driver.execute(self._newer_query, values).fetchone() is not None
+        return self._connection.execute(self._newer_query, values).fetchone() is not None
 
     def _was_there(self, column: str, value: str) -> bool:
         query = f"SELECT 1 FROM {_ASIDE['assets_registry']} WHERE {column} = ?"
-        return self._driver.execute(query, (value,)).fetchone() is not None
+        return self._connection.execute(query, (value,)).fetchone() is not None
 
     def _take(self, column: str, project_id: str, value: str) -> str:
         self._batch_taken.add((column, project_id, value))
@@ -627,9 +618,8 @@ def _whole(value: object) -> int | None:
 class _Provenance:
     """Moves the provenance rows over, and finds out whose each is: older releases reused ids."""
 
-    def __init__(self, connection: sa.Connection, report: Upgrade, *, has_uids: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection, report: Upgrade, *, has_uids: bool) -> None:
         self._connection = connection
-        self._driver = _driver(connection)
         self._report = report
         self._now = utc_now()
         columns = "new.id, new.project_id, new.uid, new.hash, new.created_at"
@@ -644,7 +634,7 @@ class _Provenance:
         """Move all of them over, and point each asset to its newest."""
         order = "asset_id" if is_baseline else "id"
         query = f"SELECT * FROM {_ASIDE['provenance']} ORDER BY {order}"
-        for rows in _batches(self._driver, query):
+        for rows in _batches(self._connection, query):
             assets = self._assets_with([row["asset_id"] for row in rows])
             if is_baseline:
                 self._move_baseline(rows, assets)
@@ -653,7 +643,7 @@ class _Provenance:
             self._report.provenance += len(rows)
         for column in ("assets_registry.id", "asset_versions.asset_id"):
             newest = f"SELECT max(id) FROM provenance WHERE asset_id = {column}"
-            self._driver.execute(f"UPDATE {column.partition('.')[0]} SET provenance_id = ({newest})")
+            self._connection.execute(f"UPDATE {column.partition('.')[0]} SET provenance_id = ({newest})")
 
     def _convert(self, row: _Row, asset: _Row | None) -> tuple[str, Provenance]:
         inputs = _object(row["inputs_json"], "inputs")
@@ -686,7 +676,7 @@ class _Provenance:
         project_id = stated_project or "default"
         uid = uid or (digest[:16] if _SHA256.fullmatch(digest) else "")
         query = "SELECT id FROM assets_registry WHERE project_id = ? AND uid = ?"
-        other = self._driver.execute(query, (project_id, uid)).fetchone()
+        other = self._connection.execute(query, (project_id, uid)).fetchone()
         if other is not None:
             return project_id, other[0], uid
         self._report.without_asset += 1
@@ -722,7 +712,7 @@ class _Provenance:
     def _assets_with(self, ids: Sequence[Any]) -> dict[Any, _Row]:
         marks = ", ".join("?" * len(ids))
         query = f"{self._assets_query} WHERE new.id IN ({marks})"
-        return {row["id"]: row for rows in _batches(self._driver, query, *ids) for row in rows}
+        return {row["id"]: row for rows in _batches(self._connection, query, *ids) for row in rows}
 
     def _insert(self, rows: Sequence[tuple[str, Provenance]]) -> None:
         ordered = sorted(rows, key=lambda each: each[0])

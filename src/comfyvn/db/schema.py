@@ -1,5 +1,11 @@
 """The tables, declared once. ``assets_registry`` and ``provenance`` keep the columns that users query.
 
+What a filter may ask of an asset is a term: its type, its licence (``""`` for none), each of its tags. An
+asset is linked to its terms, and a term counts its assets: a filter walks the links of its rarest term, and
+facets of everything are read from the counts. ``asset_text.codes`` holds the same links the other way round,
+as five characters a term (`comfyvn.db.ledger`), for counting the terms of many assets. ``asset_search``
+(`SEARCH`) is a full-text index of trigrams over ``asset_text.folded``, kept in step by its triggers.
+
 Some installations share the database file with other ComfyVN parts: every other table of ours is named
 ``asset_...`` so that none meets one of theirs.
 """
@@ -24,13 +30,12 @@ from sqlalchemy import (
 )
 
 __all__ = [
-    "HEAD",
-    "VERSION_TABLE",
+    "SEARCH",
     "asset_ids",
     "asset_journal",
     "asset_library",
-    "asset_tag_links",
-    "asset_tags",
+    "asset_term_links",
+    "asset_terms",
     "asset_text",
     "asset_versions",
     "assets_registry",
@@ -38,9 +43,20 @@ __all__ = [
     "provenance",
 ]
 
-HEAD: Final = "0002"
-"""The newest revision in ``migrations/versions``; opening a ledger at this revision runs no migration."""
-VERSION_TABLE: Final = "asset_schema_version"
+SEARCH: Final = (
+    # the texts are folded already; what a search finds is looked at again, so it needs no positions
+    "CREATE VIRTUAL TABLE asset_search USING fts5(folded, content='asset_text', content_rowid='asset_id',"
+    " tokenize='trigram case_sensitive 1', detail=none)",
+    "CREATE TRIGGER asset_search_insert AFTER INSERT ON asset_text BEGIN"
+    " INSERT INTO asset_search (rowid, folded) VALUES (new.asset_id, new.folded); END",
+    "CREATE TRIGGER asset_search_delete AFTER DELETE ON asset_text BEGIN"
+    " INSERT INTO asset_search (asset_search, rowid, folded) VALUES ('delete', old.asset_id, old.folded);"
+    " END",
+    "CREATE TRIGGER asset_search_update AFTER UPDATE OF folded ON asset_text BEGIN"
+    " INSERT INTO asset_search (asset_search, rowid, folded) VALUES ('delete', old.asset_id, old.folded);"
+    " INSERT INTO asset_search (rowid, folded) VALUES (new.asset_id, new.folded); END",
+)
+"""The search index of SQLite, which SQLAlchemy can't declare."""
 
 metadata = MetaData()
 
@@ -85,11 +101,7 @@ assets_registry = Table(
     UniqueConstraint("project_id", "uid", name="uq_assets_registry_uid"),
     UniqueConstraint("project_id", "path_full", name="uq_assets_registry_path"),
     Index("ix_assets_registry_path_fold", "project_id", "path_fold"),
-    Index("ix_assets_registry_type", "project_id", "type", "id"),
-    Index("ix_assets_registry_license", "project_id", "license_fold", "id"),
-    Index("ix_assets_registry_hash", "project_id", "hash", "id"),
     Index("ix_assets_registry_project", "project_id", "id"),
-    Index("ix_assets_registry_preview", "project_id", "preview_state", "id"),
 )
 
 provenance = Table(
@@ -125,23 +137,25 @@ asset_versions = Table(
     Index("ix_asset_versions_hash", "project_id", "hash"),
 )
 
-asset_tags = Table(
-    "asset_tags",
+asset_terms = Table(
+    "asset_terms",
     metadata,
     Column("id", _Id, primary_key=True),
     Column("project_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("fold", Text, nullable=False),
     Column("name", Text, nullable=False),
-    UniqueConstraint("project_id", "fold", name="uq_asset_tags_fold"),
+    Column("count", BigInteger, nullable=False, server_default=text("0")),
+    UniqueConstraint("project_id", "kind", "fold", name="uq_asset_terms_fold"),
+    Index("ix_asset_terms_count", "project_id", "kind", "count"),
 )
 
-asset_tag_links = Table(
-    "asset_tag_links",
+asset_term_links = Table(
+    "asset_term_links",
     metadata,
-    Column("tag_id", BigInteger, nullable=False),
+    Column("term_id", BigInteger, nullable=False),
     Column("asset_id", BigInteger, nullable=False),
-    PrimaryKeyConstraint("tag_id", "asset_id", name="pk_asset_tag_links"),
-    Index("ix_asset_tag_links_asset", "asset_id"),
+    PrimaryKeyConstraint("term_id", "asset_id", name="pk_asset_term_links"),
     sqlite_with_rowid=False,
 )
 
@@ -150,6 +164,7 @@ asset_text = Table(
     metadata,
     Column("asset_id", _Id, primary_key=True, autoincrement=False),
     Column("folded", Text, nullable=False),
+    Column("codes", Text, nullable=False, server_default=text("''")),
 )
 
 asset_journal = Table(
