@@ -208,8 +208,27 @@ def fields_of(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def exported(registry: AssetRegistry) -> dict[str, dict[str, Any]]:
-    """Return a library's export by uid."""
-    return {each["uid"]: each for each in json.loads(b"".join(export(registry)))["assets"]}
+    """Return a library's export by uid; what the ledger counts beside its rows must agree with it."""
+    entries = {each["uid"]: each for each in json.loads(b"".join(export(registry)))["assets"]}
+    check_counts(registry, entries.values())
+    return entries
+
+
+def check_counts(registry: AssetRegistry, entries: Iterable[Mapping[str, Any]]) -> None:
+    """Check the counts of types, licences and tags, and that a search finds each asset by its path."""
+    entries = list(entries)
+    told = registry.facets(top_tags=1_000)
+    of_tags = Counter(tag.casefold() for each in entries for tag in each["tags"])
+    of_licenses = Counter((each["license"] or "").casefold() for each in entries)
+    assert {each["value"]: each["count"] for each in told["types"]} == Counter(
+        each["type"] for each in entries
+    )
+    assert {(each["value"] or "").casefold(): each["count"] for each in told["licenses"]} == of_licenses
+    assert {each["value"].casefold(): each["count"] for each in told["tags"] if each["value"]} == of_tags
+    assert told["total"] == len(entries)
+    for each in entries:
+        name = each["path"].rpartition("/")[2]
+        assert each["uid"] in {found["uid"] for found in registry.list_assets(text=name)}, name
 
 
 def check_promise(promise: Promise, entry: Mapping[str, Any] | None, *, is_settled: bool) -> None:

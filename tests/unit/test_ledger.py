@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -1192,6 +1193,97 @@ def test_the_journal_keeps_order_actor_and_values(ledger: Ledger) -> None:
 
 
 # -- filters ------------------------------------------------------------------------------------------
+
+few_tags = st.lists(st.sampled_from(["Mara", "mara", "night", "夏", 'of the "day"']), max_size=3)
+few_licenses = st.sampled_from([None, "MIT", "mit", "CC0-1.0"])
+few_types = st.sampled_from(["characters", "audio"])
+few_notes = st.sampled_from(["", "At the Harbour", "夏祭りの夜", "a AND b", 'half "quoted', "ab", "straße*"])
+few_texts = st.sampled_from(
+    ["harb", "祭りの", "夏", "ab", "AND", '"quo', "strasse*", "characters/", "zzz", "b"]
+)
+states = st.tuples(few_types, few_tags, few_licenses, few_notes)
+wishes = st.fixed_dictionaries(
+    {},
+    optional={
+        "asset_type": few_types,
+        "tags": few_tags,
+        "license": st.sampled_from(["", "MIT", "cc0-1.0"]),
+        "text": few_texts,
+        "hash_value": st.sampled_from([f"{number:064x}" for number in (1, 2, 99)]),
+    },
+)
+
+
+def state_of(number: int, kind: str, tags: list[str], license: str | None, note: str) -> Asset:
+    return make(number, type=kind, meta={"tags": tags, "license": license, "note": note})
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(states, min_size=1, max_size=8),
+    st.lists(st.tuples(st.integers(1, 8), st.none() | states), max_size=8),
+    st.lists(wishes, min_size=1, max_size=6),
+)
+def test_filters_counts_and_facets_agree_with_a_look_at_every_asset(
+    open_ledger: Callable[..., Ledger], new: list[Any], changes: list[tuple[int, Any]], wanted: list[Any]
+) -> None:
+    """Terms, their counts and the search index would drift from the assets that they tell of."""
+    ledger, other = open_ledger(), open_ledger("other")
+    for each in (ledger, other):
+        with each.write() as rows:
+            for asset in rows.find(AssetFilter()):
+                rows.remove(asset)
+    assets = {number: state_of(number, *state) for number, state in enumerate(new, 1)}
+    insert(ledger, *assets.values())
+    insert(other, make(50, project_id="other", meta={"tags": ["mara"], "note": "harbour"}))
+    for number, state in changes:
+        with ledger.write() as rows:
+            if state is None and number in assets:
+                rows.remove(assets.pop(number))
+            elif state is not None and number in assets:
+                assets[number] = state_of(number, *state)
+                rows.update([assets[number]])
+
+    for wish in wanted:
+        check_answers(ledger, assets, AssetFilter.build(**wish))
+
+
+def check_answers(ledger: Ledger, assets: dict[int, Asset], wanted: AssetFilter) -> None:
+    def fits(asset: Asset, wish: AssetFilter) -> bool:
+        tags = {fold(tag) for tag in asset.facts.tags}
+        texts = [asset.key, *asset.facts.tags, asset.facts.license or "", str(asset.facts.meta["note"])]
+        return (
+            wish.type in (None, asset.type)
+            and wish.digest in (None, asset.digest)
+            and {fold(tag) for tag in wish.tags} <= tags
+            and wish.license in (None, fold(asset.facts.license or ""))
+            and (wish.text is None or fold(wish.text) in fold("\n".join(texts)))
+        )
+
+    wanted = replace(wanted, license=None if wanted.license is None else fold(wanted.license))
+    expected = [number for number in sorted(assets, reverse=True) if fits(assets[number], wanted)]
+    with ledger.read() as rows:
+        assert [asset.id for asset in rows.find(wanted)] == expected
+        assert [asset.id for asset in rows.find(wanted, limit=2, before_id=5)] == [
+            number for number in expected if number < 5
+        ][:2]
+        assert rows.count(wanted) == len(expected)
+        told = rows.facets(wanted, 100)
+    assert [number for batch in ledger.iterate_ids(wanted) for number in batch] == expected
+    by_type = [asset.type for asset in assets.values() if fits(asset, wanted.without("type"))]
+    by_license = [
+        fold(asset.facts.license or "") for asset in assets.values() if fits(asset, wanted.without("license"))
+    ]
+    by_tag = [
+        fold(tag)
+        for asset in assets.values()
+        if fits(asset, wanted.without("tag"))
+        for tag in asset.facts.tags
+    ]
+    assert told.total == len(expected)
+    assert dict(told.types) == Counter(by_type)
+    assert {fold(name): count for name, count in told.licenses} == Counter(by_license)
+    assert {fold(name): count for name, count in told.tags} == Counter(by_tag)
 
 
 @pytest.fixture
