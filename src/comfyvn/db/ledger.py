@@ -114,6 +114,7 @@ _SET_PREVIEW: Final = (
     "UPDATE assets_registry SET preview_kind = ?, preview_state = ?, preview_reason = ?, preview_recipe = ?,"
     " path_thumb = ?, media = ? WHERE id = ? AND version = ?"
 )
+_UPDATE_TEXT: Final = "UPDATE asset_text SET folded = ? WHERE asset_id = ?"
 _SELECT_PROVENANCE: Final = f"SELECT {', '.join(_PROVENANCE_COLUMNS)} FROM provenance"
 _SELECT_JOURNAL: Final = f"SELECT {', '.join(_JOURNAL_COLUMNS)} FROM asset_journal"
 _KNOWN_UID: Final = (
@@ -123,7 +124,10 @@ _KNOWN_UID: Final = (
 )
 _HAS_TERM: Final = "EXISTS (SELECT 1 FROM asset_term_links t WHERE t.term_id = ? AND t.asset_id = {id})"
 _HAS_TEXT: Final = "EXISTS (SELECT 1 FROM asset_text t WHERE t.asset_id = {id} AND instr(t.folded, ?) > 0)"
-_IS_MINE: Final = "EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = {id} AND a.project_id = ?)"
+_IS_MINE: Final = (  # in the small index: the rows themselves are wide
+    "EXISTS (SELECT 1 FROM assets_registry a INDEXED BY ix_assets_registry_project"
+    " WHERE a.project_id = ? AND a.id = {id})"
+)
 _TELLS: Final = "EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = {id} AND %s)"
 _HAS_DIGEST: Final = (  # of content that came back the last version counts
     "x.project_id = ? AND x.hash = ? AND EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = x.asset_id"
@@ -345,8 +349,13 @@ class Reader:
 
     def facets(self, wanted: AssetFilter, top_tags: int) -> FacetCounts:
         """Count the types, licences and the most frequent tags of what a filter finds; see `FacetCounts`."""
-        groups = {kind: self._group(wanted.without(kind), kind, top_tags) for kind in _KINDS}
-        return FacetCounts(self.count(wanted), groups["type"], groups["license"], groups["tag"])
+        searches = {kind: self._search(wanted.without(kind)) for kind in _KINDS}
+        counts = {search: self._term_counts(search) for search in set(searches.values()) if search}
+        types, licenses, tags = (
+            self._ranked(kind, top_tags if kind == "tag" else -1, counts[search]) if search else ()
+            for kind, search in searches.items()
+        )
+        return FacetCounts(self.count(wanted), types, licenses, tags)
 
     def asset(self, uid: str) -> Asset | None:
         """Return one asset with all of its provenance."""
@@ -402,7 +411,7 @@ class Reader:
     def most_tags(self, uids: Iterable[str]) -> int:
         """Return how many tags the one of some assets has that has most."""
         query = (
-            "SELECT max(length(t.codes)) FROM assets_registry a JOIN asset_text t ON t.asset_id = a.id"
+            "SELECT max(length(t.codes)) FROM assets_registry a JOIN asset_codes t ON t.asset_id = a.id"
             f" WHERE a.project_id = ? AND a.uid {_LISTED}"
         )
         lengths = [self._mine(query, _dump(chunk)).fetchone()[0] or 0 for chunk in _chunks(uids, _CHUNK)]
@@ -670,12 +679,15 @@ class Reader:
         elif terms:
             table, id_column = "asset_term_links", "x.asset_id"
             asked.append(("x.term_id = ?", (terms.pop(0).id,)))
+        elif search.text is not None:  # too short for the search index: a look at every text
+            table, id_column = "asset_text", "x.asset_id"
+            asked += [("instr(x.folded, ?) > 0", (search.text,)), (_IS_MINE, (mine,))]
         else:
             asked.append(("x.project_id = ?", (mine,)))
         if before_id is not None:
             asked.append(("{id} < ?", (before_id,)))
         asked += [(_HAS_TERM, (term.id,)) for term in terms]
-        if search.text is not None:
+        if search.text is not None and table != "asset_text":
             asked.append((_HAS_TEXT, (search.text,)))
         asked += [(_TELLS % told, values) for told, values in map(_tells, search.where)]
         conditions = " AND ".join(condition for condition, _ in asked).format(id=id_column)
@@ -695,41 +707,46 @@ class Reader:
         most = terms[0].count
         return int(self._one_value(query, (_trigrams(text), most))) < most
 
-    def _group(self, wanted: AssetFilter, kind: _TermKind, top: int) -> tuple[tuple[str, int], ...]:
-        """Count the assets of a filter by their terms of a kind, most first; of tags only the top ones."""
-        search = self._search(wanted)
-        if search is None:
-            return ()
-        limit = top if kind == "tag" else -1
-        if search == _Search((), None, None, ()):
+    def _ranked(
+        self, kind: _TermKind, limit: int, counts: Mapping[int, int] | None
+    ) -> tuple[tuple[str, int], ...]:
+        """Return terms of a kind with their counts, most first; None counts the whole project."""
+        if counts is None:
             query = (
                 "SELECT name, count FROM asset_terms WHERE project_id = ? AND kind = ? AND count > 0"
                 " ORDER BY count DESC, fold LIMIT ?"
             )
             return tuple(self._mine(query, kind, limit))
-        counts = self._term_counts(search)
         query = f"SELECT id, name, fold FROM asset_terms WHERE project_id = ? AND kind = ? AND id {_LISTED}"
-        named = self._mine(query, kind, _dump(list(counts))).fetchall()
-        ranked = sorted((-counts[row[0]], row[2], row[1]) for row in named)
+        named = self._mine(query, kind, _dump(list(counts)))
+        ranked = sorted((-counts[term_id], folded, name) for term_id, name, folded in named)
         return tuple((name, -count) for count, _, name in (ranked if limit < 0 else ranked[:limit]))
 
-    def _term_counts(self, search: _Search) -> dict[int, int]:
-        """Count the assets of a search by term id, from the codes of ever so many assets at a time."""
+    def _term_counts(self, search: _Search) -> dict[int, int] | None:
+        """Count the assets of a search by term id, from the codes of ever so many assets at a time.
+
+        None is returned for a search without conditions: the terms count all assets themselves.
+        """
+        if search == _Search((), None, None, ()):
+            return None
         import numpy as np  # only here: it takes longer to load than all else that a list needs
 
-        powers = 1 << np.arange(_CODE_LENGTH - 1, -1, -1) * _CODE_BITS
-        counts: Counter[int] = Counter()
+        total = np.zeros(1, dtype=np.int64)
         before_id = None
         while True:
             ids, values = self._ids(search, before_id, _CODES_CHUNK)
             query = f"SELECT count(*), min(x.id), group_concat(t.codes, '') FROM ({ids}) x"
-            query += " CROSS JOIN asset_text t ON t.asset_id = x.id"
+            query += " CROSS JOIN asset_codes t ON t.asset_id = x.id"
             number, before_id, codes = self._connection.execute(query, values).fetchone()
             digits = np.frombuffer((codes or "").encode(), dtype=np.uint8).reshape(-1, _CODE_LENGTH)
-            found, times = np.unique((digits - _CODE_ZERO) @ powers, return_counts=True)
-            counts.update(dict(zip(found.tolist(), times.tolist(), strict=True)))
+            found = np.zeros(len(digits), dtype=np.int64)
+            for column in range(_CODE_LENGTH):
+                found = (found << _CODE_BITS) | (digits[:, column] - _CODE_ZERO)
+            counts = np.bincount(found, minlength=len(total))
+            counts[: len(total)] += total
+            total = counts
             if number < _CODES_CHUNK:
-                return counts
+                return {int(term_id): int(total[term_id]) for term_id in np.flatnonzero(total)}
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -832,10 +849,10 @@ class Writer(Reader):
         kept = self.taken_provenance_ids(row.id for row in rows)
         self.add_provenance([row for row in rows if kept.get(row.id) != row.asset_uid])
         terms = self._term_ids(assets)
-        self._many(
-            "INSERT INTO asset_text (asset_id, folded, codes) VALUES (?, ?, ?)",
-            [(asset.id, _search_text(asset), _codes(terms[asset.id])) for asset in assets],
-        )
+        texts = [(asset.id, _search_text(asset)) for asset in assets]
+        self._many("INSERT INTO asset_text (asset_id, folded) VALUES (?, ?)", texts)
+        codes = [(asset.id, _codes(terms[asset.id])) for asset in assets]
+        self._many("INSERT INTO asset_codes (asset_id, codes) VALUES (?, ?)", codes)
         self._link({(term, asset.id) for asset in assets for term in terms[asset.id]}, set())
 
     def update(self, assets: Sequence[Asset]) -> None:
@@ -846,12 +863,13 @@ class Writer(Reader):
     def _update(self, assets: Sequence[Asset]) -> None:
         columns = ", ".join(f"a.{name}" for name in _CONTENT_COLUMNS)
         query = (
-            f"SELECT a.id, t.folded, t.codes, {columns} FROM assets_registry a"
-            f" JOIN asset_text t ON t.asset_id = a.id WHERE a.id {_LISTED}"
+            f"SELECT a.id, t.folded, c.codes, {columns} FROM assets_registry a"
+            f" JOIN asset_text t ON t.asset_id = a.id JOIN asset_codes c ON c.asset_id = a.id"
+            f" WHERE a.id {_LISTED}"
         )
         listed = _dump([asset.id for asset in assets])
         known = {row[0]: row[1:] for row in self._connection.execute(query, (listed,))}
-        wholes, others, texts = list[_Row](), list[_Row](), list[_Row]()
+        wholes, others, texts, all_codes = list[_Row](), list[_Row](), list[_Row](), list[_Row]()
         new, gone = set[tuple[int, int]](), set[tuple[int, int]]()
         terms = self._term_ids(assets)
         for asset in assets:
@@ -861,17 +879,18 @@ class Writer(Reader):
                 others.append((*_other_row(asset), asset.id))
             else:
                 wholes.append((*now, *_other_row(asset), asset.id))
-            text, code = _search_text(asset), _codes(terms[asset.id])
-            if code != codes:
+            if (text := _search_text(asset)) != folded:
+                texts.append((text, asset.id))
+            if (code := _codes(terms[asset.id])) != codes:
                 links = {(term, asset.id) for term in terms[asset.id]}
                 before = {(term, asset.id) for term in _decoded(codes)}
                 new |= links - before
                 gone |= before - links
-            if (text, code) != (folded, codes):
-                texts.append((text, code, asset.id))
+                all_codes.append((code, asset.id))
         self._many(_UPDATE_WHOLE, wholes)
         self._many(_UPDATE_OTHERS, others)
-        self._set_texts(texts)
+        self._many(_UPDATE_TEXT, texts)
+        self._many("UPDATE asset_codes SET codes = ? WHERE asset_id = ?", all_codes)
         self._link(new, gone)
 
     def add_versions(self, asset: Asset, versions: Iterable[Version]) -> None:
@@ -917,21 +936,18 @@ class Writer(Reader):
             for asset in assets
         ]
         self._many(_SET_PREVIEW, values)
-        query = f"SELECT asset_id, folded, codes FROM asset_text WHERE asset_id {_LISTED}"
-        listed = _dump([asset.id for asset in assets])
-        known = {row[0]: row[1:] for row in self._connection.execute(query, (listed,))}
-        texts = [(_search_text(asset), asset) for asset in assets if asset.id in known]
-        self._set_texts(
-            [(text, known[asset.id][1], asset.id) for text, asset in texts if text != known[asset.id][0]]
-        )
+        query = f"SELECT asset_id, folded FROM asset_text WHERE asset_id {_LISTED}"
+        known = dict(self._connection.execute(query, (_dump([asset.id for asset in assets]),)))
+        texts = [(_search_text(asset), asset.id) for asset in assets]
+        self._many(_UPDATE_TEXT, [text for text in texts if text[0] != known.get(text[1])])
 
     def remove(self, asset: Asset) -> None:
         """Drop an asset's row, versions, terms and text; its provenance stays and carries the uid."""
-        query = "SELECT codes FROM asset_text WHERE asset_id = ?"
+        query = "SELECT codes FROM asset_codes WHERE asset_id = ?"
         found = self._connection.execute(query, (asset.id,)).fetchone()
         self._link(set(), {(term, asset.id) for term in _decoded(found[0] if found else "")})
         self._connection.execute("DELETE FROM assets_registry WHERE id = ?", (asset.id,))
-        for table in ("asset_versions", "asset_text"):
+        for table in ("asset_versions", "asset_text", "asset_codes"):
             self._connection.execute(f"DELETE FROM {table} WHERE asset_id = ?", (asset.id,))
 
     def record(self, entries: Sequence[JournalEntry]) -> str:
@@ -965,9 +981,6 @@ class Writer(Reader):
     def _many(self, statement: str, values: Sequence[_Row]) -> None:
         if values:
             self._connection.executemany(statement, values)
-
-    def _set_texts(self, values: Sequence[_Row]) -> None:
-        self._many("UPDATE asset_text SET folded = ?, codes = ? WHERE asset_id = ?", values)
 
     def _term_ids(self, assets: Sequence[Asset]) -> dict[int, list[int]]:
         """Return the ids of each asset's terms, in order, by asset id; terms that are new are made."""
@@ -1018,7 +1031,8 @@ def _asset(row: _Row) -> Asset:
         asset_id, project_id, uid, key, _fold, kind, path_thumb, digest, size_bytes, created_at, meta_json,
         updated_at, version, _license_fold, extra, provenance_id, preview_kind, preview_state, preview_reason,
         preview_recipe, mirror_key, file_size, file_mtime_ns, file_inode, sidecar_size, sidecar_mtime_ns,
-        sidecar_inode, is_in_place, missing_since, media, source, workflow_hash, commit_hash, user_id, provenance_at,
+        sidecar_inode, is_in_place, missing_since, media, source, workflow_hash, commit_hash, user_id,
+        provenance_at,
     ) = row  # fmt: skip
     meta = _load(meta_json) or {}
     tags, licence, origin = meta.pop("tags", None), meta.pop("license", None), meta.pop("origin", None)
@@ -1191,13 +1205,14 @@ def _decoded(codes: str) -> list[int]:
 
 
 def _trigrams(text: str) -> str:
-    """Return a query of the search index for texts that hold all trigrams of a text, at most 32 of them.
+    """Return a query of the search index for texts that hold the trigrams of a text, quoted: none is syntax.
 
-    What it finds is looked at again, so some of a long text's do. They are quoted: nothing in them is syntax.
+    What it finds is looked at again, so those that don't overlap are enough, and some 32 of a long text.
     """
-    found = list(dict.fromkeys(text[at : at + _TRIGRAM] for at in range(len(text) - _TRIGRAM + 1)))
-    step = -(-len(found) // _MAX_TRIGRAMS)
-    return " AND ".join('"' + each.replace('"', '""') + '"' for each in found[::step])
+    last = len(text) - _TRIGRAM
+    starts = range(0, last + 1, max(_TRIGRAM, -(-last // _MAX_TRIGRAMS)))
+    found = dict.fromkeys(text[at : at + _TRIGRAM] for at in (*starts, last))
+    return " AND ".join('"' + each.replace('"', '""') + '"' for each in found)
 
 
 def _tells(condition: FactCondition) -> tuple[str, list[Any]]:

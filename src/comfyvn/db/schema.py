@@ -2,8 +2,8 @@
 
 What a filter may ask of an asset is a term: its type, its licence (``""`` for none), each of its tags. An
 asset is linked to its terms, and a term counts its assets: a filter walks the links of its rarest term, and
-facets of everything are read from the counts. ``asset_text.codes`` holds the same links the other way round,
-as five characters a term (`comfyvn.db.ledger`), for counting the terms of many assets. ``asset_search``
+facets of everything are read from the counts. ``asset_codes`` holds the same links the other way round, as
+five characters a term (`comfyvn.db.ledger`), for counting the terms of many assets. ``asset_search``
 (`SEARCH`) is a full-text index of trigrams over ``asset_text.folded``, kept in step by its triggers.
 
 Some installations share the database file with other ComfyVN parts: every other table of ours is named
@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 __all__ = [
     "SEARCH",
+    "asset_codes",
     "asset_ids",
     "asset_journal",
     "asset_library",
@@ -164,7 +165,13 @@ asset_text = Table(
     metadata,
     Column("asset_id", _Id, primary_key=True, autoincrement=False),
     Column("folded", Text, nullable=False),
-    Column("codes", Text, nullable=False, server_default=text("''")),
+)
+
+asset_codes = Table(
+    "asset_codes",
+    metadata,
+    Column("asset_id", _Id, primary_key=True, autoincrement=False),
+    Column("codes", Text, nullable=False),
 )
 
 asset_journal = Table(

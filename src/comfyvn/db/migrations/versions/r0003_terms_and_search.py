@@ -13,6 +13,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 _FILL = (
     "INSERT INTO asset_terms (project_id, kind, fold, name)"
     " SELECT project_id, 'tag', fold, name FROM asset_tags ORDER BY id",
@@ -34,14 +36,10 @@ _FILL = (
     " AND t.fold = coalesce(a.license_fold, '')",
     "UPDATE asset_terms SET count ="
     " (SELECT count(*) FROM asset_term_links l WHERE l.term_id = asset_terms.id)",
-    "CREATE TEMPORARY TABLE asset_codes (asset_id INTEGER PRIMARY KEY, codes TEXT)",
     "INSERT INTO asset_codes SELECT asset_id, group_concat(char(48 + ((term_id >> 24) & 63),"
     " 48 + ((term_id >> 18) & 63), 48 + ((term_id >> 12) & 63), 48 + ((term_id >> 6) & 63),"
     " 48 + (term_id & 63)), '') FROM (SELECT asset_id, term_id FROM asset_term_links"
     " ORDER BY asset_id, term_id) GROUP BY asset_id",
-    "UPDATE asset_text SET codes = coalesce((SELECT c.codes FROM asset_codes c"
-    " WHERE c.asset_id = asset_text.asset_id), '')",
-    "DROP TABLE asset_codes",
 )
 _SEARCH = (
     "CREATE VIRTUAL TABLE asset_search USING fts5(folded, content='asset_text', content_rowid='asset_id',"
@@ -61,7 +59,7 @@ _SEARCH = (
 def upgrade() -> None:
     op.create_table(
         "asset_terms",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", _ID, nullable=False),
         sa.Column("project_id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("fold", sa.Text(), nullable=False),
@@ -77,7 +75,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("term_id", "asset_id", name="pk_asset_term_links"),
         sqlite_with_rowid=False,
     )
-    op.add_column("asset_text", sa.Column("codes", sa.Text(), server_default=sa.text("''"), nullable=False))
+    op.create_table(
+        "asset_codes",
+        sa.Column("asset_id", _ID, autoincrement=False, nullable=False),
+        sa.Column("codes", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("asset_id"),
+    )
     for statement in _FILL:
         op.execute(statement)
     op.create_index("ix_asset_terms_count", "asset_terms", ["project_id", "kind", "count"])
