@@ -6,8 +6,8 @@ and its sentence of documentation. ``docs/settings.md`` and ``comfyvn doctor`` a
 
 from __future__ import annotations
 
+import functools
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -122,7 +122,7 @@ def load(arguments: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
     origins: dict[str, str] = {}
     home = _find_home(stated, environ)
     from_file = _read_file(home / SETTINGS_FILE)
-    kinds = get_type_hints(Config)
+    kinds = _kinds()
     for item in _settings():
         origin, raw, base = _find(item, stated, environ, from_file, home)
         if origin is not None:
@@ -139,6 +139,11 @@ def load(arguments: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
 
 def _settings() -> list[Field[Any]]:
     return [item for item in fields(Config) if "internal" not in item.metadata]
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(Config)
 
 
 def _variable(item: Field[Any]) -> str:
@@ -172,10 +177,16 @@ def _find_home(stated: Mapping[str, Any], environ: Mapping[str, str]) -> Path:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettingsFile(path=path, why=error) from error
+    import tomllib
+
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise InvalidSettingsFile(path=path, why=error) from error
     known = {item.name for item in _settings()} - {"home"}
     for name in values:

@@ -92,6 +92,8 @@ def plain(text: str) -> str:
     >>> plain("mara\x1b[31m.png")
     'mara\\x1b[31m.png'
     """
+    if text.isprintable():
+        return text
     return "".join(
         char if char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else _spelled(char)
         for char in text
@@ -140,12 +142,12 @@ class Bar:
         self._started_s = time.monotonic()
         self._files = 0
 
-    def advance(self) -> None:
-        """Count one more file."""
-        self._files += 1
+    def advance(self, files: int = 1) -> None:
+        """Count more files."""
+        self._files += files
         if self._progress is not None and self._task is not None:
             elapsed_s = max(time.monotonic() - self._started_s, 1e-3)
-            self._progress.update(self._task, advance=1, rate=f"{self._files / elapsed_s:,.0f} files/s")
+            self._progress.update(self._task, advance=files, rate=f"{self._files / elapsed_s:,.0f} files/s")
 
     def echo(self, text: str) -> None:
         """Print a line on stderr, above the bar where there is one."""

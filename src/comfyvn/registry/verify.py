@@ -243,7 +243,7 @@ def _note_sidecar(report: VerifyReport, asset: Asset, state: _SidecarState, why:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @console.library_options
 def command(uids: tuple[str, ...], as_json: bool, **library: str | None) -> int:
-    """Read every file, or those of the assets named by uid or path, and check it against its hash.
+    """Check every file against its hash, or the files of the assets named by uid or path.
 
     Tells edited files from rotten ones, and finds lost files and broken sidecars. Changes nothing.
 

@@ -1,0 +1,165 @@
+"""The commands that print tables: ``list`` and ``doctor``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from comfyvn.cli.shared import emit_list, json_option, open_library, size_of
+from comfyvn.registry import console
+
+if TYPE_CHECKING:
+    from comfyvn.studio.core import AssetRecord, AssetRegistry
+
+__all__ = ["doctor", "list_command", "print_assets"]
+
+_ROWS_SHOWN: Final = 50
+# the columns of a list, and the width of terminal from which each is shown
+_COLUMNS: Final = {"uid": 0, "type": 110, "path": 0, "size": 100, "tags": 0, "licence": 0, "preview": 90}
+
+
+@click.command(name="list")
+@click.option("--type", "asset_type", help="Only this type.")
+@click.option("--tag", "tags", multiple=True, help="Only assets with this tag; repeated: with all of them.")
+@click.option("--license", "license_tag", help='Only this licence; "" for assets without one.')
+@click.option("--text", help="Only assets whose path or metadata hold this text.")
+@click.option("--hash", "hash_value", help="Only this SHA-256.")
+@click.option(
+    "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."
+)
+@click.option("--limit", type=click.IntRange(0, 2**31), help="At most so many; 0 for all. [50; JSON: all]")
+@click.option("--cursor", type=click.IntRange(1, 2**53), help="Go on behind the asset with this id.")
+@json_option
+@console.library_options
+def list_command(
+    asset_type: str | None,
+    tags: tuple[str, ...],
+    license_tag: str | None,
+    text: str | None,
+    hash_value: str | None,
+    where: tuple[str, ...],
+    limit: int | None,
+    cursor: int | None,
+    as_json: bool,
+    **library: str | None,
+) -> int:
+    """List registered assets, newest first; all conditions given must hold."""
+    wanted: dict[str, Any] = {
+        "hash_value": hash_value,
+        "tags": tags,
+        "text": text,
+        "license": license_tag,
+        "where": where,
+    }
+    with open_library(library) as registry:
+        if as_json:
+            rows = _pages(registry, asset_type, wanted, limit or None, cursor)
+            emit_list("items", rows)
+            return 0
+        count = _ROWS_SHOWN if limit is None else limit or None
+        records = registry.list_assets(asset_type, limit=count, cursor=cursor, **wanted)
+        total = registry.count_assets(asset_type, **wanted)
+        print_assets(
+            records, f"{len(records)} of {total} assets" if len(records) < total else f"{total} assets"
+        )
+        if records and len(records) == count and len(records) < total:
+            console.echo(f"More: add --cursor {records[-1]['id']}, or --limit 0 for all.")
+    return 0
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Tell where everything lies and why, what is installed, and whether it is sound.
+
+    The first thing to paste into a bug report. Changes nothing. Exit code 1: a problem was found.
+    """
+    from comfyvn.config import load
+    from comfyvn.registry.doctor import examine
+
+    findings = list(examine(load()))
+    if as_json:
+        console.emit_json({"findings": [finding.as_dict() for finding in findings]})
+    else:
+        from rich.text import Text
+
+        table = _table("", "what", "value", "why")
+        marks = {"ok": "", "note": "note", "problem": "PROBLEM"}
+        for finding in findings:
+            style = {"problem": "bold red", "note": "yellow"}.get(finding.level, "")
+            cells = (marks[finding.level], f"{finding.group}: {finding.name}", finding.value, finding.why)
+            table.add_row(*(Text(console.plain(cell), style=style) for cell in cells))
+        _print(table)
+    return 1 if any(finding.level == "problem" for finding in findings) else 0
+
+
+# -- inside -------------------------------------------------------------------------------------------
+
+
+def _pages(
+    registry: AssetRegistry,
+    asset_type: str | None,
+    wanted: dict[str, Any],
+    limit: int | None,
+    cursor: int | None,
+) -> Iterator[AssetRecord]:
+    """Yield records page by page, so that memory does not grow with the library."""
+    left = limit
+    while left is None or left > 0:
+        count = 500 if left is None else min(500, left)
+        page = registry.list_assets(asset_type, limit=count, cursor=cursor, **wanted)
+        yield from page
+        if len(page) < count:
+            return
+        cursor, left = page[-1]["id"], None if left is None else left - len(page)
+
+
+def _table(*columns: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == "uid")  # a uid is there to be copied
+    return table
+
+
+def _width() -> int | None:
+    """Return the width of tables: that of the terminal (None), elsewhere enough for all columns."""
+    return None if sys.stdout.isatty() else 160
+
+
+def _print(*things: Any) -> None:
+    from rich.console import Console
+
+    for thing in things:
+        Console(width=_width(), soft_wrap=False, markup=False, highlight=False).print(thing)
+
+
+def print_assets(records: list[AssetRecord], title: str) -> None:
+    """Print a table of assets, with as many columns as the terminal has room for, and a line below it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    width = Console(width=_width()).width
+    shown = [name for name, least in _COLUMNS.items() if width >= least]
+    table = _table(*shown)
+    for record in records:
+        preview = record["preview"] or {}
+        state = preview.get("kind", "none") if record["preview_state"] == "ready" else record["preview_state"]
+        cells = {
+            "uid": record["uid"],
+            "type": record["type"],
+            "path": record["path"] + (" (missing)" if record["missing_since"] else ""),
+            "size": size_of(record["bytes"]),
+            "tags": ", ".join(record["tags"]),
+            "licence": record["license"] or "",
+            "preview": state,
+        }
+        table.add_row(*(Text(console.plain(cells[name])) for name in shown))
+    if records:
+        _print(table)
+    console.echo(title)
