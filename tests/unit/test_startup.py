@@ -19,6 +19,7 @@ HEAVY = (
     *(
         "asyncio",
         "concurrent.futures",
+        "hashlib",
         "importlib.metadata",
         "multiprocessing",
         "ssl",

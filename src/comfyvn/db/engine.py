@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -292,6 +291,8 @@ def rehearse_upgrade(
     Raises:
         OlderLibrary, RegistryBusy, RegistryUnusable: what opening it would raise.
     """
+    import tempfile  # loads half of the standard library, and nothing else here wants it
+
     check_files(path)
     if _is_ours(path):
         return None

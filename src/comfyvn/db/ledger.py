@@ -612,7 +612,7 @@ class Reader:
         """Return assets that are marked missing, newest id first, without the inputs of their provenance."""
         query = (
             f"{_ASSETS} WHERE a.project_id = ? AND a.missing_since IS NOT NULL AND a.id < ?"
-            " ORDER BY a.id DESC LIMIT ?"
+            " ORDER BY a.id DESC LIMIT ?"  # ix_assets_registry_missing
         )
         rows = self._mine(query, _LARGEST if before_id is None else before_id, limit)
         return [_asset(row) for row in rows]
@@ -1242,6 +1242,7 @@ def _search_text(asset: Asset) -> str:
     return fold("\n".join(texts))
 
 
+_decode: Final = json.JSONDecoder().decode
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
@@ -1255,7 +1256,7 @@ def _dump_object(value: Mapping[str, Any]) -> str | None:
 
 
 def _load(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+    return None if text is None else _decode(text)
 
 
 def _is_text(uid: str) -> bool:

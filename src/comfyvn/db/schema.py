@@ -12,7 +12,7 @@ Some installations share the database file with other ComfyVN parts: every other
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -65,6 +65,9 @@ metadata = MetaData()
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 _Json = JSON(none_as_null=True)
 _now = text("CURRENT_TIMESTAMP")
+_only_missing: Final[dict[str, Any]] = {
+    f"{engine}_where": text("missing_since IS NOT NULL") for engine in ("sqlite", "postgresql")
+}
 
 assets_registry = Table(
     "assets_registry",
@@ -103,6 +106,7 @@ assets_registry = Table(
     UniqueConstraint("project_id", "path_full", name="uq_assets_registry_path"),
     Index("ix_assets_registry_path_fold", "project_id", "path_fold"),
     Index("ix_assets_registry_project", "project_id", "id"),
+    Index("ix_assets_registry_missing", "project_id", "id", **_only_missing),
 )
 
 provenance = Table(

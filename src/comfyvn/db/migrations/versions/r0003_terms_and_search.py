@@ -86,6 +86,13 @@ def upgrade() -> None:
     op.create_index("ix_asset_terms_count", "asset_terms", ["project_id", "kind", "count"])
     for index in ("type", "license", "hash", "preview"):
         op.drop_index(f"ix_assets_registry_{index}", "assets_registry")
+    op.create_index(
+        "ix_assets_registry_missing",
+        "assets_registry",
+        ["project_id", "id"],
+        sqlite_where=sa.text("missing_since IS NOT NULL"),
+        postgresql_where=sa.text("missing_since IS NOT NULL"),
+    )
     op.drop_table("asset_tag_links")
     op.drop_table("asset_tags")
     for statement in _SEARCH:
