@@ -10,8 +10,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
+
+import orjson
 
 from comfyvn.errors import InvalidAssetType, InvalidMetadata, InvalidSidecar
 from comfyvn.model import (
@@ -36,15 +39,16 @@ __all__ = [
     "Merged",
     "Sidecar",
     "build",
-    "describe_links",
     "describe_meta",
     "describe_preview",
     "describe_provenance",
+    "describe_shown",
     "describe_version",
     "dumps",
     "facts_of",
     "is_same",
     "merge",
+    "names",
     "parse",
 ]
 
@@ -61,6 +65,9 @@ _OWN_KEYS: Final = frozenset(
 _ABSENT: Final = object()
 _FRAME_NESTING: Final = 4
 """How deep a row's inputs lie: the sidecar, ``provenance``, ``history``, the row."""
+_FAST_NESTING: Final = 100  # orjson refuses more than 254
+_PLAIN_TYPES: Final = frozenset({str, int, bool, type(None)})
+_CONTAINERS: Final = frozenset({dict, list, tuple})
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _UID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """What older releases wrote too (``legacy_7``); nothing that means a folder, since previews are named so."""
@@ -109,7 +116,7 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
         suffix: of sidecar names.
     """
     facts = asset.facts
-    is_versioned = len(asset.versions) > 1
+    preview, is_versioned = describe_preview(asset), len(asset.versions) > 1
     return {
         "schema": SCHEMA,
         "id": asset.uid,
@@ -125,9 +132,9 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
         "origin": facts.origin,
         "created_at": asset.created_at,
         "updated_at": asset.updated_at,
-        "meta": describe_meta(asset),
-        "preview": describe_preview(asset),
-        "links": describe_links(asset, suffix),
+        "meta": _meta(asset, preview, with_media=False),
+        "preview": preview,
+        "links": _links(asset, preview, suffix),
         "provenance": _describe_history(asset),
         **({} if asset.provenance else {"asset_id": asset.id}),
         **({"versions": [describe_version(each) for each in asset.versions]} if is_versioned else {}),
@@ -141,7 +148,14 @@ def dumps(payload: Mapping[str, Any]) -> bytes:
     >>> dumps({"uid": "3f", "tags": ["夏"]}).decode()
     '{\\n  "uid": "3f",\\n  "tags": [\\n    "夏"\\n  ]\\n}\\n'
     """
-    return (json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    fast = _dump_fast(payload, _FAST_NESTING)
+    return fast or (json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def names(data: bytes, asset: Asset) -> bool:
+    """Tell whether a sidecar names an asset as ours do, without parsing it: False if only that would tell."""
+    at_top = f'\n  "uid": {_quoted(asset.uid)},\n  "project": {_quoted(asset.project_id)},\n'
+    return at_top.encode(errors="replace") in data
 
 
 def describe_preview(asset: Asset) -> dict[str, Any] | None:
@@ -178,10 +192,21 @@ def describe_meta(asset: Asset, *, with_media: bool = False) -> dict[str, Any]:
         with_media: add what the file tells about itself, unless the user has a key of that name. Sidecars are
             without: anybody can read that from the file, and they would change for nothing that a person did.
     """
+    return _meta(asset, describe_preview(asset), with_media=with_media)
+
+
+def describe_shown(
+    asset: Asset, suffix: str = SUFFIX
+) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]]:
+    """Return the metadata with what the file tells, the preview and the links, as records show them."""
+    preview = describe_preview(asset)
+    return _meta(asset, preview, with_media=True), preview, _links(asset, preview, suffix)
+
+
+def _meta(asset: Asset, preview: dict[str, Any] | None, *, with_media: bool) -> dict[str, Any]:
     meta = asset.facts.as_meta(asset.version)
     if with_media and asset.media:
         meta.setdefault("media", dict(asset.media))
-    preview = describe_preview(asset)
     if preview is not None:
         meta["preview"] = preview
         if "paths" in preview:
@@ -189,10 +214,11 @@ def describe_meta(asset: Asset, *, with_media: bool = False) -> dict[str, Any]:
     return meta
 
 
-def describe_links(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
+def _links(asset: Asset, preview: dict[str, Any] | None, suffix: str) -> dict[str, Any]:
     """Return the relative paths of all that belongs to an asset."""
     links: dict[str, Any] = {"file": asset.key, "sidecar": asset.key + suffix}
-    preview = describe_preview(asset) or {}
+    if preview is None:
+        return links
     if "paths" in preview:
         links["thumbnail"] = preview["default"]
         links["thumbnails"] = dict(preview["paths"])
@@ -319,6 +345,8 @@ def merge(base: Facts, theirs: Facts, ours: Facts, limits: Limits = Limits()) ->
     def choose_each(
         prefix: str, old: Mapping[str, Any], file: Mapping[str, Any], new: Mapping[str, Any]
     ) -> Any:
+        if file is old and new is old:
+            return new
         names = [*file, *(name for name in new if name not in file)]
         chosen = {
             name: choose(prefix + name, *(side.get(name, _ABSENT) for side in (old, file, new)))
@@ -345,9 +373,44 @@ def is_same(one: Facts, other: Facts) -> bool:
 
 def _is_same(one: Any, other: Any) -> bool:
     """Compare as JSON does, for which 1, 1.0 and true are three values and key order is none."""
-    if one is _ABSENT or other is _ABSENT:
-        return one is other
-    return one == other and canonical_json(one) == canonical_json(other)
+    if one is other:
+        return True
+    if one is _ABSENT or other is _ABSENT or one != other:
+        return False
+    if isinstance(one, str):
+        return True
+    return canonical_json(one) == canonical_json(other)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _dump_fast(payload: object, nesting: int) -> bytes | None:
+    """Return what `dumps` does by a faster way; None where the two might write it differently."""
+    if type(payload) is dict and _is_plain(payload, min(nesting, _FAST_NESTING)):
+        with suppress(TypeError):  # an integer beyond 64 bits, half a character
+            return orjson.dumps(payload, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return None
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Tell whether all in a container is of types, and floats of sizes, that orjson writes as json does.
+
+    The others: of small and large floats the exponents differ, and NaN becomes null, which json refuses.
+    """
+    if depth <= 0:
+        return False
+    for item in value.values() if type(value) is dict else value:
+        kind = type(item)
+        if kind in _PLAIN_TYPES:
+            continue
+        if kind is float:
+            if item and not 1e-4 <= abs(item) < 1e16:
+                return False
+        elif kind not in _CONTAINERS or not _is_plain(item, depth - 1):
+            return False
+    return True
 
 
 def _merge_tags(
@@ -369,6 +432,12 @@ def _describe_history(asset: Asset) -> dict[str, Any] | None:
 
 
 def _load(data: bytes, path: str, limits: Limits) -> dict[str, Any]:
+    nesting = limits.metadata_nesting + _FRAME_NESTING
+    with suppress(ValueError):
+        found = orjson.loads(data)
+        # what comes out as it went in has no doubled key, no half character and no number that is too large
+        if _dump_fast(found, nesting) == data:
+            return cast(dict[str, Any], found)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -377,7 +446,7 @@ def _load(data: bytes, path: str, limits: Limits) -> dict[str, Any]:
         raise InvalidSidecar(path=path, line=line, column=column, why="it is not UTF-8 text") from error
     try:
         payload = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        _check_strict(payload, limits.metadata_nesting + _FRAME_NESTING)
+        _check_strict(payload, nesting)
     except json.JSONDecodeError as error:
         raise InvalidSidecar(path=path, line=error.lineno, column=error.colno, why=error.msg) from error
     except RecursionError as error:

@@ -140,6 +140,19 @@ def test_list_shows_only_what_meets_all_conditions(
     assert {name for name in library if name in person.out} == expected
 
 
+def test_facets_count_for_people_and_programs(
+    run: Callable[..., Answer], library: dict[str, AssetRecord]
+) -> None:
+    """Nobody could see what there is without a list of everything."""
+    plain, found = run("facets"), run("facets", "--json").document
+
+    assert found["total"] == len(library)
+    assert sum(each["count"] for each in found["types"]) == len(library)
+    for group in ("types", "tags"):
+        assert all(each["value"] in plain.out for each in found[group])
+    assert f"{len(library)} assets" in plain.out
+
+
 def test_list_finds_a_file_by_its_hash(run: Callable[..., Answer], library: dict[str, AssetRecord]) -> None:
     """Nobody could ask whether the library has a file that they hold in hand."""
     answer = run("list", "--json", "--hash", library["sky.png"]["hash"].upper())
@@ -756,7 +769,7 @@ def test_help_names_every_command_with_its_purpose(run: Callable[..., Answer]) -
     assert answer.code == 0
     named = dict(re.findall(r"^  (\w+)  +(\S.*)$", answer.out.partition("Commands:")[2], re.MULTILINE))
     expected = (
-        "audit demo doctor enforce export history ingest list previews purge rebuild remove restore show"
+        "audit demo doctor enforce export facets history ingest list previews purge rebuild remove restore show"
         " stamp tag undo upgrade verify watch"
     )
     assert list(named) == expected.split()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from comfyvn.db import ledger
+from comfyvn.errors import InvalidFilter
 from comfyvn.studio.core import AssetRegistry
 
 LIBRARY: dict[str, tuple[str, dict[str, Any]]] = {
@@ -283,3 +284,59 @@ def test_more_assets_than_a_batch_are_edited_as_one_operation(
         query = "SELECT COUNT(DISTINCT operation_id), COUNT(*) FROM asset_journal WHERE event = ?"
         found = connection.execute(query, ("asset_meta_updated",)).fetchone()
     assert found == (1, 300)
+
+
+# -- facets and ids -----------------------------------------------------------------------------------
+
+
+def counted(found: Any, group: str) -> dict[Any, int]:
+    return {each["value"]: each["count"] for each in found[group]}
+
+
+def test_facets_count_types_licences_and_tags(library: AssetRegistry) -> None:
+    """A gallery would have to load a library to offer its filters."""
+    found = library.facets()
+
+    assert found["total"] == 5
+    assert counted(found, "types") == {"backgrounds": 3, "characters": 2}
+    assert counted(found, "licenses") == {"CC-BY-4.0": 2, None: 2, "MIT": 1}
+    assert counted(found, "tags") == {"smile": 2, "夏": 2, "Mara": 1, "yuki": 1, "night": 1}
+    assert [each["value"] for each in found["types"]] == ["backgrounds", "characters"]
+    json.dumps(found)
+
+
+def test_each_facet_is_counted_without_its_own_choice(library: AssetRegistry) -> None:
+    """Whoever chose a type could not see how many assets another one has."""
+    found = library.facets("characters", tags="夏")
+
+    assert found["total"] == 1
+    assert counted(found, "types") == {"characters": 1, "backgrounds": 1}
+    assert counted(found, "licenses") == {"cc-by-4.0": 1} or counted(found, "licenses") == {"CC-BY-4.0": 1}
+    assert counted(found, "tags") == {"smile": 2, "Mara": 1, "yuki": 1, "夏": 1}
+
+
+def test_facets_follow_edits_and_removals(library: AssetRegistry) -> None:
+    """Counters would drift from what is there."""
+    uids = {Path(each["path"]).stem: each["uid"] for each in library.list_assets()}
+
+    library.bulk_update_tags([uids["mara"], uids["plain"]], add_tags=["smile", "new"], remove_tags=["Mara"])
+    library.remove_asset(uids["yuki"])
+
+    assert counted(library.facets(), "tags") == {"smile": 2, "new": 2, "夏": 1, "night": 1}
+    assert counted(library.facets(text="plain"), "tags") == {"smile": 1, "new": 1}
+    assert [each["value"] for each in library.facets(top_tags=1)["tags"]] == ["new"]
+
+
+def test_ids_are_those_of_the_list(library: AssetRegistry) -> None:
+    """A gallery could not show one window of a million assets without loading them."""
+    for conditions in ({}, {"tags": "smile"}, {"text": "nobody"}):
+        ids = [number for batch in library.iter_ids(**conditions) for number in batch]
+
+        assert ids == [each["id"] for each in library.list_assets(**conditions)]
+
+
+@pytest.mark.parametrize("top_tags", [0, -1, True, "5"])
+def test_facets_of_no_tags_are_refused(library: AssetRegistry, top_tags: Any) -> None:
+    """All tags of a library would be answered instead of none."""
+    with pytest.raises(InvalidFilter):
+        library.facets(top_tags=top_tags)

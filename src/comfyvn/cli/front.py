@@ -38,6 +38,7 @@ COMMANDS: Final = {
         "Check that every asset has its sidecar, and write those that are missing.",
     ),
     "export": ("comfyvn.registry.export", "command", "Print the whole library as one JSON document."),
+    "facets": ("comfyvn.cli.looking", "facets", "Count assets by type, licence and tag."),
     "history": ("comfyvn.registry.history", "history", "Tell what was done to the library."),
     "ingest": ("comfyvn.cli.taking_in", "ingest", "Register files and folders, recursively."),
     "list": ("comfyvn.cli.looking", "list_command", "List registered assets, newest first."),

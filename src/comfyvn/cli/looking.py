@@ -1,10 +1,10 @@
-"""The commands that print tables: ``list`` and ``doctor``."""
+"""The commands that print tables: ``list``, ``facets`` and ``doctor``."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -14,22 +14,37 @@ from comfyvn.registry import console
 if TYPE_CHECKING:
     from comfyvn.studio.core import AssetRecord, AssetRegistry
 
-__all__ = ["doctor", "list_command", "print_assets"]
+__all__ = ["doctor", "facets", "list_command", "print_assets"]
 
 _ROWS_SHOWN: Final = 50
 # the columns of a list, and the width of terminal from which each is shown
 _COLUMNS: Final = {"uid": 0, "type": 110, "path": 0, "size": 100, "tags": 0, "licence": 0, "preview": 90}
 
 
-@click.command(name="list")
-@click.option("--type", "asset_type", help="Only this type.")
-@click.option("--tag", "tags", multiple=True, help="Only assets with this tag; repeated: with all of them.")
-@click.option("--license", "license_tag", help='Only this licence; "" for assets without one.')
-@click.option("--text", help="Only assets whose path or metadata hold this text.")
-@click.option("--hash", "hash_value", help="Only this SHA-256.")
-@click.option(
-    "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."
+_F = TypeVar("_F", bound=Callable[..., Any])
+_CONDITIONS: Final = (
+    click.option("--type", "asset_type", help="Only this type."),
+    click.option(
+        "--tag", "tags", multiple=True, help="Only assets with this tag; repeated: with all of them."
+    ),
+    click.option("--license", "license_tag", help='Only this licence; "" for assets without one.'),
+    click.option("--text", help="Only assets whose path or metadata hold this text."),
+    click.option("--hash", "hash_value", help="Only this SHA-256."),
+    click.option(
+        "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."
+    ),
 )
+
+
+def _filtered(command: _F) -> _F:
+    """Give a command the options of a filter."""
+    for option in reversed(_CONDITIONS):
+        command = option(command)
+    return command
+
+
+@click.command(name="list")
+@_filtered
 @click.option("--limit", type=click.IntRange(0, 2**31), help="At most so many; 0 for all. [50; JSON: all]")
 @click.option("--cursor", type=click.IntRange(1, 2**53), help="Go on behind the asset with this id.")
 @json_option
@@ -67,6 +82,52 @@ def list_command(
         )
         if records and len(records) == count and len(records) < total:
             console.echo(f"More: add --cursor {records[-1]['id']}, or --limit 0 for all.")
+    return 0
+
+
+@click.command()
+@_filtered
+@click.option(
+    "--tags", "top_tags", type=click.IntRange(1, 10_000), default=100, help="At most so many tags. [100]"
+)
+@json_option
+@console.library_options
+def facets(
+    asset_type: str | None,
+    tags: tuple[str, ...],
+    license_tag: str | None,
+    text: str | None,
+    hash_value: str | None,
+    where: tuple[str, ...],
+    top_tags: int,
+    as_json: bool,
+    **library: str | None,
+) -> int:
+    """Count assets by type, licence and tag; of all, or of those for which the conditions hold.
+
+    Each list is counted under the other conditions, without its own: with --type audio the types are still
+    those of all assets, the licences and tags those of sounds.
+    """
+    with open_library(library) as registry:
+        found = registry.facets(
+            asset_type,
+            hash_value=hash_value,
+            tags=tags,
+            text=text,
+            license=license_tag,
+            where=where,
+            top_tags=top_tags,
+        )
+    if as_json:
+        console.emit_json(found)
+        return 0
+    for title, counts in (("type", found["types"]), ("licence", found["licenses"]), ("tag", found["tags"])):
+        table = _table(title, "assets")
+        for each in counts:
+            table.add_row(console.plain(each["value"] or "(none)"), f"{each['count']:,}")
+        if counts:
+            _print(table)
+    console.echo(f"{found['total']:,} assets")
     return 0
 
 

@@ -907,6 +907,7 @@ class AssetRegistry:
 
     def _record(self, asset: Asset, *, with_inputs: bool = True) -> AssetRecord:
         newest = asset.provenance
+        meta, preview, links = sidecar.describe_shown(asset, self._library.sidecar_suffix)
         return AssetRecord(
             id=asset.id,
             uid=asset.uid,
@@ -918,13 +919,13 @@ class AssetRegistry:
             version=asset.version,
             tags=list(asset.facts.tags),
             license=asset.facts.license,
-            meta=sidecar.describe_meta(asset, with_media=True),
+            meta=meta,
             thumb=asset.preview.path,
-            preview=sidecar.describe_preview(asset),
+            preview=preview,
             preview_state=asset.preview.state,
             media=dict(asset.media),
             sidecar=self._library.sidecar_key(asset.key),
-            links=sidecar.describe_links(asset, self._library.sidecar_suffix),
+            links=links,
             provenance=sidecar.describe_provenance(newest, with_inputs=with_inputs) if newest else None,
             created_at=asset.created_at,
             updated_at=asset.updated_at,
