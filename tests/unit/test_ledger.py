@@ -504,6 +504,15 @@ def test_what_sqlite_finds_wrong_is_told(ledger: Ledger, path: Path) -> None:
     assert faults
 
 
+def test_a_sqlite_without_the_search_index_is_named(ledger: Ledger) -> None:
+    """A user of an old Python would read "no such tokenizer"."""
+    with (
+        pytest.raises(RegistryUnusable, match="no full-text index of trigrams"),
+        ledger.engine.write() as rows,
+    ):
+        rows.execute("CREATE VIRTUAL TABLE other USING fts5(text, tokenize='of tomorrow')")
+
+
 def test_a_full_disk_is_named_and_nothing_is_half_written(ledger: Ledger) -> None:
     """The user would see an error of the driver, and half a batch."""
     insert(ledger, make(1))

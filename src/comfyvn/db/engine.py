@@ -34,6 +34,10 @@ _LIMITS: Final = Limits()
 _COPY_TRIES: Final = 5
 _IDLE_CONNECTIONS: Final = 8
 _CACHED_STATEMENTS: Final = 256
+_NO_SEARCH: Final = (
+    f"the SQLite of this Python ({sqlite3.sqlite_version}) has no full-text index of trigrams (FTS5; since "
+    "3.34). Use a Python with a newer one, as those of python.org and of Linux distributions since 2022 are."
+)
 _OURS_MEANWHILE: Final = ("asset_upgrade_", "asset_tag", "asset_search", "ix_assets_registry_")
 """How names begin that an upgrade or the migrations use, be it for a moment."""
 _SHM_BYTES: Final = 65_536
@@ -227,6 +231,8 @@ class Engine:
             + MEND,
             "malformed": f"this database is damaged. {MEND}",
             "disk I/O": "the disk reported an error while the ledger was read or written.",
+            "fts5": _NO_SEARCH,
+            "no such tokenizer": _NO_SEARCH,
         }
         why = next((why for sign, why in whys.items() if sign in text), None)
         return RegistryUnusable(path=self.path, why=why) if why else None
