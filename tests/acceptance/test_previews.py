@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from comfyvn.studio.core import AssetRegistry
+from support import TIMEOUT_S
 
 RATE = 8_000
 EXTENSIBLE_GUID = bytes.fromhex("000000001000800000aa00389b71")
@@ -485,3 +486,33 @@ def test_waiting_can_end_before_the_previews_do(registry: AssetRegistry) -> None
     """A script could not go on while a large picture is being made small."""
     assert AssetRegistry.wait_for_thumbnails(0) is True
     assert AssetRegistry.wait_for_thumbnails(timeout=None) is True
+
+
+# -- in which order, and by how many --------------------------------------------------------------------
+
+INGEST = """
+import sys
+from comfyvn.media.isolation import WORKERS
+from comfyvn.studio.core import AssetRegistry
+with AssetRegistry(durability="off") as registry:
+    items = [{"source_path": name, "asset_type": "x"} for name in sys.argv[1:]]
+    assert all(result["status"] == "registered" for result in registry.register_many(items))
+    registry.wait_for_thumbnails()
+    made = sorted(registry.THUMB_ROOT.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    print(len(WORKERS._all), *[path.suffix for path in made])
+"""
+
+
+def test_sound_waits_for_pictures_and_a_few_files_get_one_worker(tmp_path: Path, project: Path) -> None:
+    """An hour of music would hold up the pictures; each worker more costs as much as ten of them."""
+    sounds, pictures = [tmp_path / f"a{number}.wav" for number in range(3)], [tmp_path / "b.png"]
+    for number, path in enumerate(sounds):
+        with wave.open(str(path), "wb") as sound:
+            sound.setparams((1, 2, RATE, 0, "NONE", ""))
+            sound.writeframes(struct.pack("<h", 1000 + number) * RATE)
+    Image.new("RGB", (600, 500), "teal").save(pictures[0])
+
+    command = [sys.executable, "-c", INGEST, *map(str, sounds + pictures)]
+    told = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+
+    assert told.stdout.split() == ["1", ".webp", ".webp", ".json", ".json", ".json"]

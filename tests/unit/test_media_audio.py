@@ -20,7 +20,7 @@ import encoders
 from comfyvn import media
 from comfyvn.errors import PreviewFailed
 from comfyvn.media import PreviewLimits
-from comfyvn.media.audio import SoundFormat, loudness_of
+from comfyvn.media.audio import SoundFormat
 from comfyvn.media.wav import WavFormat
 from comfyvn.media.waveform import Peaks, encode
 from encoders import encode_sound
@@ -228,11 +228,6 @@ def test_a_click_too_short_for_loudness_has_none() -> None:
     assert "loudness_lufs" not in facts
 
 
-def test_loudness_of_a_file_that_is_no_sound_is_none() -> None:
-    """A waveform that was made already would be lost with it."""
-    assert loudness_of(io.BytesIO(b"no sound at all" * 100)) is None
-
-
 @pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
 def test_the_header_tells_the_same_as_the_sound(name: str) -> None:
     """Facts of a file whose preview failed would be others."""
@@ -415,20 +410,19 @@ def test_without_pyav_the_reason_names_what_to_install(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "av", None)
 
     assert AnySound().unavailable() == 'PyAV is not installed: pip install "comfyvn[media]"'
-    assert loudness_of(io.BytesIO(b"")) is None
     with pytest.raises(PreviewFailed, match="PyAV can't be loaded"):
         shown(b"")
 
 
 def test_a_wave_file_needs_numpy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Voices would have no waveform where PyAV is not installed."""
-    content = encode_sound(in_16_bit(sine(1.0)), "pcm_s16le", "wav")
+    """Voices would have no waveform and no loudness where PyAV is not installed."""
+    content = encode_sound(in_16_bit(sine(1.0, level_db=-20)), "pcm_s16le", "wav")
     monkeypatch.setitem(sys.modules, "av", None)
 
     made = WavFormat().preview(io.BytesIO(content), PreviewLimits())
 
     assert len(json.loads(made.files["waveform"])["points"]) == 512
-    assert "loudness_lufs" not in made.facts
+    assert made.facts["loudness_lufs"] == pytest.approx(-23.0, abs=0.1)
 
 
 @given(
@@ -475,6 +469,29 @@ def test_columns_of_long_sound_begin_where_they_should() -> None:
 
     assert len(points) == 512
     assert [at for at, point in enumerate(points) if point] == [301_234 * 512 // frames]
+
+
+@pytest.mark.parametrize("frames", [1, 700, 70_000, 300_000, 5_000_000])
+def test_a_length_that_is_known_beforehand_changes_no_waveform(frames: int) -> None:
+    """The waveform of a format whose header tells the length would look different."""
+    samples = np.random.default_rng(frames).normal(0, 0.1, frames).astype(np.float32)
+    plain, hinted = Peaks(512), Peaks(512, frames)
+
+    for start in range(0, frames, 30_000):
+        plain.add(samples[start : start + 30_000])
+        hinted.add(samples[start : start + 30_000])
+
+    assert hinted.points() == plain.points()
+
+
+def test_a_header_that_promises_hours_does_not_blur_a_short_sound() -> None:
+    """The waveform of a file that was cut short would be a few bars."""
+    samples = np.random.default_rng(1).normal(0, 0.1, 96_000).astype(np.float32)
+    peaks = Peaks(512, 24 * 3600 * 48_000)
+
+    peaks.add(samples)
+
+    assert len(peaks.points()) == 512
 
 
 LONG = """

@@ -496,14 +496,14 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
 
     def put(*points: Point) -> None:
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
-        formats_module.formats.cache_clear()
+        formats_module._strangers.cache_clear()
 
     yield put
     monkeypatch.undo()
-    formats_module.formats.cache_clear()
+    formats_module._strangers.cache_clear()
 
 
-OURS = [point.load()().name for point in formats_module._OURS]
+OURS = [found.name for value in formats_module._OURS if (found := formats_module._ours(value))]
 
 
 def names() -> list[str]:
@@ -513,9 +513,9 @@ def names() -> list[str]:
 @pytest.mark.parametrize("copies", [0, 1, 2])
 def test_our_formats_are_there_once_however_often_our_metadata_is(install, copies: int) -> None:
     """From a source tree there would be no format; with an old install beside it, each twice."""
-    values = [point.value for point in formats_module._OURS]
+    values = formats_module._OURS * copies
 
-    install(*[Point(value, ImportError("the metadata's is never loaded")) for value in values * copies])
+    install(*[Point(value, ImportError("the metadata's is never loaded")) for value in values])
 
     assert names() == OURS
 

@@ -5,6 +5,8 @@ import json
 import math
 import random
 import struct
+import subprocess
+import sys
 import tracemalloc
 import wave
 from typing import Any
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 
 from comfyvn.errors import PreviewFailed
 from comfyvn.media import PreviewLimits, render
+from comfyvn.media.audio import SoundFormat
+from comfyvn.media.wav import WavFormat
 
 PCM_GUID = bytes.fromhex("000000001000800000aa00389b71")
 
@@ -31,6 +35,10 @@ def fmt(tag: int, channels: int, bits: int, *, rate: int = 8000, frame_bytes: in
 def wav(*chunks: bytes, kind: bytes = b"RIFF") -> bytes:
     body = b"WAVE" + b"".join(chunks)
     return kind + struct.pack("<I", len(body)) + body
+
+
+def info(*texts: tuple[bytes, bytes]) -> bytes:
+    return riff(b"LIST", b"INFO" + b"".join(riff(kind, text) for kind, text in texts))
 
 
 def waveform(content: bytes, points: int = 512) -> dict[str, Any]:
@@ -262,6 +270,48 @@ def test_a_file_without_readable_sound_has_a_reason(content: bytes, why: str) ->
     """The record would say that something failed, but not what."""
     with pytest.raises(PreviewFailed, match=why):
         render(io.BytesIO(content), "waveform", PreviewLimits())
+
+
+TEXTS = "IART ICMT ICOP ICRD IGNR ILNG INAM IPRD IPRT ISFT ISMP ITCH IKEY"
+INFOS = {
+    "all that have names": [(name.encode(), f"the {name}".encode()) for name in TEXTS.split()],
+    "Latin-1 and what follows the end": [(b"INAM", b"caf\xe9\0junk"), (b"ICMT", b"")],
+    "small letters, twice": [(b"INAM", b"\xc3\xa9  "), (b"inam", b"the later one")],
+    "two names of one tag": [(b"ITRK", b"3"), (b"IPRT", b"4")],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("name", INFOS)
+def test_texts_are_told_as_ffmpeg_tells_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A title would be found or not depending on whether PyAV had to be loaded."""
+    content = wav(riff(b"fmt ", fmt(1, 1, 16)), riff(b"data", bytes(16_000)), info(*INFOS[name]))
+    by_ffmpeg = SoundFormat.probe(WavFormat(), io.BytesIO(content)).get("tags", {})
+    monkeypatch.setitem(sys.modules, "av", None)
+
+    facts = WavFormat().probe(io.BytesIO(content))
+
+    assert facts.get("tags", {}) == by_ffmpeg
+
+
+def test_a_stamped_voice_is_looked_at_without_pyav() -> None:
+    """Loading it takes longer than the previews of a hundred voices."""
+    code = (
+        "import io, sys, wave\n"
+        "from comfyvn import media\n"
+        "plain, stamped = io.BytesIO(), io.BytesIO()\n"
+        "with wave.open(plain, 'wb') as sound:\n"
+        "    sound.setparams((2, 2, 44100, 0, 'NONE', ''))\n"
+        "    sound.writeframes(b'ab' * 88200)\n"
+        "reading = media.read(plain, stamped, marker_bytes=9)\n"
+        "media.fill_marker(stamped, reading, b'the value')\n"
+        "facts = media.probe(stamped) | media.render(stamped, 'waveform', media.PreviewLimits()).facts\n"
+        "print('av' in sys.modules, facts['bit_rate'], 'loudness_lufs' in facts, facts.get('tags'))\n"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout == "False 1411200 True None\n"
 
 
 def test_a_million_empty_chunks_do_not_hold_a_worker() -> None:

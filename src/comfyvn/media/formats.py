@@ -9,19 +9,21 @@ stranger's come in by the same door, the entry point ``comfyvn.formats``.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
+import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, TypeGuard, runtime_checkable
 
 from comfyvn.errors import PreviewFailed
 from comfyvn.model import PreviewKind
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "DATA",
@@ -39,6 +41,9 @@ __all__ = [
     "SupportsProbe",
     "SupportsStamp",
     "TellsKind",
+    "can_probe",
+    "can_show",
+    "can_stamp",
     "formats",
     "is_installed",
     "kind_of",
@@ -47,6 +52,7 @@ __all__ = [
     "read_at",
     "recognise",
     "render",
+    "tells_kind",
     "unavailable",
 ]
 
@@ -68,32 +74,33 @@ FACTS_RECIPE: Final = 1
 """The version of the reading of facts; one more whenever the same file would tell other ones."""
 
 _OURS: Final = (
-    EntryPoint("png", "comfyvn.media.png:PngFormat", GROUP),
-    EntryPoint("jpeg", "comfyvn.media.jpeg:JpegFormat", GROUP),
-    EntryPoint("webp", "comfyvn.media.webp:WebpFormat", GROUP),
-    EntryPoint("gif", "comfyvn.media.gif:GifFormat", GROUP),
-    EntryPoint("avif", "comfyvn.media.heif:AvifFormat", GROUP),
-    EntryPoint("heic", "comfyvn.media.heif:HeicFormat", GROUP),
-    EntryPoint("jxl", "comfyvn.media.heif:JxlFormat", GROUP),
-    EntryPoint("tiff", "comfyvn.media.images:TiffFormat", GROUP),
-    EntryPoint("bmp", "comfyvn.media.images:BmpFormat", GROUP),
-    EntryPoint("wav", "comfyvn.media.wav:WavFormat", GROUP),
-    EntryPoint("flac", "comfyvn.media.flac:FlacFormat", GROUP),
-    EntryPoint("ogg", "comfyvn.media.ogg:OggFormat", GROUP),
-    EntryPoint("aiff", "comfyvn.media.aiff:AiffFormat", GROUP),
-    EntryPoint("mp3", "comfyvn.media.mp3:Mp3Format", GROUP),
-    EntryPoint("aac", "comfyvn.media.mp3:AacFormat", GROUP),
-    EntryPoint("mp4", "comfyvn.media.mp4:Mp4Format", GROUP),
-    EntryPoint("matroska", "comfyvn.media.matroska:MatroskaFormat", GROUP),
-    EntryPoint("avi", "comfyvn.media.video:AviFormat", GROUP),
-    EntryPoint("mpeg", "comfyvn.media.video:MpegFormat", GROUP),
-    EntryPoint("psd", "comfyvn.media.rare:PsdFormat", GROUP),
-    EntryPoint("ico", "comfyvn.media.rare:IcoFormat", GROUP),
-    EntryPoint("dds", "comfyvn.media.rare:DdsFormat", GROUP),
-    EntryPoint("jpeg2000", "comfyvn.media.rare:Jpeg2000Format", GROUP),
-    EntryPoint("qoi", "comfyvn.media.rare:QoiFormat", GROUP),
-    EntryPoint("tga", "comfyvn.media.rare:TgaFormat", GROUP),
+    "comfyvn.media.png:PngFormat",
+    "comfyvn.media.jpeg:JpegFormat",
+    "comfyvn.media.webp:WebpFormat",
+    "comfyvn.media.gif:GifFormat",
+    "comfyvn.media.heif:AvifFormat",
+    "comfyvn.media.heif:HeicFormat",
+    "comfyvn.media.heif:JxlFormat",
+    "comfyvn.media.images:TiffFormat",
+    "comfyvn.media.images:BmpFormat",
+    "comfyvn.media.wav:WavFormat",
+    "comfyvn.media.flac:FlacFormat",
+    "comfyvn.media.ogg:OggFormat",
+    "comfyvn.media.aiff:AiffFormat",
+    "comfyvn.media.mp3:Mp3Format",
+    "comfyvn.media.mp3:AacFormat",
+    "comfyvn.media.mp4:Mp4Format",
+    "comfyvn.media.matroska:MatroskaFormat",
+    "comfyvn.media.video:AviFormat",
+    "comfyvn.media.video:MpegFormat",
+    "comfyvn.media.rare:PsdFormat",
+    "comfyvn.media.rare:IcoFormat",
+    "comfyvn.media.rare:DdsFormat",
+    "comfyvn.media.rare:Jpeg2000Format",
+    "comfyvn.media.rare:QoiFormat",
+    "comfyvn.media.rare:TgaFormat",
 )
+"""Where our formats are: module and class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,22 +246,47 @@ class TellsKind(MediaFormat, Protocol):
         """
 
 
-@functools.cache
-def formats() -> tuple[MediaFormat, ...]:
-    """Return every format of this installation, ours first: a stranger never takes over a file of theirs.
+def can_stamp(found: object) -> TypeGuard[SupportsStamp]:
+    """Tell whether files of a format can carry our marker."""
+    return _is(found, SupportsStamp)
 
-    Looked up once. A format that can't be loaded is logged with its traceback and left out.
+
+def can_probe(found: object) -> TypeGuard[SupportsProbe]:
+    """Tell whether files of a format tell facts."""
+    return _is(found, SupportsProbe)
+
+
+def can_show(found: object) -> TypeGuard[SupportsPreview]:
+    """Tell whether files of a format can be shown small."""
+    return _is(found, SupportsPreview)
+
+
+def tells_kind(found: object) -> TypeGuard[TellsKind]:
+    """Tell whether a format has files of more than one kind of preview."""
+    return _is(found, TellsKind)
+
+
+_abilities: dict[tuple[type, type], bool] = {}
+
+
+def _is(found: object, ability: type) -> bool:
+    """Answer as `isinstance` does, which takes 20 µs for a protocol and is asked several times a file."""
+    key = type(found), ability
+    if key not in _abilities:
+        _abilities[key] = isinstance(found, ability)
+    return _abilities[key]
+
+
+def formats() -> Iterator[MediaFormat]:
+    """Yield every format of this installation, ours first: a stranger never takes over a file of theirs.
+
+    Each is loaded when it is its turn, and once. A format that can't be loaded is logged with its traceback
+    and left out.
     """
-    loaded: dict[str, MediaFormat] = {}
-    for point in _entry_points():
-        found = _load(point)
-        if found is None:
-            continue
-        if found.name in loaded or found.name == DATA:
-            log.error("media format %s: the name %r is taken; it is left out", point.value, found.name)
-            continue
-        loaded[found.name] = found
-    return tuple(loaded.values())
+    for value in _OURS:
+        if (found := _ours(value)) is not None:
+            yield found
+    yield from _strangers()
 
 
 def recognise(head: bytes, name: str = "") -> MediaFormat | None:
@@ -296,7 +328,7 @@ def render(source: Path | BinaryIO, kind: PreviewKind, limits: PreviewLimits, *,
 def probe(source: BinaryIO, *, name: str = "") -> dict[str, Any]:
     """Return what a file tells about itself, ``{}`` where that is nothing or it can't be read."""
     found = recognise(read_at(source, 0, HEAD_BYTES), name)
-    if not isinstance(found, SupportsProbe):
+    if not can_probe(found):
         return {}
     source.seek(0)
     try:
@@ -312,7 +344,7 @@ def kind_of(found: MediaFormat | None, file: BinaryIO) -> PreviewKind | None:
     """Return the kind of preview that a file of a format has."""
     if found is None:
         return None
-    if isinstance(found, TellsKind):
+    if tells_kind(found):
         try:
             return found.kind_of(file)
         except OSError:
@@ -345,7 +377,7 @@ def _render(file: BinaryIO, name: str, kind: PreviewKind, limits: PreviewLimits)
     if not head:
         raise PreviewFailed(why="the file is empty")
     found = recognise(head, name)
-    if not isinstance(found, SupportsPreview) or kind_of(found, file) != kind:
+    if not can_show(found) or kind_of(found, file) != kind:
         article = "an" if kind == "animation" else "a"
         raise PreviewFailed(why=f"this file is not of a format that has {article} {kind}")
     reason = found.unavailable()
@@ -361,21 +393,43 @@ def _render(file: BinaryIO, name: str, kind: PreviewKind, limits: PreviewLimits)
         raise PreviewFailed(why=f"the format {found.name} failed on it ({type(error).__name__})") from error
 
 
-def _entry_points() -> list[EntryPoint]:
-    """Return ours, each once (also without package metadata, or with it twice), then the strangers'."""
-    ours = {point.value for point in _OURS}
-    found = {point.value: point for point in importlib.metadata.entry_points(group=GROUP)}
-    strangers = [point for value, point in found.items() if value not in ours]
-    return [*_OURS, *sorted(strangers, key=lambda point: (point.name, point.value))]
+@functools.cache
+def _ours(value: str) -> MediaFormat | None:
+    module, _, name = value.partition(":")
+    return _made(value, lambda: getattr(importlib.import_module(module), name)())
 
 
-def _load(point: EntryPoint) -> MediaFormat | None:
+@functools.cache
+def _strangers() -> tuple[MediaFormat, ...]:
+    """Return the formats that came with other packages, each once, without those of our own metadata."""
+    from importlib.metadata import entry_points  # takes as long to import as all of our formats
+
+    found = {point.value: point for point in entry_points(group=GROUP) if point.value not in _OURS}
+    taken = {DATA, *(format_.name for value in _OURS if (format_ := _ours(value)) is not None)}
+    loaded: list[MediaFormat] = []
+    for point in sorted(found.values(), key=lambda point: (point.name, point.value)):
+        made = _made(point.value, functools.partial(_make, point))
+        if made is None:
+            continue
+        if made.name in taken:
+            log.error("media format %s: the name %r is taken; it is left out", point.value, made.name)
+            continue
+        taken.add(made.name)
+        loaded.append(made)
+    return tuple(loaded)
+
+
+def _make(point: EntryPoint) -> Any:
+    return point.load()()
+
+
+def _made(value: str, make: Callable[[], Any]) -> MediaFormat | None:
     try:
-        made = point.load()()
+        made = make()
         if not isinstance(made, MediaFormat) or not isinstance(made.name, str):
-            raise TypeError(f"{point.value} has no name, preview_kind and sniff(head, name)")
+            raise TypeError(f"{value} has no name, preview_kind and sniff(head, name)")
     except Exception:  # a stranger's code: it may raise anything while it is imported
-        log.exception("media format %s can't be loaded; it is left out", point.value)
+        log.exception("media format %s can't be loaded; it is left out", value)
         return None
     return made
 

@@ -11,7 +11,7 @@ from comfyvn.errors import PreviewFailed
 from comfyvn.media import decoding, headers
 from comfyvn.media.animation import make_moving
 from comfyvn.media.decoding import opened, orientation
-from comfyvn.media.formats import PreviewLimits, Rendered, TellsKind
+from comfyvn.media.formats import PreviewLimits, Rendered, tells_kind
 from comfyvn.media.headers import Timing
 from comfyvn.media.scaling import make_stills
 from comfyvn.model import PreviewKind
@@ -75,7 +75,7 @@ class PillowFormat:
         return decoding.unavailable(self.family)
 
     def _kind(self, file: BinaryIO) -> PreviewKind | None:
-        return self.kind_of(file) if isinstance(self, TellsKind) else self.preview_kind
+        return self.kind_of(file) if tells_kind(self) else self.preview_kind
 
     def _prepare(self, file: BinaryIO, image: ImageFile.ImageFile) -> None:
         """Put right what Pillow tells wrongly or too late; the file is left where it is."""

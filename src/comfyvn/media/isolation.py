@@ -22,7 +22,7 @@ __all__ = ["WORKERS", "Workers"]
 
 log = logging.getLogger(__name__)
 
-_JOBS_OF_ONE: Final = 500
+_JOBS_OF_ONE: Final = 2_000
 
 
 class Workers:
@@ -71,6 +71,10 @@ class Workers:
                 if is_last or worker.jobs == 1:
                     return replace(made, failure=f"it needs more than {_size(job.memory_bytes)} of memory")
         return make(file, job)
+
+    def has_idle(self) -> bool:
+        """Tell whether a worker is there that does nothing."""
+        return bool(self._idle)
 
     def close(self) -> None:
         """End every worker at once."""

@@ -7,7 +7,7 @@ addresses. One decoder thread a stream, so that memory stays bounded. Tags are c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -18,7 +18,16 @@ from comfyvn.media.formats import MARKER_NAME, is_installed
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-__all__ = ["codec_name", "decoded", "opened", "seconds", "sound_facts", "tags_of", "unavailable"]
+__all__ = [
+    "clean_tags",
+    "codec_name",
+    "decoded",
+    "opened",
+    "seconds",
+    "sound_facts",
+    "tags_of",
+    "unavailable",
+]
 
 _CONTAINERS: Final = "aac,aiff,avi,flac,matroska,webm,mov,mp4,mp3,mpeg,mpegvideo,ogg,wav,w64"
 _TAG_LIMIT: Final = 64
@@ -161,13 +170,17 @@ def tags_of(container: InputContainer) -> dict[str, Any]:
     ``loop_start``, ``loop_length`` and ``loop_end`` (LOOPSTART and so on, as RPG Maker reads them) are whole
     numbers: samples. Our own marker is none.
     """
-    tags: dict[str, Any] = {}
     found: list[Mapping[str, str]] = [container.metadata]
     if container.format.name == "ogg":  # where each stream has tags of its own
         found.extend(stream.metadata for stream in container.streams)
-    for each in found:
-        for name, value in each.items():
-            _add_tag(tags, name, value)
+    return clean_tags(pair for each in found for pair in each.items())
+
+
+def clean_tags(found: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return tags as `tags_of` describes them; of two with one name the first counts."""
+    tags: dict[str, Any] = {}
+    for name, value in found:
+        _add_tag(tags, name, value)
     return tags
 
 

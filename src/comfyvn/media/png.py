@@ -186,8 +186,9 @@ def _leniently(file: BinaryIO, look: Callable[[BinaryIO], T]) -> T:
     if _is_endless(file):
         raise PreviewFailed(why=f"the picture has more than {_CHUNK_COUNT_LIMIT:,} chunks")
     reason = PreviewFailed(why="the picture is damaged or incomplete")
-    is_moving = any(each.kind == b"acTL" for each in islice(_chunks(file), _CHUNK_COUNT_LIMIT))
-    for left_out in (*_LEFT_OUT, _EXTRAS | _MOVING) if is_moving else _LEFT_OUT:
+    for left_out in (*_LEFT_OUT, _EXTRAS | _MOVING):
+        if left_out & _MOVING and not _is_moving(file):
+            break
         try:
             if not left_out:
                 return look(file)
@@ -197,10 +198,14 @@ def _leniently(file: BinaryIO, look: Callable[[BinaryIO], T]) -> T:
                 return look(copy)
         except PreviewFailed as failure:
             is_format = isinstance(failure.__cause__, (ValueError, SyntaxError))
-            if not is_format and not (is_moving and isinstance(failure.__cause__, OSError)):
+            if not is_format and not (isinstance(failure.__cause__, OSError) and _is_moving(file)):
                 raise
             reason = failure
     raise reason
+
+
+def _is_moving(file: BinaryIO) -> bool:
+    return any(each.kind == b"acTL" for each in islice(_chunks(file), _CHUNK_COUNT_LIMIT))
 
 
 def _is_endless(file: BinaryIO) -> bool:

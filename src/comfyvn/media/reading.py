@@ -22,7 +22,7 @@ from comfyvn.media.formats import (
     Layout,
     MediaFormat,
     Splice,
-    SupportsStamp,
+    can_stamp,
     kind_of,
     read_at,
     recognise,
@@ -224,7 +224,7 @@ def _layout_of(found: MediaFormat | None, source: BinaryIO, name: str) -> Layout
     Raises:
         UnsupportedMedia: its splices can't be those of this file.
     """
-    if not isinstance(found, SupportsStamp):
+    if not can_stamp(found):
         why = f"files of the format {found.name} carry no marker" if found else "it is plain data"
         return Layout(refusal=why)
     try:

@@ -10,7 +10,7 @@ Format: EA IFF 85 (Electronic Arts, 1985); Multimedia Programming Interface and 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from io import SEEK_END
 from typing import BinaryIO, Final
@@ -19,7 +19,7 @@ from comfyvn.media import id3
 from comfyvn.media.formats import Layout, Splice, read_at
 from comfyvn.media.tags import COUNT_LIMIT, SIGNED, VALUE_LIMIT, Refusal, damaged
 
-__all__ = ["Chunk", "Form", "find", "layout_of"]
+__all__ = ["Chunk", "Form", "find", "layout_of", "others"]
 
 _HEADER: Final = 8
 _TAGS: Final = (b"id3 ", b"ID3 ")
@@ -99,6 +99,21 @@ def find(file: BinaryIO, form: Form, kind: bytes) -> Chunk | None:
         Refusal: the form is damaged.
     """
     return next((chunk for chunk in _chunks(file, form) if chunk.kind == kind), None)
+
+
+def others(file: BinaryIO, form: Form, kinds: Container[bytes]) -> list[Chunk]:
+    """Return the chunks of some types, but for one that holds our marker alone.
+
+    Raises:
+        Refusal: the form is damaged.
+    """
+    return [chunk for chunk in _chunks(file, form) if chunk.kind in kinds and not _is_ours(file, chunk)]
+
+
+def _is_ours(file: BinaryIO, chunk: Chunk) -> bool:
+    """Tell whether a chunk holds nothing but a tag that we made."""
+    tag = id3.find(file, chunk.data, chunk.end) if chunk.kind in _TAGS else None
+    return tag is not None and tag.wholly_ours and tag.length == chunk.length
 
 
 def _chunks(file: BinaryIO, form: Form) -> list[Chunk]:

@@ -42,7 +42,7 @@ def encode_stills(large: Image.Image) -> dict[str, bytes]:
     Returns:
         ``{"256": ..., "512": ...}``: WebP, long side at most that many pixels, never enlarged.
     """
-    from PIL import Image
+    from PIL import Image, WebPImagePlugin  # noqa: F401 - else save() loads all of Pillow's formats
 
     made: dict[str, bytes] = {}
     size: tuple[int, int] | None = None

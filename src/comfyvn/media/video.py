@@ -187,7 +187,8 @@ class _Film:
         decoder = _alpha_decoder(self._stream, self._limits) if self.has_alpha else None
         for count, frame in enumerate(libav.decoded(self._container, self._stream, decoder)):
             check_size((frame.width, frame.height), self._limits)
-            self._shape.turn_as(frame)
+            if count == 0:  # it is the same for all, and to ask keeps the frame till garbage is collected
+                self._shape.turn_as(frame)
             time_s = self._time_of(frame, count)
             self._frames_left -= 1
             self._pixels_left -= frame.width * frame.height

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
-from comfyvn.media import riff, waveform
-from comfyvn.media.audio import SoundFormat, loudness_of
+from comfyvn.media import libav, riff, waveform
+from comfyvn.media.audio import LOUDNESS_LIMIT_S, SoundFormat
 from comfyvn.media.formats import Layout, PreviewLimits, Rendered, numpy_unavailable, read_at
+from comfyvn.media.loudness import Meter, weight_of
 from comfyvn.media.tags import Refusal, damaged
 from comfyvn.model import PreviewKind
 
@@ -40,6 +41,11 @@ _COMPRESSIONS: Final = {
     0x0161: "Windows Media Audio",
 }
 _CONTAINERS: Final = {_PCM: (1, 2, 3, 4), _FLOAT: (4, 8)}
+_SPEAKERS: Final = (
+    *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"),
+    *("TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"),
+)
+"""The meaning of the bits of a channel mask, from the lowest on, by FFmpeg's names."""
 _UNKNOWN_LENGTH: Final = 0xFFFFFFFF
 _KNOWN_CHUNKS: Final = frozenset(
     (
@@ -57,7 +63,27 @@ _KNOWN_CHUNKS: Final = frozenset(
         b"PAD ",
     )
 )
-_BLOCK_BYTES: Final = 1 << 20
+_TAGGED: Final = frozenset((b"LIST", b"bext", b"IDIT", b"id3 ", b"ID3 "))
+"""Chunks that FFmpeg takes tags from."""
+_TEXTS: Final = {
+    b"IART": "artist",
+    b"ICMT": "comment",
+    b"ICOP": "copyright",
+    b"ICRD": "date",
+    b"IGNR": "genre",
+    b"ILNG": "language",
+    b"INAM": "title",
+    b"IPRD": "album",
+    b"IPRT": "track",
+    b"ITRK": "track",
+    b"ISFT": "encoder",
+    b"ISMP": "timecode",
+    b"ITCH": "encoded_by",
+}
+"""Names of texts as FFmpeg gives them; others keep their own."""
+_INFO_LIMIT: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 18
+"""Few enough that what is made of them stays in memory that the process has, and mostly in the cache."""
 _CHUNK_COUNT_LIMIT: Final = 10_000
 _SIZE: Final = struct.Struct("<I")
 _WIDE_SIZE: Final = struct.Struct("<Q")
@@ -81,19 +107,21 @@ class WavFormat(SoundFormat):
             return Layout(refusal=str(refusal))
 
     def probe(self, file: BinaryIO) -> dict[str, Any]:
-        """Return what the header tells of PCM and, with PyAV, tags and facts of compressed sound, too.
+        """Return what the header tells of PCM and, with PyAV, facts of compressed sound, and all its tags.
 
         Loop points of a ``smpl`` chunk are told as ``loop_start`` and ``loop_length`` among the tags.
         """
         facts: dict[str, Any] = {}
-        with suppress(PreviewFailed):
-            facts = SoundFormat.probe(self, file)
-        try:
-            facts |= _locate(file).facts()
-        except (PreviewFailed, struct.error) as error:
+        with suppress(PreviewFailed, struct.error):
+            facts = _locate(file).facts()
+        tags = _tags(file) if facts else None
+        if tags is None:
+            with suppress(PreviewFailed):
+                facts = SoundFormat.probe(self, file) | facts
             if not facts:
-                raise PreviewFailed(why="the WAVE file is damaged or compressed") from error
-        tags = facts.get("tags", {}) | _loop(file)
+                raise PreviewFailed(why="the WAVE file is damaged or compressed")
+            tags = facts.get("tags", {})
+        tags |= _loop(file)
         return facts | ({"tags": tags} if tags else {})
 
     def preview(self, file: BinaryIO, limits: PreviewLimits) -> Rendered:
@@ -102,15 +130,15 @@ class WavFormat(SoundFormat):
         The JSON has ``kind``, ``channels``, ``sample_rate`` (Hz), ``duration_s`` and ``points``: for each
         column the largest absolute value over all of its frames and channels, 0 to 1, relative to the clip's
         own peak, four decimals; all zeros for silence. Every frame belongs to exactly one column. Memory
-        stays at a few MiB. PCM needs NumPy alone; with PyAV, compressed sound is drawn too, and the facts
-        have ``loudness_lufs``.
+        stays at a few MiB. PCM needs NumPy alone; with PyAV, compressed sound is drawn too. The facts are
+        ``loudness_lufs``, as `SoundFormat.preview` tells it.
 
         Raises:
             PreviewFailed: compressed in a way that can't be decoded here, or damaged.
         """
         try:
             sound = _locate(file)
-            points = _points(file, sound, limits.waveform_points)
+            points, loudness = _measured(file, sound, limits.waveform_points)
         except _Compressed:
             with suppress(PreviewFailed):
                 return SoundFormat.preview(self, file, limits)
@@ -123,7 +151,6 @@ class WavFormat(SoundFormat):
             sample_rate_hz=sound.sample_rate_hz,
             duration_s=sound.frames / sound.sample_rate_hz,
         )
-        loudness = loudness_of(file)
         return Rendered({"waveform": made}, {} if loudness is None else {"loudness_lufs": loudness})
 
     def unavailable(self) -> str | None:
@@ -137,16 +164,23 @@ class _Compressed(PreviewFailed):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How samples are stored: the ``fmt`` chunk, checked."""
+    """How samples are stored: the ``fmt`` chunk, checked. ``speakers`` are bits, 0 when they aren't told."""
 
     tag: int
     channels: int
     sample_rate_hz: int
     sample_bytes: int
+    speakers: int
 
     @property
     def frame_bytes(self) -> int:
         return self.channels * self.sample_bytes
+
+    @property
+    def weights(self) -> list[float]:
+        """How much each channel counts for loudness."""
+        told = [name for bit, name in enumerate(_SPEAKERS) if self.speakers >> bit & 1]
+        return [weight_of(name) for name in told] if len(told) == self.channels else [1.0] * self.channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +208,7 @@ class _Sound:
             "bit_depth": bits,
             "channels": self.channels,
             "sample_rate": self.sample_rate_hz,
+            "bit_rate": self.sample_rate_hz * self.channels * bits,
             "duration_s": round(self.frames / self.sample_rate_hz, 6),
         }
 
@@ -197,6 +232,36 @@ def _form(file: BinaryIO) -> riff.Form:
         raise damaged("its long lengths are missing, or there are short ones besides")
     end, sound_bytes = 8 + _WIDE_SIZE.unpack(head[20:28])[0], _WIDE_SIZE.unpack(head[28:36])[0]
     return riff.Form(12, end, 20, _WIDE_SIZE, "<", b"id3 ", b"data", sound_bytes)
+
+
+def _tags(file: BinaryIO) -> dict[str, Any] | None:
+    """Return the tags of a file that has none but plain text; None when it takes PyAV to tell."""
+    try:
+        found = riff.others(file, _form(file), _TAGGED)
+    except Refusal:
+        return None
+    tags: dict[str, str] = {}
+    for chunk in found:
+        data = read_at(file, chunk.data, min(chunk.length, _INFO_LIMIT + 1))
+        if chunk.kind != b"LIST" or data[:4] != b"INFO" or len(data) > _INFO_LIMIT:
+            return None
+        tags |= _texts(data)
+    return libav.clean_tags(tags.items())
+
+
+def _texts(info: bytes) -> dict[str, str]:
+    """Return the texts of a list of type INFO by their names; what is cut short is left out."""
+    texts: dict[str, str] = {}
+    at = 4
+    while at + 8 <= len(info):
+        kind, length = struct.unpack_from("<4sI", info, at)
+        at += 8
+        if at + length > len(info):
+            break
+        text = info[at : at + length].partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        texts[_TEXTS.get(kind.upper(), kind.decode("latin-1").casefold())] = text
+        at += length + length % 2
+    return texts
 
 
 def _loop(file: BinaryIO) -> dict[str, int]:
@@ -260,10 +325,11 @@ def _parse_layout(fmt: bytes) -> _Layout:
     if len(fmt) < 16:
         raise PreviewFailed(why="the WAVE file is damaged: its fmt chunk is too short")
     tag, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", fmt)
+    speakers = 0
     if tag == _EXTENSIBLE:
         if len(fmt) < 40:
             raise PreviewFailed(why="the WAVE file is damaged: its extensible fmt chunk is too short")
-        tag = struct.unpack_from("<H", fmt, 24)[0]
+        speakers, tag = struct.unpack_from("<IH", fmt, 20)
     if tag not in _CONTAINERS:
         name = _COMPRESSIONS.get(tag, "a compression that we don't know")
         raise _Compressed(why=f"the WAVE file is compressed (format tag 0x{tag:04X}, {name})")
@@ -273,14 +339,16 @@ def _parse_layout(fmt: bytes) -> _Layout:
     if left_over or sample_bytes not in _CONTAINERS[tag] or not 1 <= bits <= sample_bytes * 8:
         why = f"{channels} channels of {bits} bit in {frame_bytes} bytes a frame"
         raise PreviewFailed(why=f"the WAVE file is damaged: {why}")
-    return _Layout(tag, channels, rate, sample_bytes)
+    return _Layout(tag, channels, rate, sample_bytes, speakers)
 
 
-def _points(file: BinaryIO, sound: _Sound, wanted: int) -> list[float]:
-    """Return the peak of each column."""
+def _measured(file: BinaryIO, sound: _Sound, wanted: int) -> tuple[list[float], float | None]:
+    """Return the peak of each column, and the loudness."""
     columns = max(0, min(wanted, sound.frames))
     if not columns:
-        return []
+        return [], None
+    is_short = sound.frames < LOUDNESS_LIMIT_S * sound.sample_rate_hz
+    meter = Meter(sound.sample_rate_hz, sound.layout.weights) if is_short else None
     peaks: list[float] = [0] * columns
     edges = [column * sound.frames // columns for column in range(columns + 1)]
     first = 0
@@ -297,11 +365,13 @@ def _points(file: BinaryIO, sound: _Sound, wanted: int) -> list[float]:
         for offset, peak in enumerate(waveform.peaks_of(samples, starts).tolist()):
             peaks[column + offset] = max(peaks[column + offset], peak)
         first += frames
-    return peaks
+        if meter is not None:
+            meter.add(samples.reshape(-1, sound.channels).T)
+    return peaks, meter.value() if meter is not None else None
 
 
 def _blocks(file: BinaryIO, sound: _Sound) -> Iterator[NDArray[Any]]:
-    """Yield the samples, channels interleaved, in blocks of whole frames of about 1 MiB."""
+    """Yield the samples, channels interleaved, in blocks of whole frames of about 256 KiB."""
     frame_bytes = sound.layout.frame_bytes
     left = sound.frames * frame_bytes
     step = max(1, _BLOCK_BYTES // frame_bytes) * frame_bytes

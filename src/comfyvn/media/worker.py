@@ -306,9 +306,15 @@ def _sentence(error: PreviewFailed) -> str:
 
 def _as_json(facts: object) -> dict[str, Any]:
     """Return facts as they can be recorded; what is no JSON, or too much of it, is left out."""
+    if not isinstance(facts, Mapping):
+        return {}
+    with suppress(TypeError, ValueError, RecursionError):
+        told = json.dumps(facts, ensure_ascii=False, allow_nan=False).encode()
+        if len(told) <= _FACTS_BYTES and isinstance(facts.get("tags", {}), Mapping):
+            return dict(json.loads(told))
     kept: dict[str, Any] = {}
     left = _FACTS_BYTES
-    for name, value in facts.items() if isinstance(facts, Mapping) else ():
+    for name, value in facts.items():
         try:
             told = json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import threading
@@ -25,14 +26,20 @@ _log = logging.getLogger(__name__)
 _QUEUE_LIMIT: Final = 512
 _NOTE_EVERY: Final = 64
 _LONG: Final = 6
+_WORTH_A_START: Final = 16 << 20
+"""Pictures of so many bytes take longer to decode than a worker process takes to start."""
+_PACKED_SOUND: Final = 8
 _THREAD_NAME: Final = "comfyvn-preview"
+_TURNS: Final[tuple[PreviewKind, ...]] = ("thumbnail", "animation", "waveform")
 
 
 class PreviewPool:
     """Makes previews in the background and notes in the ledger what became of them.
 
-    At most ``_QUEUE_LIMIT`` previews wait; then `submit` waits. What is still waiting when the process is
-    killed stays ``pending`` in the ledger and is made by the next ingest or rebuild.
+    Pictures come first, then what moves, then sound: decoding music takes long, and pictures are looked at.
+    One more worker is used only when that much waits that its start is worth it. At most ``_QUEUE_LIMIT``
+    previews wait; then `submit` waits. What is still waiting when the process is killed stays ``pending`` in
+    the ledger and is made by the next ingest or rebuild.
     """
 
     def __init__(self) -> None:
@@ -45,10 +52,12 @@ class PreviewPool:
         self._unfinished = 0
         self._is_cancelled = False
         self._made: list[tuple[Library, Asset]] = []
+        self._waiting: list[tuple[int, int, Library, Asset]] = []
+        self._load = self._count = self._running = 0
 
     def submit(self, library: Library, assets: Iterable[Asset]) -> None:
         """Queue the previews of assets that are pending, and the facts of those whose preview is ready."""
-        for asset in assets:
+        for asset in sorted(assets, key=_turn_of):
             if asset.preview.kind is not None and asset.preview.state in ("pending", "ready"):
                 self._submit(library, asset)
 
@@ -75,10 +84,39 @@ class PreviewPool:
                 self._executor = ThreadPoolExecutor(workers, thread_name_prefix=_THREAD_NAME)
             if not threading.current_thread().name.startswith(_THREAD_NAME):
                 self._lock.wait_for(lambda: self._unfinished < _QUEUE_LIMIT)
+            if self._is_another_worth_it(asset, library.config.preview_workers):
+                self._executor.submit(self._drain)
+                self._running += 1
             self._unfinished += 1
-            self._executor.submit(self._run, library, asset)
+            self._count += 1
+            self._load += _weight_of(asset)
+            heapq.heappush(self._waiting, (_turn_of(asset), self._count, library, asset))
 
-    def _run(self, library: Library, asset: Asset) -> None:
+    def _is_another_worth_it(self, asset: Asset, most: int) -> bool:
+        """Tell whether one more thread should work; its worker process may have to be started."""
+        is_much = self._load + _weight_of(asset) >= _WORTH_A_START
+        return self._running < most and (not self._running or is_much or WORKERS.has_idle())
+
+    def _drain(self) -> None:
+        """Make one preview after another till none waits."""
+        while (waiting := self._next()) is not None:
+            library, asset = waiting
+            try:
+                self._make(library, asset)
+            except Exception:  # noqa: BLE001 - nobody asks this thread what became of it
+                _log.exception("what became of previews could not be noted")
+            with self._lock:
+                self._load -= _weight_of(asset)
+
+    def _next(self) -> tuple[Library, Asset] | None:
+        with self._lock:
+            if not self._waiting:
+                self._running -= 1
+                return None
+            _, _, library, asset = heapq.heappop(self._waiting)
+        return library, asset
+
+    def _make(self, library: Library, asset: Asset) -> None:
         try:
             if not self._is_cancelled:
                 made = build_preview(library, asset)
@@ -126,6 +164,20 @@ PreviewNeed = Literal["ready", "missing", "failed", "none"]
 """What a preview needs: nothing; to be made, or its file to be looked at; another try; there is none."""
 
 _OF_STRUCTURE: Final = ("format", "stamped", "not_stamped_because")
+
+
+def _turn_of(asset: Asset) -> int:
+    """Return how soon a preview is made; facts alone are asked for last."""
+    kind = asset.preview.kind
+    return _TURNS.index(kind) if kind in _TURNS and asset.preview.state != "ready" else len(_TURNS)
+
+
+def _weight_of(asset: Asset) -> int:
+    """Return about how many bytes of still pictures take as long to decode."""
+    if asset.preview.kind == "animation":
+        return max(asset.size_bytes, _WORTH_A_START)
+    is_packed = asset.preview.kind == "waveform" and asset.media.get("format") != "wav"
+    return asset.size_bytes * _PACKED_SOUND if is_packed else asset.size_bytes
 
 
 def need_of(library: Library, asset: Asset) -> PreviewNeed:
