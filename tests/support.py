@@ -255,7 +255,7 @@ def _check_tables(registry: AssetRegistry, assets: Mapping[str, Asset]) -> None:
         assert asset.uid in named, f"a search for {asset.key} misses it"
     with closing(sqlite3.connect(registry.db_path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for table in ("asset_text", "asset_tag_links", "asset_versions"):
+        for table in ("asset_text", "asset_term_links", "asset_versions"):
             query = f"SELECT count(*) FROM {table} WHERE asset_id NOT IN (SELECT id FROM assets_registry)"
             assert connection.execute(query).fetchone() == (0,), f"{table} has rows of no asset"
 

@@ -697,11 +697,11 @@ def test_of_two_rebuilds_at_once_the_second_waits_and_says_so(
     started, go_on = threading.Event(), threading.Event()
     paint(ASSETS / "cast/new.png")
 
-    def hold(key: str) -> None:
+    def hold(files: int) -> None:
         started.set()
         assert go_on.wait(30)
 
-    first = threading.Thread(target=lambda: rebuild(registry, on_file=hold))
+    first = threading.Thread(target=lambda: rebuild(registry, on_files=hold))
     first.start()
     assert started.wait(30)
     reports: list[RebuildReport] = []

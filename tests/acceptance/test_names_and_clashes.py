@@ -417,6 +417,28 @@ def test_a_linked_folder_does_not_lead_out_of_the_library(
     assert [path for path in (project / "assets").rglob("*") if path.name.startswith("mara")] == []
 
 
+def test_a_folder_that_becomes_a_link_between_two_registrations_leads_nowhere(
+    project: Path, registry: AssetRegistry, make_png: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What was seen to be a folder of the library once would be trusted for good."""
+    known = registry.register_file(make_png("first.png", seed=2), "characters")["uid"]
+    registry.wait_for_thumbnails()
+    outside = tmp_path / "outside"
+    (project / "assets/characters").rename(outside)
+    (project / "assets/characters").symlink_to(outside)
+    before = everything(outside)
+
+    with pytest.raises(ValueError, match="outside the assets folder"):
+        registry.register_file(make_png(), "characters")
+    [result] = registry.register_many([{"source_path": make_png(), "asset_type": "characters"}])
+    with pytest.raises(ValueError, match="outside the assets folder"):
+        registry.bulk_update_tags([known], add_tags=["night"])
+
+    assert result["status"] == "failed"
+    assert everything(outside) == before
+    assert registry.count_assets() == 1
+
+
 def test_a_linked_folder_inside_the_library_is_fine(
     project: Path, registry: AssetRegistry, make_png: Callable[..., Path]
 ) -> None:

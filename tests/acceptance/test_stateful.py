@@ -516,6 +516,10 @@ class Users(RuleBasedStateMachine):
         outcome, _ = self.do(which, "restore_asset", step, uid=uid)
         if outcome == "done":
             self.came_back(uid)
+        elif outcome == "killed" and uid in self.promises:  # registered again: what it lacks may be filled in
+            known = self.promises[uid]
+            for name, values in self.removed[uid].items():
+                known.fields[name] |= {mine or old for mine in known.allowed(name) for old in values}
         self.check()
 
     def came_back(self, uid: str) -> None:

@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -191,7 +192,7 @@ def test_a_failure_of_the_disk_while_placing_is_passed_on(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "link", fail)
-    monkeypatch.setattr(Path, "rename", fail)
+    monkeypatch.setattr(os, "rename", fail)
 
     with staged(storage, b"x") as source, pytest.raises(OSError, match="No space left"):
         storage.place(source, "a.png", Writes())
@@ -259,7 +260,7 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="No space"):
         storage.write("a.json", b"newer", Writes())
 
@@ -381,6 +382,64 @@ def test_a_linked_folder_that_leads_nowhere_makes_nothing_there(storage: LocalSt
         storage.write("out/a.png", b"x", Writes())
 
     assert list(outside.iterdir()) == []
+
+
+@posix_only
+@pytest.mark.parametrize("folder", ["in", "in/deep"])
+def test_a_folder_that_became_a_link_since_the_last_use_is_refused(
+    folder: str, storage: LocalStorage, outside: Path
+) -> None:
+    """What was seen to be a folder once would be trusted, and files be written wherever the link leads."""
+    key = "in/deep/a.json"
+    storage.write(key, b"ours", Writes())
+    (outside / "deep").mkdir()
+    for place in (outside, outside / "deep"):
+        (place / "a.json").write_bytes(b"mine")
+    before = files_below(outside)
+    (storage.root / folder).rename(storage.root / "moved")
+    (storage.root / folder).symlink_to(outside)
+
+    for use in (storage.write, storage.create):
+        with pytest.raises(OutsideLibrary):
+            use(key, b"x", Writes())
+    with staged(storage, b"x") as source, pytest.raises(OutsideLibrary):
+        storage.place(source, key, Writes())
+    with pytest.raises(OutsideLibrary):
+        storage.read(key, 100)
+    with pytest.raises(OutsideLibrary):
+        storage.delete(key)
+
+    assert storage.stat(key) is None
+    assert files_below(outside) == before
+    assert {(outside / name).read_bytes() for name in before} == {b"mine"}
+
+
+@posix_only
+@pytest.mark.parametrize("key", ["../outside/a.png", "x/../../outside/a.png", "x/../../../a.png"])
+def test_a_key_with_dots_does_not_lead_out(key: str, storage: LocalStorage, outside: Path) -> None:
+    """No key has them, but a scan or an older release's row might bring one."""
+    (storage.root / "x").mkdir(parents=True)
+    (outside / "a.png").write_bytes(b"mine")
+
+    with pytest.raises(OutsideLibrary):
+        storage.write(key, b"x", Writes())
+    with pytest.raises(OutsideLibrary):
+        storage.delete(key)
+
+    assert (outside / "a.png").read_bytes() == b"mine"
+
+
+def test_a_folder_or_a_whole_library_that_was_deleted_is_made_anew(storage: LocalStorage) -> None:
+    """The cache of previews is safe to delete, also while a program runs."""
+    for gone in (storage.root / "in", storage.root):
+        for key in ("in/a.json", "a.json"):
+            storage.write(key, b"x", Writes())
+        shutil.rmtree(gone)
+
+        for key in ("in/a.json", "a.json"):
+            storage.write(key, b"y", Writes())
+
+        assert storage.read("in/a.json", 100) is not None
 
 
 @posix_only
@@ -675,6 +734,26 @@ def test_a_damaged_id_file_is_named_and_kept(storage: LocalStorage, content: byt
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("is_in_place", [True, False])
+def test_an_id_that_changes_under_a_running_program_is_noticed(
+    storage: LocalStorage, is_in_place: bool
+) -> None:
+    """Another drive mounted there would get what belongs to the first one."""
+    first = storage.ensure()
+    path = storage.root / ".comfyvn" / "library.json"
+    content = path.read_text("utf-8").replace(first, first[::-1])
+
+    if is_in_place:
+        path.write_text(content, "utf-8")
+    else:
+        (storage.root / "new.json").write_text(content, "utf-8")
+        (storage.root / "new.json").replace(path)
+
+    assert storage.library_id() == first[::-1]
+    path.unlink()
+    assert storage.library_id() is None
+
+
 # -- staging ------------------------------------------------------------------------------------------
 
 
@@ -898,9 +977,8 @@ def test_syncing_brings_every_written_file_and_every_folder_that_names_one_to_th
     writes.sync()
 
     root = str(storage.root)
-    files, folders = synced[:3], synced[3:]
-    assert sorted(files) == [f"{root}/a/b/mara.png", f"{root}/a/b/mara.png.asset.json", f"{root}/top.json"]
-    assert sorted(folders) == [root, f"{root}/a", f"{root}/a/b"]
+    files = [f"{root}/a/b/mara.png", f"{root}/a/b/mara.png.asset.json", f"{root}/top.json"]
+    assert sorted(synced) == sorted([*files, root, f"{root}/a", f"{root}/a/b"])
 
 
 @linux_only

@@ -1,12 +1,13 @@
 """The sidecar: what people wrote comes back as they wrote it, and two people's edits both count."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from comfyvn.errors import InvalidSidecar
@@ -22,7 +23,7 @@ from comfyvn.model import (
     normalise_tags,
     parse_facts,
 )
-from comfyvn.sidecar import SCHEMA, Merged, build, dumps, merge, parse
+from comfyvn.sidecar import SCHEMA, Merged, build, dumps, merge, names, parse
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=10)
 line = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=10)
@@ -160,6 +161,54 @@ def test_a_sidecar_that_is_read_and_written_is_the_same_to_the_byte(asset: Asset
     assert first.endswith(b"\n")
     assert not first.endswith(b"\n\n")
     assert b"\r" not in first
+
+
+def in_plain_json(payload: object) -> bytes:
+    return (json.dumps(payload, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+@given(assets)
+def test_a_sidecar_is_written_as_plain_json_writes_it(asset: Asset) -> None:
+    """A faster writer would touch every sidecar of a library, and git show each as changed."""
+    payload = build(asset)
+
+    assert dumps(payload) == in_plain_json(payload)
+
+
+@given(st.dictionaries(text, json_values | st.integers() | st.floats(1e-7, 1e-3) | st.floats(1e14, 1e18)))
+@example({"zero": [0.0, -0.0, 1e-4, 9.999999999999999e-05, 1e15, 9999999999999998.0, 1e16, 1e22, 5e-324]})
+@example({"empty": [[], {}, (), "", '\x00\x1f\x7f\u2028\ud7ff"\\/'], "big": [2**63, 2**64, -(2**63) - 1]})
+@example({"odd": {1: "one", None: 2, False: 3}})
+def test_any_value_is_written_as_plain_json_writes_it(payload: dict[str, Any]) -> None:
+    """A number might change its spelling between two releases."""
+    assert dumps(payload) == in_plain_json(payload)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "\ud800", b"x", {1, 2}, 1j], ids=repr)
+def test_what_is_no_json_is_not_written(value: object) -> None:
+    """NaN would become null without a word, and half a character make a sidecar that nobody can read."""
+    with pytest.raises((TypeError, ValueError)):
+        dumps({"meta": {"deep": [value]}})
+
+
+@pytest.mark.parametrize("depth", [50, 99, 100, 101, 300])
+def test_a_deep_value_is_written_as_plain_json_writes_it(depth: int) -> None:
+    """The faster writer gives up at some depth."""
+    payload: dict[str, Any] = {}
+    for _ in range(depth):
+        payload = {"in": payload}
+
+    assert dumps(payload) == in_plain_json(payload)
+
+
+@given(assets)
+def test_a_sidecar_of_ours_names_its_asset_at_a_glance_and_no_other(asset: Asset) -> None:
+    """The mirror of another asset would be written over."""
+    data = dumps(build(asset))
+
+    assert names(data, asset)
+    assert not names(data, replace(asset, uid="0123456789abcdef"))
+    assert not names(data, replace(asset, project_id=f"{asset.project_id}2"))
 
 
 @given(assets)

@@ -489,14 +489,13 @@ class Reader:
 
     def other_owner(self, key: str) -> str | None:
         """Return another project of this ledger that has an asset at a key."""
-        query = "SELECT project_id FROM assets_registry WHERE path_full = ? AND project_id != ? LIMIT 1"
-        found = self._connection.execute(query, (key, self._project_id)).fetchone()
-        return None if found is None else str(found[0])
+        query = "SELECT project_id FROM assets_registry WHERE project_id = ? AND path_full = ?"
+        return next((each for each in self._other_projects() if self._has(query, each, key)), None)
 
     def is_shared(self, uid: str) -> bool:
         """Tell whether another project of this ledger has an asset with this uid (the same content)."""
-        query = "SELECT 1 FROM assets_registry WHERE uid = ? AND project_id != ? LIMIT 1"
-        return self._has(query, uid, self._project_id)
+        query = "SELECT 1 FROM assets_registry WHERE project_id = ? AND uid = ?"
+        return any(self._has(query, each, uid) for each in self._other_projects())
 
     def library_id(self) -> str | None:
         """Return the id of the library that this project's rows belong to."""
@@ -752,6 +751,17 @@ class Reader:
 
     def _library_name(self) -> str:
         return f"library_id:{self._project_id}"
+
+    def _other_projects(self) -> Iterator[str]:
+        """Yield the other projects that have or had assets here, by a seek each."""
+        project_id = ""
+        while True:
+            query = "SELECT min(project_id) FROM asset_terms WHERE project_id > ?"
+            project_id = self._one_value(query, (project_id,))
+            if project_id is None:
+                return
+            if project_id != self._project_id:
+                yield project_id
 
     def _mine(self, query: str, *values: Any) -> sqlite3.Cursor:
         """Run a query whose first condition is the project."""

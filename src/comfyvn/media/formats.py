@@ -438,6 +438,12 @@ def is_installed(package: str) -> bool:
     """Tell whether a package can be imported, without importing it."""
     if package in sys.modules:
         return sys.modules[package] is not None
+    return _is_found(package)
+
+
+@functools.cache
+def _is_found(package: str) -> bool:
+    """Look for a package in all folders that Python imports from; each new file asks for its decoder."""
     return importlib.util.find_spec(package) is not None
 
 

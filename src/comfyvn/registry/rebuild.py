@@ -32,6 +32,7 @@ from comfyvn.registry import console
 from comfyvn.registry.audit import audit_sidecars, check_folder, check_library
 from comfyvn.registry.audit import summary as audit_summary
 from comfyvn.registry.rescan import RebuildReport, Rescan
+from comfyvn.registry.survey import Survey
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import LocalStorage
 from comfyvn.storage.keys import OWN_FOLDERS
@@ -90,7 +91,7 @@ def rebuild(
     verify: bool = False,
     only: Iterable[str] | None = None,
     leave_out: Callable[[str, FileStat], bool] | None = None,
-    on_file: Callable[[str], None] | None = None,
+    on_files: Callable[[int], None] | None = None,
 ) -> RebuildReport:
     """Bring a library's ledger in step with its folder. Of two at once the second waits.
 
@@ -100,8 +101,9 @@ def rebuild(
         allow_missing: even if that is more than a fifth of them.
         verify: read files that look untouched, too; those that are damaged are reported as rotten.
         only: look only at these keys, of files, sidecars or folders, there or gone; default: everything.
-        leave_out: asked for each file; True leaves it for another time, without a word in the report.
-        on_file: called with the key of each file, for a progress bar.
+        leave_out: asked for each file that may have changed; True leaves it for another time, without a word
+            in the report.
+        on_files: called now and then with how many more files were looked at, for a progress bar.
 
     Raises:
         LibraryUnreachable, ForeignLibrary, LibraryChanged: refused; no row was changed.
@@ -110,32 +112,72 @@ def rebuild(
     report = RebuildReport(str(registry.ASSETS_ROOT), str(registry.THUMB_ROOT))
     check_library(library, allow_missing=allow_missing)
     with library.storage.lock(_say_waiting):
-        wanted = None if only is None else _owners_of(library, only)
-        gone = list(_gone(library, wanted))
+        seen: Survey | _Chosen
+        if only is None:
+            seen = Survey(library, is_verifying=verify, leave_out=leave_out, on_files=on_files)
+        else:
+            seen = _Chosen(library, only, leave_out)
         if not allow_missing and mark_missing:
-            _check_few_missing(library, gone)
-        if wanted is None:
+            _check_few_missing(library, seen.gone)
+        if only is None:
             History(library).clear_previews()
-        rescan = Rescan(library, report, is_verifying=verify, on_file=on_file)
-        rescan.note_gone([uid for uid, _ in gone])
+        rescan = Rescan(library, report, seen.shared, is_verifying=verify, on_files=on_files)
+        gone = [uid for uid, _ in seen.gone]
         astray: list[tuple[str, str]] = []
-        for lost in _chunks(_lost_sidecars(library, report, wanted, astray), _CHUNK):
+        for lost in _chunks(_lost_sidecars(library, report, seen.uneven, astray), _CHUNK):
             rescan.take_lost(lost)
-            gone += [(str(found.uid), True) for _, found in lost]
-        skipped: list[tuple[str, str]] = []
-        for chunk in _chunks(_files(library, skipped, wanted, leave_out), _CHUNK):
+            gone += [str(found.uid) for _, found in lost]
+        for chunk in _chunks(seen.files(), _CHUNK):
             rescan.take(chunk)
+        report.processed += seen.unchanged
+        report.unchanged += seen.unchanged
         if rescan.has_newcomers:  # looked for again: to remember them all could take much memory
-            for chunk in _chunks(_files(library, [], wanted, leave_out), _CHUNK):
+            for chunk in _chunks(seen.files(), _CHUNK):
                 rescan.take_newcomers(chunk)
         rescan.finish()
         for uid, key in astray:
             _settle_astray(library, uid, key)
-        left = _recover(library, (uid for uid, _ in gone), report)
+        left = _recover(library, gone, report)
         rescan.take_recovered(report.recovered)
         rescan.mark_missing(left if mark_missing else [])
-        report.skipped += [{"path": path, "why": why} for path, why in skipped]
+        report.skipped += [{"path": path, "why": why} for path, why in seen.skipped]
     return report
+
+
+class _Chosen:
+    """Some files, sidecars and folders, each to be looked at closely; what `Survey` says of everything."""
+
+    def __init__(
+        self, library: Library, paths: Iterable[str], leave_out: Callable[[str, FileStat], bool] | None
+    ) -> None:
+        self._library = library
+        self._keys = _owners_of(library, paths)
+        self._leave_out = leave_out
+        rows = library.ledger.iterate_below(self._keys)
+        lost = [asset for asset in rows if library.storage.stat(asset.key) is None]
+        self.gone = [(asset.uid, asset.missing_since is not None) for asset in lost]
+        self.shared = {asset.mirror_key for asset in lost if asset.mirror_key is not None}
+        self.skipped: list[tuple[str, str]] = []
+        self.uneven: list[str] = []
+        self.unchanged = 0
+
+    def files(self) -> Iterator[tuple[str, FileStat]]:
+        """Yield (key, stat) of the files, each once."""
+        self.skipped.clear()
+        seen: set[str] = set()
+        for key, stat in self._lying():
+            if key not in seen and not self._library.is_sidecar(key):
+                seen.add(key)
+                if self._leave_out is None or not self._leave_out(key, stat):
+                    yield key, stat
+
+    def _lying(self) -> Iterator[tuple[str, FileStat]]:
+        storage = self._library.storage
+        for key in self._keys:
+            if storage.is_folder(key):
+                yield from storage.walk(self.skipped, key)
+            elif (stat := storage.stat(key)) is not None:
+                yield key, stat
 
 
 def _say_waiting() -> None:
@@ -147,44 +189,6 @@ def _owners_of(library: Library, paths: Iterable[str]) -> list[str]:
     suffix = library.sidecar_suffix
     keys = (path.removesuffix(suffix) if library.is_sidecar(path) else path for path in paths)
     return sorted({key for key in keys if key.partition("/")[0] not in OWN_FOLDERS})
-
-
-def _files(
-    library: Library,
-    skipped: list[tuple[str, str]],
-    wanted: Sequence[str] | None,
-    leave_out: Callable[[str, FileStat], bool] | None,
-) -> Iterator[tuple[str, FileStat]]:
-    for key, stat in _all_files(library, skipped, wanted):
-        if not library.is_sidecar(key) and (leave_out is None or not leave_out(key, stat)):
-            yield key, stat
-
-
-def _all_files(
-    library: Library, skipped: list[tuple[str, str]], wanted: Sequence[str] | None
-) -> Iterator[tuple[str, FileStat]]:
-    if wanted is None:
-        yield from library.storage.walk(skipped)
-        return
-    seen: set[str] = set()
-    for key in wanted:
-        if library.storage.is_folder(key):
-            found = library.storage.walk(skipped, key)
-        else:
-            stat = library.storage.stat(key)
-            found = iter([(key, stat)] if stat is not None else [])
-        for name, stat in found:
-            if name not in seen:
-                seen.add(name)
-                yield name, stat
-
-
-def _gone(library: Library, wanted: Sequence[str] | None) -> Iterator[tuple[str, bool]]:
-    """Yield (uid, whether it is marked already) of assets whose file is gone."""
-    assets = library.ledger.iterate() if wanted is None else library.ledger.iterate_below(wanted)
-    for asset in assets:
-        if library.storage.stat(asset.key) is None:
-            yield asset.uid, asset.missing_since is not None
 
 
 def _recover(library: Library, gone: Iterable[str], report: RebuildReport) -> list[str]:
@@ -208,7 +212,9 @@ def _check_few_missing(library: Library, gone: Sequence[tuple[str, bool]]) -> No
         LibraryChanged: more than a fifth of the assets would be marked missing.
     """
     newly = {uid for uid, is_marked in gone if not is_marked}
-    newly -= History(library).uids_in_trash() if newly else set()
+    if len(newly) <= _MISSING_SLACK:
+        return
+    newly -= History(library).uids_in_trash()
     with library.read() as rows:
         total = rows.count()
     limit = max(_MISSING_SLACK, total * _MISSING_PERCENT // 100)
@@ -244,14 +250,14 @@ def _uid_of_stranger(library: Library, key: str) -> str | None:
 
 
 def _lost_sidecars(
-    library: Library, report: RebuildReport, wanted: Sequence[str] | None, astray: list[tuple[str, str]]
+    library: Library, report: RebuildReport, folders: Iterable[str], astray: list[tuple[str, str]]
 ) -> Iterator[tuple[str, Sidecar]]:
     """Yield sidecars without a file that name assets of this project which the ledger does not know.
 
     What a restore left behind that was killed is put right on the way. ``astray`` gets uids and keys of those
     that name an asset which belongs elsewhere.
     """
-    for key, found in _lone_sidecars(library, report, wanted):
+    for key, found in _lone_sidecars(library, report, folders):
         uid = str(found.uid)
         with library.read() as rows:
             asset = rows.asset(uid)
@@ -282,13 +288,12 @@ def _is_restored(library: Library, uid: str) -> bool:
 
 
 def _lone_sidecars(
-    library: Library, report: RebuildReport, wanted: Sequence[str] | None
+    library: Library, report: RebuildReport, folders: Iterable[str]
 ) -> Iterator[tuple[str, Sidecar]]:
-    """Yield sidecars of this project without a file beside them."""
-    if wanted is not None:
-        return
+    """Yield sidecars of this project in some folders that have no file beside them."""
     suffix = library.sidecar_suffix
-    for prefix, names in library.storage.folders():
+    for prefix in folders:
+        names = library.storage.names(prefix)
         for name in sorted(names):
             key = prefix + name.removesuffix(suffix)
             if not name.endswith(suffix) or name.removesuffix(suffix) in names or library.storage.exists(key):
@@ -370,7 +375,7 @@ def rebuild_command(
                 mark_missing=not no_remove_stale,
                 allow_missing=allow_missing,
                 verify=verify,
-                on_file=lambda key: bar.advance(),
+                on_files=bar.advance,
             )
         if no_thumb_wait:
             POOL.cancel()

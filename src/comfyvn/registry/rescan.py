@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from typing import Any, Final, Literal
@@ -29,17 +31,19 @@ from comfyvn.model import Asset, Facts, FileStat, Version, parse_provenance, utc
 from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
-from comfyvn.studio.core.library import Library, Move, Transaction, rows_told
+from comfyvn.studio.core.library import Beside, Library, Move, Transaction, rows_told
 from comfyvn.studio.core.previews import need_of, renew
 from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
 __all__ = ["RebuildReport", "Rescan"]
 
 _CHUNK: Final = 256
+_LARGE_BYTES: Final = 256 << 10  # of smaller files a thread would cost more than the reading
 _NO_GOING_ON: Final = (RegistryUnusable, LibraryUnreachable, ForeignLibrary)
 """What would befall every further file as well."""
 _Place = Literal["home", "gone", "taken", "changed"]
 _Places = dict[str, tuple[Asset | None, Asset]]  # by key: whose place it is, and who lies there
+_Look = tuple[media.Reading, FileStat]  # what was read of a file, and its stat then
 
 
 @dataclass(slots=True)
@@ -116,22 +120,24 @@ class Rescan:
     Args:
         library: the library.
         report: gets what became of each file.
+        shared: mirror keys that another asset may have, too: mirrors were deleted, and one took the name.
         is_verifying: read files that look untouched, too.
-        on_file: called with the key of each file, for a progress bar.
+        on_files: called now and then with how many more files were looked at, for a progress bar.
     """
 
     def __init__(
         self,
         library: Library,
         report: RebuildReport,
+        shared: Collection[str] = (),
         *,
         is_verifying: bool = False,
-        on_file: Callable[[str], None] | None = None,
+        on_files: Callable[[int], None] | None = None,
     ) -> None:
         self._library = library
         self._report = report
         self._is_verifying = is_verifying
-        self._on_file = on_file
+        self._on_files = on_files
         self._operation_id = library.ledger.reserve_ids(1)[0]
         self._registrar = Registrar(library, is_repeatable=True, operation_id=self._operation_id)
         self._claim = parse_provenance(
@@ -147,18 +153,16 @@ class Rescan:
         self._later: list[str] = []
         self._is_looking_again = False
         self._stale: dict[str, None] = {}
+        self._ahead: dict[str, Future[_Look]] = {}
+        self._looks: dict[str, _Look] = {}
+        self._sidecars: dict[str, Beside | None] = {}
+        self._returning: list[tuple[Request, Beside]] = []
         self._coming: set[str | None] = set()
-        self._mirrors_of_gone: set[str | None] = set()
+        self._shared_anyway = shared
         self._shared_mirrors: set[str | None] = set()
         self.has_newcomers = False
 
     # -- in running order -----------------------------------------------------------------------------
-
-    def note_gone(self, uids: Sequence[str]) -> None:
-        """Note whose files are gone: after mirrors were deleted, theirs may have the name of another's."""
-        for at in range(0, len(uids), _CHUNK):
-            with self._library.read() as rows:
-                self._mirrors_of_gone |= {asset.mirror_key for asset in rows.assets(uids[at : at + _CHUNK])}
 
     def take_lost(self, sidecars: Iterable[tuple[str, Sidecar]]) -> None:
         """Record assets that the ledger does not know and of which only the sidecar is left."""
@@ -174,34 +178,34 @@ class Rescan:
         owners = self._owners(files)
         named = Counter(owner.mirror_key for owner in owners.values())
         self._shared_mirrors = {
-            key for key, times in named.items() if times > 1 or key in self._mirrors_of_gone
+            key for key, times in named.items() if times > 1 or key in self._shared_anyway
         }
-        for key, stat in files:
-            owner = owners.get(key)
-            if owner is None and not self._library.storage.exists(self._library.sidecar_key(key)):
-                self.has_newcomers = True
-                continue
-            self._report.processed += 1
-            if owner is None:
-                self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
-            else:
-                self._try(key, lambda owner=owner, stat=stat: self._revisit(owner, stat))  # type: ignore[misc]
-            if self._on_file is not None:
-                self._on_file(key)
-        self._flush()
+        exists, sidecar_key = self._library.storage.exists, self._library.sidecar_key
+        met = [(key, stat) for key, stat in files if key in owners or exists(sidecar_key(key))]
+        self.has_newcomers |= len(met) < len(files)
+        self._report.processed += len(met)
+        with self._reading_ahead([each for each in met if self._is_to_be_read(*each, owners.get(each[0]))]):
+            for key, stat in met:
+                if (owner := owners.get(key)) is None:
+                    self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+                else:
+                    self._try(key, lambda owner=owner, stat=stat: self._revisit(owner, stat))  # type: ignore[misc]
+            self._flush()
+        if self._on_files is not None:
+            self._on_files(len(files))
 
     def take_newcomers(self, files: Sequence[tuple[str, FileStat]]) -> None:
         """Take in those of some files that `take` left for later."""
         self._settle_later()
         owners = self._owners(files)
-        for key, _ in files:
-            is_settled = key in owners or key in self._doubtful or key in self._claims
-            if not is_settled and not self._library.storage.exists(self._library.sidecar_key(key)):
-                self._report.processed += 1
+        exists, sidecar_key = self._library.storage.exists, self._library.sidecar_key
+        settled = owners.keys() | self._doubtful.keys() | self._claims.keys()
+        new = [each for each in files if each[0] not in settled and not exists(sidecar_key(each[0]))]
+        self._report.processed += len(new)
+        with self._reading_ahead([each for each in new if self._is_to_be_read(*each, None)]):
+            for key, _ in new:
                 self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
-                if self._on_file is not None:
-                    self._on_file(key)
-        self._flush()
+            self._flush()
 
     def take_recovered(self, uids: Sequence[str]) -> None:
         """Look at the files of assets that have just come back from the trash."""
@@ -210,6 +214,38 @@ class Rescan:
                 assets = list(rows.assets(uids[at : at + _CHUNK]))
             stats = [(asset.key, self._library.storage.stat(asset.key)) for asset in assets]
             self.take([(key, stat) for key, stat in stats if stat is not None])
+
+    @contextmanager
+    def _reading_ahead(self, files: Sequence[tuple[str, FileStat]]) -> Iterator[None]:
+        """Have large files read in threads, and remember what is read meanwhile: each is read once."""
+        large = [key for key, stat in files if stat.size_bytes >= _LARGE_BYTES]
+        pool = ThreadPoolExecutor(self._library.config.ingest_workers) if large else None
+        try:
+            if pool is not None:
+                self._ahead = {key: pool.submit(self._look, key) for key in large}
+            yield
+        finally:
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+            self._ahead.clear()
+
+    def _is_to_be_read(self, key: str, stat: FileStat, owner: Asset | None) -> bool:
+        if owner is not None:
+            return self._is_verifying or stat != owner.file or owner.missing_since is not None
+        if stat.size_bytes < _LARGE_BYTES:
+            return False  # it is not read ahead
+        try:
+            beside = self._beside(key)
+        except (ComfyVNError, OSError):
+            return False
+        if beside is None:
+            return not any(map(why_no_asset, key.split("/")))
+        return beside.said.project in (None, self._library.ledger.project_id)
+
+    def _beside(self, key: str) -> Beside | None:
+        if key not in self._sidecars:
+            self._sidecars[key] = self._library.read_beside(key)
+        return self._sidecars[key]
 
     def _settle_later(self) -> None:
         self._is_looking_again = True
@@ -396,7 +432,8 @@ class Rescan:
             why = "the sidecar of an older release; what it says was taken in with its file"
             self._report.skipped.append({"path": key, "why": why})
             return
-        found = library.read_sidecar(key) or self._other_record(key)
+        beside = self._beside(key)
+        found = self._other_record(key) if beside is None else beside.said
         if found is not None and found.uid is not None and found.uid in self._coming:
             self._flush()  # of two whose sidecars name one asset the first is that asset
         if found is not None and found.project not in (None, library.ledger.project_id):
@@ -513,7 +550,12 @@ class Rescan:
     def _take_in(self, key: str, found: Sidecar | None, uid: str | None) -> None:
         """Register a file that nobody knows; what its sidecar says comes back with it."""
         kind = (found.type if found else None) or _type_of(key)
-        self._requests.append(replace(self._request(key, kind), wanted_uid=uid))
+        request = replace(self._request(key, kind), wanted_uid=uid)
+        beside = self._sidecars.get(key)
+        if beside is not None and request.look is not None and _is_of(beside.said, key, request.look[0]):
+            self._returning.append((request, beside))
+        else:
+            self._requests.append(request)
         self._coming.add(uid)
 
     # -- where an asset is ----------------------------------------------------------------------------
@@ -616,9 +658,14 @@ class Rescan:
         for at in range(0, len(visits), _CHUNK):
             self._settle_visits(visits[at : at + _CHUNK])
         requests, self._requests = self._requests, []
+        returning, self._returning = self._returning, []
         self._coming.clear()
-        for outcome in self._registrar.register_all(requests):
+        for outcome in self._registrar.bring_back(returning) if returning else ():
             self._note_outcome(outcome)
+        for outcome in self._registrar.register_all(requests) if requests else ():
+            self._note_outcome(outcome)
+        self._looks.clear()
+        self._sidecars.clear()
         self._renew_previews()
 
     def _settle_moves(self, moves: Sequence[tuple[str, str, media.Reading]]) -> None:
@@ -793,13 +840,24 @@ class Rescan:
             claim=self._claim,
             is_copy=False,
             is_rebuild=True,
+            look=self._looks.get(key),
         )
 
     def _read(self, key: str) -> media.Reading:
+        """Return what is in a file, read now or as long as it has been the same file since."""
+        known = self._looks.get(key)
+        if known is None and key in self._ahead:
+            known = self._ahead.pop(key).result()
+        if known is None or self._library.storage.stat(key) != known[1]:
+            known = self._look(key)
+        self._looks[key] = known
+        return known[0]
+
+    def _look(self, key: str) -> _Look:
         with self._library.storage.open(key) as source:
             reading = media.read(source.file, name=key)
             source.check_unchanged()
-        return reading
+        return reading, source.stat
 
     def _note_outcome(self, outcome: Outcome) -> None:
         if isinstance(outcome.error, _NO_GOING_ON):
@@ -828,6 +886,12 @@ class Rescan:
 def _is_untouched(now: FileStat, before: FileStat) -> bool:
     """Tell whether nobody wrote to a file, by size and time: a copied library has other inodes."""
     return (now.size_bytes, now.mtime_ns) == (before.size_bytes, before.mtime_ns)
+
+
+def _is_of(said: Sidecar, key: str, reading: media.Reading) -> bool:
+    """Tell a sidecar of this release that we wrote for this very file at this place."""
+    is_whole = said.uid is not None and said.type is not None and bool(said.payload.get("schema"))
+    return is_whole and said.key == key and said.digest == reading.digest
 
 
 def _parse(marker: bytes | None) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ __all__ = ["MAX_DEPTH", "MAX_NAME_BYTES", "OWN_FOLDERS", "numbered_key", "safe_k
 MAX_DEPTH: Final = 32
 
 _FORBIDDEN: Final = frozenset('<>:"|?*\\/')
+_UNSAFE_ASCII: Final = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\/]')
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -66,7 +67,9 @@ def safe_name(name: str, sidecar_suffix: str = "") -> str:
     >>> safe_name("aux.png"), safe_name("what?.wav"), safe_name("x.asset.json", ".asset.json")
     ('_aux.png', 'what_.wav', 'x.asset_.json')
     """
-    text = "".join(_safe_char(char) for char in unicodedata.normalize("NFC", name))
+    text = name
+    if not name.isascii() or _UNSAFE_ASCII.search(name):
+        text = "".join(_safe_char(char) for char in unicodedata.normalize("NFC", name))
     safe = _mend(text, sidecar_suffix)
     if len(safe.encode()) > MAX_NAME_BYTES:  # what is cut off may lay bare a device name or the suffix
         safe = _mend(_shorten(safe, MAX_NAME_BYTES - 3), sidecar_suffix)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import json
 import logging
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -20,11 +20,11 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, TypeVar, cast
+from typing import IO, Any, BinaryIO, Final, Literal, TypeVar, cast
 
 from comfyvn.errors import (
     ComfyVNError,
@@ -40,16 +40,19 @@ from comfyvn.errors import (
 from comfyvn.model import FileStat, utc_now
 from comfyvn.storage.keys import OWN_FOLDERS
 
-__all__ = ["LocalStorage", "Source", "Staged", "Writes", "open_source"]
+__all__ = ["LocalStorage", "PlainStat", "Source", "Staged", "Writes", "open_source"]
 
 _log = logging.getLogger(__name__)
 _OWN: Final = ".comfyvn"
+_LIBRARY: Final = "library.json"
 _NEWBORN_S: Final = 60.0
 _LOCK_POLL_S: Final = 0.1
 _LIBRARY_BYTES: Final = 100_000
 _MAX_DEPTH: Final = 200  # of folders that a scan goes down
+_INODE: Final = 0x7FFF_FFFF_FFFF_FFFF  # what a database's integer holds of one
 _LOCK_OFFSET: Final = 1 << 30
 _MANY_FILES: Final = 24
+_SYNC_THREADS: Final = 8
 _STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
 _NO_LINK_ERRNOS: Final = {
     errno.EPERM,
@@ -67,6 +70,8 @@ _REFUSALS: Final = {
     errno.EACCES: "no permission",
     errno.EPERM: "no permission",
 }
+PlainStat = tuple[int, int, int]
+"""The values of a FileStat in their order: where there are very many, objects cost more than looking."""
 _M = TypeVar("_M", bound=Callable[..., Any])
 _O_SAFE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _O_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -95,19 +100,31 @@ def open_source(path: Path, *, follow_links: bool = True) -> Iterator[Source]:
         SourceUnreadable: a folder, pipe, device, a link that leads nowhere or (when not followed) any link,
             or no permission.
     """
+    number, found = _open_regular(path, follow_links=follow_links)
+    with os.fdopen(number, "rb", buffering=0) as file:
+        yield Source(path, file, found)
+
+
+def _open_regular(path: Path | str, *, follow_links: bool) -> tuple[int, FileStat]:
     flags = os.O_RDONLY | _O_SAFE | (0 if follow_links else _O_NOFOLLOW)
     try:
         number = os.open(path, flags)
     except OSError as error:
-        raise _explain(path, error, follow_links) from error
+        raise _explain(Path(path), error, follow_links) from error
     except ValueError as error:  # a NUL in the name
         raise SourceMissing(path=path) from error
     status = os.fstat(number)
     if not stat.S_ISREG(status.st_mode):
         os.close(number)  # fdopen would refuse a folder in words of its own, and leave it open
         raise SourceUnreadable(path=path, why=_why_no_file(_kind(status.st_mode)))
-    with os.fdopen(number, "rb", buffering=0) as file:
-        yield Source(path, file, _file_stat(status))
+    return number, _file_stat(status)
+
+
+def _read_whole(number: int, size_bytes: int) -> bytes:
+    data = os.read(number, size_bytes)
+    while len(data) < size_bytes and (more := os.read(number, size_bytes - len(data))):
+        data += more
+    return data
 
 
 @contextmanager
@@ -116,10 +133,15 @@ def _writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = None if isinstance(error, ComfyVNError) else _REFUSALS.get(error.errno or 0)
-        if why is None:
+        refusal = _refusal(error, place)
+        if refusal is None:
             raise
-        raise StorageUnwritable(path=place, why=f"{why} ({error.strerror})") from error
+        raise refusal from error
+
+
+def _refusal(error: OSError, place: Path) -> StorageUnwritable | None:
+    why = None if isinstance(error, ComfyVNError) else _REFUSALS.get(error.errno or 0)
+    return None if why is None else StorageUnwritable(path=place, why=f"{why} ({error.strerror})")
 
 
 def _writes(method: _M) -> _M:
@@ -127,8 +149,13 @@ def _writes(method: _M) -> _M:
 
     @functools.wraps(method)
     def explained(self: LocalStorage, *arguments: Any, **named: Any) -> Any:
-        with self.writing():
+        try:  # not `writing`: entering a generator costs more than the rest of this
             return method(self, *arguments, **named)
+        except OSError as error:
+            refusal = _refusal(error, self._within)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     return cast(_M, explained)
 
@@ -141,45 +168,51 @@ class Writes:
     """
 
     is_wanted: bool = True
-    files: list[Path] = field(default_factory=list)
-    folders: set[Path] = field(default_factory=set)
+    files: list[str] = field(default_factory=list)
+    folders: set[str] = field(default_factory=set)
 
-    def note(self, path: Path) -> None:
+    def note(self, path: str) -> None:
         """Remember a new or replaced file."""
         if self.is_wanted:
             self.files.append(path)
-            self.folders.add(path.parent)
+            self.folders.add(os.path.dirname(path))
 
     def sync(self) -> None:
-        """Bring all to the disk: contents first, then the folders that name them.
+        """Bring all to the disk: contents, and the folders that name them.
 
         Raises:
             StorageUnwritable: the disk turned out to be full.
         """
         if not self.files and not self.folders:
             return
-        with _writing(self.files[0].parent if self.files else min(self.folders)):
+        with _writing(Path(min(self.folders))):
             self._sync()
 
     def _sync(self) -> None:
-        if len(self.files) >= _MANY_FILES and _sync_volume(self.files[0].parent):
+        if len(self.files) >= _MANY_FILES and _sync_volume(os.path.dirname(self.files[0])):
             self.files.clear()
             self.folders.clear()
-        for path in self.files:
-            with suppress(FileNotFoundError):  # taken back meanwhile: the file of a registration that failed
-                _sync(path)
-        for folder in self.folders:
-            _sync_folder(folder)
+            return
+        _at_once(
+            [
+                *(functools.partial(_sync, path) for path in self.files),
+                *(functools.partial(_sync_folder, folder) for folder in self.folders),
+            ]
+        )
         self.files.clear()
         self.folders.clear()
 
 
 @dataclass(slots=True)
 class Staged:
-    """A file being made on the library's own volume, not yet visible under any key."""
+    """A file being made on the library's own volume, not yet visible under any key.
+
+    ``is_done``: it is placed, or thrown away.
+    """
 
     path: Path
     file: BinaryIO
+    is_done: bool = False
 
     def __enter__(self) -> Staged:
         return self
@@ -189,9 +222,12 @@ class Staged:
 
     def discard(self) -> None:
         """Throw the file away; once it is placed this does nothing."""
+        if self.is_done:
+            return
         with suppress(OSError):  # on a full disk closing fails too
             self.file.close()
         self.path.unlink(missing_ok=True)
+        self.is_done = True
 
 
 class LocalStorage:
@@ -211,6 +247,10 @@ class LocalStorage:
         self.root = root
         self._within = root if within is None else within
         self._own = root / _OWN if own is None else own
+        # texts: putting Path objects together costs more than most of what is done with them
+        self._root_text, self._within_text = str(root), str(self._within)
+        self._library_path = str(self._own / _LIBRARY)
+        self._library_seen: tuple[tuple[int, ...], str] | None = None
         self._staging: _StagingFolder | None = None
         self._staging_guard = threading.Lock()
 
@@ -241,10 +281,25 @@ class LocalStorage:
     def library_id(self) -> str | None:
         """Return the id in ``library.json``, or None where there is none.
 
+        It is looked up each time, and read when it is another file than the last time or was written to.
+
         Raises:
             LibraryUnreachable: the file is there but damaged.
         """
-        path = self._own / "library.json"
+        try:
+            status = os.stat(self._library_path)
+        except OSError:  # reading it says what is wrong
+            return self._read_library_id()
+        seen = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        known = self._library_seen
+        if known is not None and known[0] == seen:
+            return known[1]
+        found = self._read_library_id()
+        self._library_seen = None if found is None else (seen, found)
+        return found
+
+    def _read_library_id(self) -> str | None:
+        path = self._own / _LIBRARY
         try:
             with open_source(path) as source:
                 return str(json.loads(source.file.read(_LIBRARY_BYTES))["library"])
@@ -264,11 +319,9 @@ class LocalStorage:
         if known is not None:
             return known
         payload = {"library": library_id or str(uuid.uuid4()), "created_at": utc_now()}
-        with self.stage() as staged:
-            staged.file.write((json.dumps(payload, indent=2) + "\n").encode())
-            staged.file.close()
-            with suppress(FileExistsError):  # another process was first: its id counts
-                _move_exclusive(staged.path, self._own / "library.json")
+        with self.writing(), suppress(FileExistsError):  # another process was first: its id counts
+            data = (json.dumps(payload, indent=2) + "\n").encode()
+            self._put(data, self._library_path, _move_exclusive, Writes(is_wanted=False))
         return str(self.library_id())
 
     # -- reading --------------------------------------------------------------------------------------
@@ -276,14 +329,14 @@ class LocalStorage:
     def stat(self, key: str) -> FileStat | None:
         """Return size, time and inode of a regular file; None where there is none. Links are not followed."""
         try:
-            status = os.lstat(self._inside(self.path(key)))
+            status = os.lstat(self._inside(self._text(key)))
         except (OSError, ValueError):  # OutsideLibrary is one of the latter
             return None
         return _file_stat(status) if stat.S_ISREG(status.st_mode) else None
 
     def exists(self, key: str) -> bool:
         """Tell whether anything at all lies at the key: a file, a folder, a dangling link."""
-        return os.path.lexists(self.path(key))
+        return os.path.lexists(self._text(key))
 
     def read(self, key: str, limit_bytes: int) -> tuple[bytes, FileStat] | None:
         """Return a small file and its stat, None where there is none.
@@ -291,15 +344,20 @@ class LocalStorage:
         Raises:
             SourceUnreadable: a link, a folder, no permission, or larger than the limit.
         """
-        path = self.path(key)
+        path = self._inside(self._text(key))
+        if not os.path.lexists(path):  # the usual answer; an exception costs ten times as much
+            return None
         try:
-            with self.open(key) as source:
-                if source.stat.size_bytes > limit_bytes:
-                    why = f"{source.stat.size_bytes:,} bytes, the limit sidecar_bytes is {limit_bytes:,}"
-                    raise SourceUnreadable(path=path, why=why)
-                return source.file.read(source.stat.size_bytes), source.stat
+            number, found = _open_regular(path, follow_links=False)
         except SourceMissing:
             return None
+        try:
+            if found.size_bytes > limit_bytes:
+                why = f"{found.size_bytes:,} bytes, the limit sidecar_bytes is {limit_bytes:,}"
+                raise SourceUnreadable(path=self.path(key), why=why)
+            return _read_whole(number, found.size_bytes), found
+        finally:
+            os.close(number)
 
     def open(self, key: str) -> AbstractContextManager[Source]:
         """Open a file for reading; links are not followed.
@@ -309,34 +367,56 @@ class LocalStorage:
             SourceUnreadable: a link, a folder, a pipe, or no permission.
             OutsideLibrary: its folder leads out of the root.
         """
-        return open_source(self._inside(self.path(key)), follow_links=False)
+        self._inside(self._text(key))
+        return open_source(self.path(key), follow_links=False)
 
     def walk(self, skipped: list[tuple[str, str]], folder: str = "") -> Iterator[tuple[str, FileStat]]:
-        """Yield (key, stat) of every regular file, in sorted order; our own folders are left out.
+        """Yield (key, stat) of every regular file, in the order of keys; our own folders are left out.
 
         Args:
             skipped: gets (path, why) of what can't be an asset: links, pipes, unreadable folders, names that
                 are no text.
             folder: only what lies below this key.
         """
-        prefix = f"{folder}/" if folder else ""
-        yield from _walk(self.path(folder) if folder else self.root, prefix, skipped)
+        for key, plain, _ in _walk(self.root, folder, "", skipped, []):
+            yield key, FileStat(*plain)
 
-    def folders(self) -> Iterator[tuple[str, set[str]]]:
-        """Yield the beginning of a folder's keys (``""``, ``"characters/"``) and its files' names."""
-        waiting = [""]
-        while waiting:
-            prefix, names = waiting.pop(), set[str]()
-            try:
-                with os.scandir(self.path(prefix) if prefix else self.root) as found:
-                    for entry in found:
-                        if not entry.is_dir(follow_symlinks=False):
-                            names.add(entry.name)
-                        elif (prefix or entry.name not in OWN_FOLDERS) and prefix.count("/") < _MAX_DEPTH:
-                            waiting.append(f"{prefix}{entry.name}/")
-            except OSError:
-                continue  # `walk` says so
-            yield prefix, {name for name in names if _is_text(name)}
+    def walk_beside(
+        self, suffix: str, skipped: list[tuple[str, str]], uneven: list[str]
+    ) -> Iterator[tuple[str, PlainStat, PlainStat | None]]:
+        """Yield every file whose name does not end in ``suffix``, with the one of that name and the suffix.
+
+        That is (key, stat, stat of the file beside it), in the order of keys: by code points, which is also
+        how SQLite compares texts.
+
+        Args:
+            suffix: such as that of sidecars.
+            skipped: as in `walk`.
+            uneven: gets the folders (``""``, ``"characters/"``) where a name with the suffix may stand alone.
+        """
+        return _walk(self.root, "", suffix, skipped, uneven)
+
+    def names(self, folder: str) -> set[str]:
+        """Return the names of all in a folder that is no folder itself.
+
+        Args:
+            folder: the beginning of its keys: ``""``, ``"characters/"``.
+        """
+        try:
+            with os.scandir(self.path(folder) if folder else self.root) as found:
+                names = {entry.name for entry in found if not entry.is_dir(follow_symlinks=False)}
+        except OSError:
+            return set()  # `walk` says so
+        return {name for name in names if name.isascii() or _is_text(name)}
+
+    def file_names(self, folder: str) -> set[str]:
+        """Return the names of the regular files in a folder; none if it leads out of the root."""
+        try:
+            place = self._inside(self._text(f"{folder}x"))
+            with os.scandir(os.path.dirname(place)) as found:
+                return {entry.name for entry in found if entry.is_file(follow_symlinks=False)}
+        except (OSError, ValueError):  # OutsideLibrary is one of the latter
+            return set()
 
     def is_folder(self, key: str) -> bool:
         """Tell a real folder of ours from a file, a link, or nothing."""
@@ -384,12 +464,8 @@ class LocalStorage:
     @_writes
     def stage(self) -> Staged:
         """Open a new file on the library's volume; discard it, or use it in ``with``, if it is not placed."""
-        with self._staging_guard:  # of two folders made at once, one would be swept with its files
-            staging = self._staging
-            if staging is None or staging.pid != os.getpid() or not staging.path.is_dir():
-                staging = self._staging = _StagingFolder(self._own_folder("staging"))
-        path = staging.path / secrets.token_hex(8)
-        return Staged(path, path.open("x+b"))
+        path = self._new_name()
+        return Staged(Path(path), open(path, "x+b", buffering=0))
 
     @_writes
     def place(self, staged: Staged, key: str, writes: Writes) -> FileStat:
@@ -402,7 +478,8 @@ class LocalStorage:
         """
         staged.file.close()
         target = self._prepare(key, writes)
-        _move_exclusive(staged.path, target)
+        _move_exclusive(str(staged.path), target)
+        staged.is_done = True
         writes.note(target)
         return _file_stat(os.lstat(target))
 
@@ -414,13 +491,7 @@ class LocalStorage:
             OutsideLibrary: the folder leads out of the root.
         """
         target = self._prepare(key, writes)
-        with self.stage() as staged:
-            staged.file.write(data)
-            staged.file.close()
-            written = _file_stat(os.lstat(staged.path))  # of ours: an editor may save right after we do
-            staged.path.replace(target)
-        writes.note(target)
-        return written
+        return self._put(data, target, os.replace, writes)
 
     @_writes
     def create(self, key: str, data: bytes, writes: Writes) -> FileStat:
@@ -430,14 +501,27 @@ class LocalStorage:
             FileExistsError: something lies there already.
             OutsideLibrary: the folder leads out of the root.
         """
-        with self.stage() as staged:
-            staged.file.write(data)
-            return self.place(staged, key, writes)
+        target = self._prepare(key, writes)
+        return self._put(data, target, _move_exclusive, writes)
+
+    def _put(self, data: bytes, target: str, move: Callable[[str, str], None], writes: Writes) -> FileStat:
+        path = self._new_name()
+        try:
+            _write_new(path, data)
+            written = _file_stat(os.lstat(path))  # of ours: an editor may save right after we do
+            move(path, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            raise
+        writes.note(target)
+        return written
 
     @_writes
     def delete(self, key: str) -> None:
         """Remove a file that we wrote ourselves; one that is gone is fine."""
-        self._inside(self.path(key)).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._inside(self._text(key)))
 
     @_writes
     def keep_copy(self, key: str) -> str:
@@ -447,7 +531,7 @@ class LocalStorage:
         """
         for number in range(1, 10_000):
             copy = f"{key}.broken" if number == 1 else f"{key}.broken-{number}"
-            place = self._inside(self.path(copy))
+            place = Path(self._inside(self._text(copy)))
             if os.path.lexists(place):
                 continue
             try:
@@ -476,13 +560,13 @@ class LocalStorage:
         def move_back() -> None:
             for place, trashed in reversed(moved):
                 try:
-                    _move_exclusive(trashed, place)
+                    _move_exclusive(str(trashed), str(place))
                 except FileExistsError:  # somebody put another file there meanwhile
                     _log.warning("%s is taken by another file; what lay there is now %s", place, trashed)
 
         try:
             for key in keys:
-                place = self._inside(self.path(key))
+                place = Path(self._inside(self._text(key)))
                 if os.path.lexists(place):
                     trashed = self._own_folder("trash").joinpath(folder, *key.split("/"))
                     trashed.parent.mkdir(parents=True, exist_ok=True)
@@ -541,8 +625,8 @@ class LocalStorage:
         try:
             for old, new in keys.items():
                 trashed, place = self._trashed(folder, old), self._prepare(new, writes)
-                _move_exclusive(trashed, place)
-                moved.append((place, trashed))
+                _move_exclusive(str(trashed), place)
+                moved.append((Path(place), trashed))
                 writes.note(place)
                 _drop_empty(trashed.parent, self._own / "trash")
         except BaseException:
@@ -566,31 +650,79 @@ class LocalStorage:
 
     # -- inside ---------------------------------------------------------------------------------------
 
-    def _prepare(self, key: str, writes: Writes) -> Path:
+    def _text(self, key: str) -> str:
+        """Return where a key lies, as text."""
+        return f"{self._root_text}{os.sep}{key if os.sep == '/' else key.replace('/', os.sep)}"
+
+    def _new_name(self) -> str:
+        """Return a new name in our staging folder, which is made where it is missing."""
+        with self._staging_guard:  # of two folders made at once, one would be swept with its files
+            staging = self._staging
+            if staging is None or staging.pid != os.getpid() or not os.path.isdir(staging.text):
+                staging = self._staging = _StagingFolder(self._own_folder("staging"))
+            return f"{staging.text}{os.sep}{next(staging.numbers):x}"
+
+    def _prepare(self, key: str, writes: Writes) -> str:
         """Return where a key goes, its folder made; new folders are to be synced like new files."""
-        target = self.path(key)
-        if not target.parent.is_dir():
-            nearest = self._nearest_folder(target.parent)
-            self._inside(nearest / "x")
-            if os.path.lexists(nearest) and not nearest.is_dir():
-                raise PathConflict(path=target, why=f"{nearest} is a file, where a folder is needed")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if writes.is_wanted:
-                writes.folders.update(
-                    folder for folder in target.parents if folder == nearest or nearest in folder.parents
-                )
-        return self._inside(target)
+        target = self._text(key)
+        folder = os.path.dirname(target)
+        if self._way_to(folder) != "plain":
+            if not os.path.isdir(folder):
+                self._make_folder(self.path(key), writes)
+            self._inside(target)
+        return target
+
+    def _make_folder(self, target: Path, writes: Writes) -> None:
+        nearest = self._nearest_folder(target.parent)
+        self._inside(str(nearest / "x"))
+        if os.path.lexists(nearest) and not nearest.is_dir():
+            raise PathConflict(path=target, why=f"{nearest} is a file, where a folder is needed")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if writes.is_wanted:
+            writes.folders.update(
+                str(folder) for folder in target.parents if folder == nearest or nearest in folder.parents
+            )
 
     def _nearest_folder(self, folder: Path) -> Path:
         while not os.path.lexists(folder) and folder != self.root:
             folder = folder.parent
         return folder
 
-    def _inside(self, path: Path) -> Path:
-        root, parent = os.path.realpath(self._within), os.path.realpath(path.parent)
-        if parent != root and not parent.startswith(root.rstrip(os.sep) + os.sep):
-            raise OutsideLibrary(path=path, root=self._within)
+    def _inside(self, path: str) -> str:
+        """Return a path if its folder lies inside after links: looked at anew by each operation.
+
+        Raises:
+            OutsideLibrary: it leads out.
+        """
+        folder = os.path.dirname(path)
+        if self._way_to(folder) == "unclear":
+            root, parent = os.path.realpath(self._within_text), os.path.realpath(folder)
+            if parent != root and not parent.startswith(root.rstrip(os.sep) + os.sep):
+                raise OutsideLibrary(path=Path(path), root=self._within)
         return path
+
+    def _way_to(self, folder: str) -> Literal["plain", "nowhere", "unclear"]:
+        """Tell a folder below the root to which no link leads: far cheaper than to ask where it is."""
+        within = self._within_text
+        if sys.platform == "win32" or not f"{folder}{os.sep}".startswith(f"{within}{os.sep}"):
+            return "unclear"  # Windows has junctions, which look like folders
+        at = len(within)
+        if at == len(folder):
+            return "plain" if os.path.isdir(folder) else "nowhere"
+        if f"{os.sep}.." in folder[at:]:
+            return "unclear"
+        while at < len(folder):
+            at = folder.find(os.sep, at + 1)
+            at = len(folder) if at < 0 else at
+            try:
+                mode = os.lstat(folder[:at]).st_mode
+            except FileNotFoundError:
+                return "nowhere"
+            except (OSError, ValueError):
+                return "unclear"
+            if not stat.S_ISDIR(mode):
+                return "unclear"
+        return "plain"
 
     def _trashed(self, folder: str, key: str) -> Path:
         """Return where a file lies in the trash; a link on the way would have us move files of others."""
@@ -622,11 +754,13 @@ class _StagingFolder:
             _sweep(other)
         self.pid = os.getpid()
         self.path, lock = self._claim(parent)
+        self.text = str(self.path)
+        self.numbers = itertools.count()
         self.close = weakref.finalize(self, _remove_staging, self.path, lock, self.pid)
 
     def _claim(self, parent: Path) -> tuple[Path, IO[bytes]]:
         while True:
-            path = parent / f"{self.pid}-{secrets.token_hex(4)}"
+            path = parent / f"{self.pid}-{os.urandom(4).hex()}"
             path.mkdir()
             lock = (path / "lock").open("xb", buffering=0)
             try:
@@ -702,10 +836,20 @@ def _try_lock(file: IO[bytes], *, if_unknown: bool = False) -> bool:
     return True
 
 
-def _move_exclusive(staged: Path, target: Path) -> None:
+def _write_new(path: str, data: bytes) -> None:
+    number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _O_SAFE, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(number, rest) :]
+    finally:
+        os.close(number)
+
+
+def _move_exclusive(staged: str, target: str) -> None:
     """Give a file its final name, or raise FileExistsError; both are on one volume."""
     if sys.platform == "win32":
-        staged.rename(target)  # on Windows a rename never replaces
+        os.rename(staged, target)  # on Windows a rename never replaces
         return
     try:
         os.link(staged, target)
@@ -714,9 +858,9 @@ def _move_exclusive(staged: Path, target: Path) -> None:
             raise
         # exFAT and some network drives have no links: claim the name with an empty file, then replace that
         os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        staged.replace(target)
+        os.replace(staged, target)
         return
-    staged.unlink()
+    os.unlink(staged)
 
 
 def _drop_empty(folder: Path, root: Path) -> None:
@@ -727,34 +871,104 @@ def _drop_empty(folder: Path, root: Path) -> None:
             folder = folder.parent
 
 
-def _walk(folder: Path, prefix: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, FileStat]]:
+@dataclass(slots=True)
+class _Folder:
+    """A folder that is walked: what of its names is left to visit, folders among them with a final ``/``.
+
+    ``others`` counts the names with the suffix that no visited file has accounted for.
+    """
+
+    prefix: str
+    names: Iterator[str]
+    others: int
+
+
+def _walk(
+    root: Path, start: str, suffix: str, skipped: list[tuple[str, str]], uneven: list[str]
+) -> Iterator[tuple[str, PlainStat, PlainStat | None]]:
+    """See `LocalStorage.walk_beside`; without a suffix every file is yielded, and nothing is beside it.
+
+    Names are held by folder and looked at one by one: what `os.scandir` remembers of each would take three
+    times as much memory, and on Windows it knows no inodes.
+    """
+    base = f"{root}{os.sep}"
+    folders = [_list_folder(root, f"{start}/" if start else "", suffix, skipped)]
+    while folders:
+        folder = folders[-1]
+        for name in folder.names:
+            key = folder.prefix + name
+            if name[-1] == "/":
+                folders.append(_list_folder(root, key, suffix, skipped))
+                break
+            try:
+                file = _plain_stat(base + key)
+            except OSError as error:
+                skipped.append((key, str(error.strerror)))
+                continue
+            beside = None
+            if suffix:
+                try:
+                    beside = _plain_stat(base + key + suffix)
+                except OSError:
+                    pass
+                else:
+                    folder.others -= beside is not None
+            if file is not None:
+                yield key, file, beside
+        else:
+            folders.pop()
+            if folder.others:
+                uneven.append(folder.prefix)
+
+
+def _list_folder(root: Path, prefix: str, suffix: str, skipped: list[tuple[str, str]]) -> _Folder:
+    names: list[str] = []
+    odd: list[tuple[str, str]] = []
+    others = 0
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(root.joinpath(*prefix.split("/")) if prefix else root) as found:
+            for entry in found:
+                name = entry.name
+                if (why := _why_skipped(prefix, entry)) is not None:
+                    odd.append((prefix + name, why))
+                elif entry.is_dir():
+                    names += [f"{name}/"] if prefix or name not in OWN_FOLDERS else []
+                elif suffix and name.endswith(suffix):
+                    others += 1
+                else:
+                    names.append(name)
     except OSError as error:
         if not prefix:
-            raise LibraryUnreachable(path=folder, why=str(error.strerror)) from error
-        skipped.append((prefix.rstrip("/"), str(error.strerror)))
-        return
-    for entry in entries:
-        key = prefix + entry.name
-        if not prefix and entry.name in ("_meta", _OWN):
-            continue
-        try:
-            if entry.is_symlink():
-                skipped.append((key, "a link, which an asset can't be"))
-            elif entry.is_dir() and prefix.count("/") >= _MAX_DEPTH:
-                skipped.append((key, f"more than {_MAX_DEPTH} folders deep"))
-            elif entry.is_dir():
-                yield from _walk(folder / entry.name, f"{key}/", skipped)
-            elif not entry.is_file():
-                skipped.append((key, f"{_kind(entry.stat().st_mode)}, not a file"))
-            elif not _is_text(key):
-                skipped.append((key.encode(errors="replace").decode(), "its name is not valid Unicode"))
-            else:
-                yield key, _file_stat(entry.stat())
-        except OSError as error:
-            skipped.append((key, str(error.strerror)))
+            raise LibraryUnreachable(path=root, why=str(error.strerror)) from error
+        odd = [(prefix.rstrip("/"), str(error.strerror))]
+    skipped += [(key.encode(errors="replace").decode(), why) for key, why in sorted(odd)]
+    names.sort()
+    return _Folder(prefix, iter(names), others)
+
+
+def _why_skipped(prefix: str, entry: os.DirEntry[str]) -> str | None:
+    """Return why a name in a folder is no file that an asset could be, nor a folder to go into."""
+    try:
+        if not entry.name.isascii() and not _is_text(entry.name):
+            return "its name is not valid Unicode"
+        if entry.is_file(follow_symlinks=False):
+            return None
+        if entry.is_symlink():
+            return "a link, which an asset can't be"
+        if not entry.is_dir():
+            return f"{_kind(entry.stat().st_mode)}, not a file"
+    except OSError as error:
+        return str(error.strerror)
+    is_deep = prefix.count("/") >= _MAX_DEPTH
+    return f"more than {_MAX_DEPTH} folders deep" if is_deep else None
+
+
+def _plain_stat(path: str) -> PlainStat | None:
+    """Return size, time and inode of a regular file, None for anything else."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino & _INODE
 
 
 def _is_text(key: str) -> bool:
@@ -766,7 +980,7 @@ def _is_text(key: str) -> bool:
 
 
 def _file_stat(status: os.stat_result) -> FileStat:
-    return FileStat(status.st_size, status.st_mtime_ns, status.st_ino & 0x7FFF_FFFF_FFFF_FFFF)
+    return FileStat(status.st_size, status.st_mtime_ns, status.st_ino & _INODE)
 
 
 def _kind(mode: int) -> str:
@@ -802,12 +1016,33 @@ def _explain(path: Path, error: OSError, follow_links: bool) -> SourceMissing | 
     return SourceUnreadable(path=path, why=f"it can't be read: {error.strerror or error}{hint}")
 
 
-def _sync(path: Path) -> None:
-    with path.open("r+b" if sys.platform == "win32" else "rb") as file:
-        os.fsync(file.fileno())
+def _at_once(syncs: Sequence[Callable[[], None]]) -> None:
+    """Sync from some threads: what waits together goes to the disk in one write of the system's journal."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    try:
+        with ThreadPoolExecutor(min(len(syncs), _SYNC_THREADS)) as pool:
+            waiting = [pool.submit(sync) for sync in syncs]
+    except RuntimeError:  # the interpreter is about to end, and starts no threads any more
+        for sync in syncs:
+            sync()
+        return
+    for each in waiting:
+        each.result()
 
 
-def _sync_volume(folder: Path) -> bool:
+def _sync(path: str) -> None:
+    try:
+        number = os.open(path, (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | _O_SAFE)
+    except FileNotFoundError:  # taken back meanwhile: the file of a registration that failed
+        return
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _sync_volume(folder: str) -> bool:
     """Sync all of a folder's volume in one go, where the system can: cheaper for many files."""
     call = _syncfs()
     if call is None:
@@ -832,7 +1067,7 @@ def _syncfs() -> Any:
     return getattr(ctypes.CDLL(None), "syncfs", None)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: str) -> None:
     if sys.platform == "win32":
         return  # Windows writes folder entries through with the file's own data
     number = os.open(folder, os.O_RDONLY)

@@ -38,7 +38,6 @@ from comfyvn.model import (
 )
 from comfyvn.storage import numbered_key
 from comfyvn.studio.core.library import Library, Transaction, facts_told
-from comfyvn.studio.core.previews import POOL
 
 __all__ = ["History", "HistoryEntry", "Kept", "OperationRecord", "PurgeReport", "Refused", "UndoReport"]
 
@@ -513,6 +512,8 @@ class History:
 
     def _make_previews(self, assets: Sequence[Asset]) -> None:
         """Queue the previews of assets that came back with their file."""
+        from comfyvn.studio.core.previews import POOL  # loads the decoders' side, which a reader never needs
+
         POOL.submit(self._library, [asset for asset in assets if asset.missing_since is None])
 
     # -- undoing --------------------------------------------------------------------------------------

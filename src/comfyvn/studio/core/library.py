@@ -7,9 +7,7 @@ sidecars are written too, and after whose commit the news goes out in order.
 from __future__ import annotations
 
 import functools
-import getpass
 import logging
-import subprocess
 import threading
 import time
 from collections import deque
@@ -54,7 +52,7 @@ from comfyvn.model import (
 )
 from comfyvn.storage import LocalStorage, Writes
 
-__all__ = ["Library", "Move", "Transaction", "facts_told", "provenance_row", "rows_told"]
+__all__ = ["Beside", "Library", "Move", "Transaction", "facts_told", "provenance_row", "rows_told"]
 
 _log = logging.getLogger(__name__)
 _COMMIT_HASH_MAX_AGE_S: Final = 5.0
@@ -150,6 +148,15 @@ class Move:
     key: str
     file: FileStat | None
     is_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The sidecar beside a file: what it says, its bytes, and its stat when it was read."""
+
+    said: sidecar.Sidecar
+    data: bytes
+    stat: FileStat
 
 
 class Library:
@@ -480,12 +487,37 @@ class Library:
         Raises:
             InvalidSidecar: it can't be read or understood.
         """
+        beside = self.read_beside(key, base)
+        return None if beside is None else beside.said
+
+    def read_beside(self, key: str, base: Facts | None = None) -> Beside | None:
+        """Return the sidecar of the asset at ``key`` as it lies there; see `read_sidecar`."""
         name = self.sidecar_key(key)
         try:
             found = self.storage.read(name, self.config.sidecar_bytes)
         except SourceUnreadable as error:
             raise InvalidSidecar(path=name, line=1, column=1, why=error.fields["why"]) from error
-        return None if found is None else sidecar.parse(found[0], name, self.limits, base)
+        return None if found is None else Beside(sidecar.parse(found[0], name, self.limits, base), *found)
+
+    def with_sidecar_beside(self, asset: Asset, beside: Beside) -> Asset | None:
+        """Return a new asset with sidecar and mirror remembered as they lie there, None if they say less.
+
+        The mirror must be the first that is there and not another asset's, as if it were written again.
+        """
+        if beside.said.payload != sidecar.build(asset, self.sidecar_suffix):
+            return None
+        known = replace(asset, sidecar_file=beside.stat)
+        if self.mirrors is None:
+            return known
+        for name in islice(_mirror_keys(asset.key), 2):
+            with suppress(SourceUnreadable):
+                found = self.mirrors.read(name, self.config.sidecar_bytes)
+                if found is not None and found[0] == beside.data:
+                    return replace(known, mirror_key=name)
+                if found is not None and not self._is_mirror_of(name, asset.uid):
+                    continue
+            return None
+        return None
 
     def read_other_record(self, key: str) -> sidecar.Sidecar | None:
         """Return what is written of a file without a sidecar: by its mirror or a very old release."""
@@ -572,12 +604,23 @@ class Library:
         data = self._sidecar_data(asset)
         key = self.sidecar_key(asset.key)
         written: list[FileStat] = []
-        self._note_undo(change, self.storage, key, written)
-        if asset.mirror_key is not None and self.mirrors is not None:
-            self._note_undo(change, self.mirrors, asset.mirror_key)
+        old = self._note_undo(change, self.storage, key, written)
         stat = self.storage.write(key, data, change.writes)
         written.append(stat)
-        return replace(asset, sidecar_file=stat, mirror_key=self._write_mirror(asset, data, change.writes))
+        return replace(asset, sidecar_file=stat, mirror_key=self._replace_mirror(change, asset, data, old))
+
+    def _replace_mirror(
+        self, change: Transaction, asset: Asset, data: bytes, old_sidecar: bytes | None
+    ) -> str | None:
+        if self.mirrors is None or asset.mirror_key is None:
+            return self._write_mirror(asset, data, change.writes)
+        old = self._note_undo(change, self.mirrors, asset.mirror_key)
+        # the very bytes of its own sidecar: no need to parse them to see whose mirror it is
+        is_ours = old is not None and old == old_sidecar and sidecar.names(old, asset)
+        if not is_ours:
+            return self._write_mirror(asset, data, change.writes)
+        self.mirrors.write(asset.mirror_key, data, change.writes)
+        return asset.mirror_key
 
     def _sidecar_data(self, asset: Asset) -> bytes:
         """Return the sidecar's bytes; in one too large to be read again, older provenance has no inputs.
@@ -800,12 +843,16 @@ class Library:
 
     def _note_undo(
         self, change: Transaction, storage: LocalStorage, key: str, written: Sequence[FileStat] = ()
-    ) -> None:
-        """Have a file put back if the transaction fails, unless somebody saved it after we had written it."""
+    ) -> bytes | None:
+        """Have a file put back if the transaction fails, unless somebody saved it after we had written it.
+
+        Returns:
+            What it holds now, None if it is not there.
+        """
         try:
             before = storage.read(key, self.config.sidecar_bytes)
         except SourceUnreadable:
-            return  # a folder or link lies there; writing will say so
+            return None  # a folder or link lies there; writing will say so
 
         def restore() -> None:
             with suppress(OSError):
@@ -817,6 +864,7 @@ class Library:
                     storage.write(key, before[0], Writes(is_wanted=False))
 
         change.undo.append(restore)
+        return None if before is None else before[0]
 
     def named(self, uids: Sequence[str]) -> list[Asset]:
         """Return the assets with some uids, each once.
@@ -1025,6 +1073,8 @@ def _facts_object(asset: Asset) -> dict[str, Any]:
 
 
 def _login_name() -> str | None:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # no such user in the system's list, as in some containers
@@ -1034,6 +1084,8 @@ def _login_name() -> str | None:
 def _git_commit(folder: Path) -> str | None:
     if not any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         return None
+    import subprocess  # only who registers asks git
+
     try:
         answer = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"],

@@ -11,12 +11,12 @@ import itertools
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from comfyvn import media
 from comfyvn.db import Reader, Taken
@@ -37,14 +37,20 @@ from comfyvn.model import (
 )
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import Source, Staged, Writes, numbered_key, open_source
-from comfyvn.studio.core.library import Library, Move, Transaction, provenance_row, rows_told
+from comfyvn.studio.core.library import Beside, Library, Move, Transaction, provenance_row, rows_told
 from comfyvn.studio.core.previews import POOL, need_of, renew
 
 __all__ = ["Outcome", "Registrar", "Request"]
 
-_BATCH: Final = 64
+_BATCH: Final = 256
+_BATCH_BYTES: Final = 64 << 20
+_BATCH_S: Final = 1.0
+_GROUP: Final = 16
+_SMALL_BYTES: Final = 64 << 10
 _AHEAD: Final = 16
 _DAY_S: Final = 86_400.0
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 _UID_WIDTH: Final = 16
 _DIGEST_WIDTH: Final = 64
 
@@ -55,7 +61,8 @@ class Request:
 
     ``key`` is the wanted one. ``license_given`` tells an empty licence that was stated (it clears) from none.
     ``is_rebuild``: the file comes back with its sidecar, whose provenance then suffices. ``wanted_uid`` is
-    the one that the file's marker names.
+    the one that the file's marker names. ``look``: a file that stays in place was read already, and had this
+    stat then.
     """
 
     source: Path
@@ -68,6 +75,7 @@ class Request:
     license_given: bool = False
     is_rebuild: bool = False
     wanted_uid: str | None = None
+    look: tuple[media.Reading, FileStat] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +107,66 @@ class _Arrival:
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
-    """A file in its place with its sidecar, to be recorded. ``is_new_file``: we put the file there."""
+    """A file in its place with its sidecar, to be recorded. ``is_new_file``: we put the file there.
+
+    ``had_sidecar``: that lay there before, and stays as it is.
+    """
 
     request: Request
     asset: Asset
     is_new_file: bool
+    had_sidecar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Where a file has come to lie. ``is_new``: we put it there. ``is_bare``: no sidecar lay there before."""
+
+    arrival: _Arrival
+    key: str
+    stat: FileStat
+    is_new: bool = False
+    is_bare: bool = False
+
+
+@dataclass(slots=True)
+class _Batch:
+    """New content in its place, to be recorded together, and what has become of requests since the last one.
+
+    Among the outcomes None stands for the next one that is admitted, once it is recorded.
+    """
+
+    writes: Writes
+    admitted: list[_Admitted] = field(default_factory=list)
+    outcomes: list[Outcome | None] = field(default_factory=list)
+    digests: set[str] = field(default_factory=set)
+    folds: set[str] = field(default_factory=set)
+    size_bytes: int = 0
+    since_s: float = 0.0
+
+    def add(self, settled: _Admitted | Outcome) -> None:
+        if not self.outcomes:
+            self.since_s = time.monotonic()
+        if isinstance(settled, Outcome):
+            self.outcomes.append(settled)
+            return
+        self.outcomes.append(None)
+        self.admitted.append(settled)
+        self.digests.add(settled.asset.digest)
+        self.folds.add(fold(settled.asset.key))
+        self.size_bytes += settled.asset.size_bytes
+
+    def is_due(self) -> bool:
+        """Tell whether it is time to record: there are many, they are large, or somebody has waited."""
+        if not self.outcomes:
+            return False
+        is_large = len(self.outcomes) >= _BATCH or self.size_bytes >= _BATCH_BYTES
+        return is_large or time.monotonic() - self.since_s > _BATCH_S
+
+    def clear(self) -> None:
+        for each in (self.admitted, self.outcomes, self.digests, self.folds):
+            each.clear()
+        self.size_bytes = 0
 
 
 class Registrar:
@@ -131,7 +194,7 @@ class Registrar:
         """
         ids = self._library.ledger.reserve_ids(2 if self._operation_id else 3)
         self._operation_id = self._operation_id or ids[2]
-        outcome = next(self._settle(iter([self._try_arrive(request, ids[:2])])))
+        outcome = next(self._settle(iter([[self._try_arrive(request, ids[:2])]])))
         if outcome.error is not None:
             raise outcome.error
         return outcome
@@ -166,6 +229,45 @@ class Registrar:
             for asset in assets:
                 change.tell("asset_missing", asset, after={"missing_since": asset.missing_since})
         return assets
+
+    def bring_back(self, returning: Sequence[tuple[Request, Beside]]) -> Iterator[Outcome]:
+        """Record assets that the ledger lost: files that have the content of which their sidecars tell.
+
+        Nothing is written of one where sidecar and mirror say already what they would. What is not as simple
+        as it looked goes the way of every file.
+
+        Args:
+            returning: requests with a ``look``, and the sidecars, which have the uid of an unknown asset.
+        """
+        self._operation_id = self._operation_id or self._library.ledger.reserve_ids(1)[0]
+        batch = _Batch(self._library.new_writes())
+        numbers = self._library.ledger.reserve_ids(2 * len(returning))
+        for at, (request, beside) in enumerate(returning):
+            ids = numbers[2 * at : 2 * at + 2]
+            admitted = self._try_bring_back(request, beside, ids)
+            if admitted is None:
+                yield from self._settle(iter([[self._try_arrive(request, ids)]]))
+            else:
+                batch.add(admitted)
+        yield from self._record(batch)
+
+    def _try_bring_back(self, request: Request, beside: Beside, ids: range) -> _Admitted | None:
+        """Return what is to be recorded of a file, None where more is to be done than that."""
+        if request.look is None or request.look[1].size_bytes == 0:
+            return None
+        reading, stat = request.look
+        arrival = _Arrival(request, ids[0], ids[1], utc_now(), reading, stat)
+        try:
+            with self._library.read() as rows:
+                if rows.other_owner(request.key) is not None or reading.digest != beside.said.digest:
+                    return None
+            asset = self._new_asset(_Placed(arrival, request.key, stat), str(beside.said.uid), beside.said)
+            asset_there = self._library.with_sidecar_beside(asset, beside)
+        except (ComfyVNError, OSError):  # that way says what is wrong with it
+            return None
+        if asset_there is None:
+            return _Admitted(request, asset, is_new_file=False)
+        return _Admitted(request, asset_there, is_new_file=False, had_sidecar=True)
 
     def _lost_asset(self, key: str, found: Sidecar, request: Request) -> _Admitted:
         described = found.payload.get("preview")
@@ -207,22 +309,55 @@ class Registrar:
 
     # -- digest, stage --------------------------------------------------------------------------------
 
-    def _arrivals(self, requests: Iterable[Request]) -> Generator[_Arrival | Outcome, None, None]:
-        """Yield files as they are read and staged, in order, a bounded number ahead of the consumer."""
+    def _arrivals(self, requests: Iterable[Request]) -> Generator[list[_Arrival | Outcome], None, None]:
+        """Yield files as they are read and staged, in order, a bounded number ahead of the consumer.
+
+        Threads read the large ones. To hand a small one to a thread costs twice what reading it does: the
+        threads take turns at the interpreter's lock (benchmark `tiny`).
+        """
         workers = self._library.config.ingest_workers
-        ahead: deque[Future[_Arrival | Outcome]] = deque()
+        ahead: deque[Future[list[_Arrival | Outcome]]] = deque()
+        counts: deque[int] = deque()
         with ThreadPoolExecutor(workers, thread_name_prefix="comfyvn-ingest") as pool:
             try:
-                for request, ids in zip(requests, self._reserved_ids(), strict=False):
-                    ahead.append(pool.submit(self._try_arrive, request, ids))
-                    if len(ahead) >= _AHEAD:
+                for group, is_small in self._groups(requests):
+                    start = _at_once if is_small else pool.submit
+                    ahead.append(start(self._arrive_together, group))
+                    counts.append(len(group))
+                    while sum(counts) >= _AHEAD:
+                        counts.popleft()
                         yield ahead.popleft().result()
                 while ahead:
                     yield ahead.popleft().result()
             finally:
                 for future in ahead:
-                    if not future.cancel() and isinstance(arrival := future.result(), _Arrival):
-                        arrival.discard()
+                    if not future.cancel():
+                        _discard(future.result())
+
+    def _groups(self, requests: Iterable[Request]) -> Iterator[tuple[list[tuple[Request, range]], bool]]:
+        """Yield requests in order, small files in groups, with whether they are small."""
+        small: list[tuple[Request, range]] = []
+        for request, ids in zip(requests, self._reserved_ids(), strict=False):
+            is_small = _is_small(request.source)
+            if small and (not is_small or len(small) >= _GROUP):
+                yield small, True
+                small = []
+            if is_small:
+                small.append((request, ids))
+            else:
+                yield [(request, ids)], False
+        if small:
+            yield small, True
+
+    def _arrive_together(self, group: list[tuple[Request, range]]) -> list[_Arrival | Outcome]:
+        arrivals: list[_Arrival | Outcome] = []
+        try:
+            for request, ids in group:
+                arrivals.append(self._try_arrive(request, ids))
+        except BaseException:
+            _discard(arrivals)
+            raise
+        return arrivals
 
     def _reserved_ids(self) -> Iterator[range]:
         while True:
@@ -240,6 +375,9 @@ class Registrar:
         self._library.check_place()
         asset_id, provenance_id = ids
         created_at = utc_now()
+        look = request.look
+        if look is not None and look[1].size_bytes and self._library.storage.stat(request.key) == look[1]:
+            return _Arrival(request, asset_id, provenance_id, created_at, *look)
         blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
         with open_source(request.source, follow_links=request.is_copy) as source:
             _refuse_empty(source)
@@ -257,45 +395,65 @@ class Registrar:
 
     # -- stamp, place, sidecar, record, announce, preview ---------------------------------------------
 
-    def _settle(self, arrivals: Iterator[_Arrival | Outcome]) -> Iterator[Outcome]:
-        """Bring arrivals to their end in order; those of new content are recorded in batches."""
-        batch: list[_Admitted] = []
-        outcomes: list[Outcome | None] = []  # None stands for the next of the batch, once recorded
-        writes = self._library.new_writes()
+    def _settle(self, windows: Iterator[Sequence[_Arrival | Outcome]]) -> Iterator[Outcome]:
+        """Bring arrivals to their end in order; those of new content are recorded in batches.
+
+        What the ledger knows of a window of them is asked at once, and again when it may have changed.
+        """
+        batch = _Batch(self._library.new_writes())
+        left: deque[_Arrival | Outcome] = deque()
         try:
-            for arrival in arrivals:
-                is_twin = isinstance(arrival, _Arrival) and any(
-                    arrival.reading.digest == other.asset.digest for other in batch
-                )
-                if is_twin or len(outcomes) >= _BATCH:
-                    yield from self._record(batch, outcomes, writes)
-                settled = self._try_admit(arrival, batch, writes)
-                if isinstance(settled, _Admitted):
-                    batch.append(settled)
-                outcomes.append(settled if isinstance(settled, Outcome) else None)
+            for window in windows:
+                left.extend(window)
+                taken: Taken | None = None
+                while left:
+                    is_twin = isinstance(left[0], _Arrival) and left[0].reading.digest in batch.digests
+                    if is_twin or batch.is_due():
+                        yield from self._record(batch)
+                        taken = None
+                    taken = taken or self._look_up(left)
+                    settled = self._try_admit(left.popleft(), batch, taken)
+                    if isinstance(settled, Outcome) and settled.asset is not None:
+                        taken = None
+                    batch.add(settled)
         except BaseException:  # interrupted: what is in its place is recorded
-            self._record_batch(batch, writes)
+            _discard(left)
+            self._record_batch(batch)
             raise
-        yield from self._record(batch, outcomes, writes)
+        yield from self._record(batch)
+
+    def _look_up(self, arrivals: Iterable[_Arrival | Outcome]) -> Taken | None:
+        """Tell what the ledger knows of the content and the wanted keys of arrivals, None if it can't."""
+        project_id = self._library.ledger.project_id
+        wanted = [
+            Asset(
+                0, project_id, _short_uid(digest), request.type, request.key, digest, 0, request.facts, "", ""
+            )
+            for arrival in arrivals
+            if isinstance(arrival, _Arrival)
+            for request, digest in [(arrival.request, arrival.reading.digest)]
+        ]
+        try:
+            with self._library.read() as rows:
+                return rows.taken(wanted)
+        except ComfyVNError:  # to be said of each of them
+            return None
 
     def _try_admit(
-        self, arrival: _Arrival | Outcome, batch: list[_Admitted], writes: Writes
+        self, arrival: _Arrival | Outcome, batch: _Batch, taken: Taken | None
     ) -> _Admitted | Outcome:
         if isinstance(arrival, Outcome):
             return arrival
         try:
             with arrival.staged or nullcontext():
-                return self._admit(arrival, batch, writes)
+                return self._admit(arrival, batch, taken)
         except (ComfyVNError, OSError) as error:
             return Outcome(arrival.request, "failed", error=_named(error, arrival.request))
 
-    def _admit(self, arrival: _Arrival, batch: list[_Admitted], writes: Writes) -> _Admitted | Outcome:
+    def _admit(self, arrival: _Arrival, batch: _Batch, taken: Taken | None) -> _Admitted | Outcome:
         """Stamp and place new content and write its sidecar; known content is settled at once."""
         request, digest = arrival.request, arrival.reading.digest
-        with self._library.read() as rows:
-            at_key = None if request.is_copy else rows.asset_at(request.key)
-            known = at_key or rows.known(digest)
-            uid = rows.free_uid(digest)
+        at_key, known, uid = self._known(request, digest, taken)
         if at_key is not None and at_key.digest != digest:
             return self._take_new_version(at_key, arrival)
         if not request.is_copy and at_key is None:
@@ -307,17 +465,34 @@ class Registrar:
         uid = own_uid or self._free(request.wanted_uid) or uid
         arrival = self._stamp(arrival, uid)
         with arrival.staged or nullcontext():
-            return self._put(arrival, uid, batch, writes)
+            return self._put(arrival, uid, batch, taken)
 
-    def _put(self, arrival: _Arrival, uid: str, batch: list[_Admitted], writes: Writes) -> _Admitted:
-        key, stat, is_new_file, arrival = self._place(arrival, uid, batch, writes)
+    def _known(
+        self, request: Request, digest: str, taken: Taken | None
+    ) -> tuple[Asset | None, Asset | None, str]:
+        """Return the asset at a key in place, the one that knows the content, and the uid of new content."""
+        uid = _short_uid(digest)
+        if taken is not None and not (
+            digest in taken.digests
+            or uid in taken.uids
+            or (not request.is_copy and request.key in taken.keys)
+        ):
+            return None, None, uid
+        with self._library.read() as rows:
+            at_key = None if request.is_copy else rows.asset_at(request.key)
+            return at_key, at_key or rows.known(digest), rows.free_uid(digest)
+
+    def _put(self, arrival: _Arrival, uid: str, batch: _Batch, taken: Taken | None) -> _Admitted:
+        library, placed = self._library, self._place(arrival, uid, batch, taken)
         try:
-            asset = self._library.create_sidecar(self._new_asset(arrival, uid, key, stat), writes)
+            asset = library.create_sidecar(self._new_asset(placed, uid), batch.writes)
+            if placed.is_bare and asset.sidecar_file is None:  # somebody saved one there meanwhile
+                asset = self._new_asset(replace(placed, is_bare=False), uid)
         except BaseException:
-            if is_new_file:
-                self._library.storage.delete(key)
+            if placed.is_new:
+                library.storage.delete(placed.key)
             raise
-        return _Admitted(arrival.request, asset, is_new_file)
+        return _Admitted(arrival.request, asset, placed.is_new)
 
     def _stamp(self, arrival: _Arrival, uid: str) -> _Arrival:
         """Fill the marker that was reserved while the copy was made."""
@@ -336,45 +511,54 @@ class Registrar:
             media.fill_marker(staged.file, reading, value)
         return arrival
 
-    def _place(
-        self, arrival: _Arrival, uid: str, batch: list[_Admitted], writes: Writes
-    ) -> tuple[str, FileStat, bool, _Arrival]:
+    def _place(self, arrival: _Arrival, uid: str, batch: _Batch, taken: Taken | None) -> _Placed:
         """Give the file its key: the wanted one, or one with the uid in it where another file has that."""
         request, storage = arrival.request, self._library.storage
         if arrival.staged is None:
-            return request.key, arrival.stat, False, arrival
-        pending = {fold(other.asset.key) for other in batch}
+            return _Placed(arrival, request.key, arrival.stat)
         for key in _candidate_keys(request.key, uid):
-            if fold(key) in pending or self._is_owned(key, uid):
+            is_free = taken is not None and key == request.key and fold(key) not in taken.folds
+            if fold(key) in batch.folds or not (is_free or not self._is_taken(key)):
+                continue
+            beside = self._beside(key, uid)
+            if beside == "another's":
                 continue
             try:
-                return key, storage.place(arrival.staged, key, writes), True, arrival
+                stat = storage.place(arrival.staged, key, batch.writes)
+                return _Placed(arrival, key, stat, is_new=True, is_bare=beside == "nothing")
             except FileExistsError:
                 adopted = self._adopt(key, uid, arrival)
                 if adopted is not None:
-                    return key, adopted.stat, False, adopted
+                    return _Placed(adopted, key, adopted.stat)
         raise AssertionError("there is always another name")  # pragma: no cover
 
     def _is_owned(self, key: str, uid: str) -> bool:
-        """Tell whether a key belongs to an asset whose file is gone, or to a sidecar of something else.
+        """Tell whether a key belongs to an asset whose file is gone, or to a sidecar of something else."""
+        return self._is_taken(key) or self._beside(key, uid) == "another's"
+
+    def _is_taken(self, key: str) -> bool:
+        with self._library.read() as rows:
+            return rows.is_taken(key)
+
+    def _beside(self, key: str, uid: str) -> Literal["nothing", "its own", "another's"]:
+        """Tell whose sidecar lies where that of the file at a key belongs.
 
         Projects that share an assets folder share no file: the uid of equal content is equal in both.
         """
-        with self._library.read() as rows:
-            if rows.is_taken(key):
-                return True
         try:
             found = self._library.read_sidecar(key)
         except InvalidSidecar:
-            return True
+            return "another's"
         if found is None:
-            return False
+            return "nothing"
         is_foreign = found.project not in (None, self._library.ledger.project_id)
-        return is_foreign or found.uid != uid
+        return "another's" if is_foreign or found.uid != uid else "its own"
 
     def _free(self, uid: str | None) -> str | None:
+        if uid is None:
+            return None
         with self._library.read() as rows:
-            return uid if uid is not None and rows.asset(uid) is None else None
+            return uid if rows.asset(uid) is None else None
 
     def _refuse_foreign(self, key: str) -> None:
         """Refuse a file in place that another project of this ledger, or by its sidecar any other, has.
@@ -426,8 +610,9 @@ class Registrar:
                 arrival = replace(arrival, provenance_id=provenance_id, created_at=created_at)
         return replace(arrival, reading=reading, stat=source.stat, staged=None)
 
-    def _new_asset(self, arrival: _Arrival, uid: str, key: str, stat: FileStat) -> Asset:
+    def _new_asset(self, placed: _Placed, uid: str, said: Sidecar | None = None) -> Asset:
         """Put together the asset that is to be recorded; what a sidecar beside the file says is kept."""
+        arrival, key = placed.arrival, placed.key
         request, reading = arrival.request, arrival.reading
         asset = Asset(
             id=arrival.asset_id,
@@ -442,11 +627,11 @@ class Registrar:
             updated_at=arrival.created_at,
             version=request.version,
             preview=self._library.planned_preview(uid, reading.preview_kind),
-            file=stat,
+            file=placed.stat,
             is_in_place=not request.is_copy,
             media=self._library.first_media(reading),
         )
-        found = self._sidecar_in_place(key)
+        found = said if said is not None or placed.is_bare else self._sidecar_in_place(key)
         if found is None and request.is_rebuild and uid == request.wanted_uid:
             other = self._library.read_other_record(key)
             found = other if other is not None and other.uid == uid else None
@@ -514,29 +699,29 @@ class Registrar:
             self._library.set_aside(self._library.sidecar_key(key), error)
             return None
 
-    def _record(
-        self, batch: list[_Admitted], outcomes: list[Outcome | None], writes: Writes
-    ) -> Iterator[Outcome]:
+    def _record(self, batch: _Batch) -> Iterator[Outcome]:
         """Sync, record and announce a batch, start its previews, and yield its outcomes in order."""
-        recorded, settled = iter(self._record_batch(batch, writes)), outcomes.copy()
+        recorded, settled = iter(self._record_batch(batch)), batch.outcomes.copy()
         batch.clear()
-        outcomes.clear()
         for outcome in settled:
             yield next(recorded) if outcome is None else outcome
 
-    def _record_batch(self, batch: list[_Admitted], writes: Writes) -> list[Outcome]:
-        if not batch:
+    def _record_batch(self, batch: _Batch) -> list[Outcome]:
+        if not batch.admitted:
             return []
         try:
-            writes.sync()
+            batch.writes.sync()
             with self._library.transaction(self._operation_id) as change:
                 # a removal may have taken the file that we adopted: it moves files under this lock
-                there = [each for each in batch if self._library.storage.stat(each.asset.key) is not None]
+                stat = self._library.storage.stat
+                there = [each for each in batch.admitted if stat(each.asset.key) is not None]
                 done = self._insert(change, _on_time(change.rows, there))
         except (ComfyVNError, OSError) as error:
-            return [Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch]
+            return [
+                Outcome(each.request, "failed", error=_named(error, each.request)) for each in batch.admitted
+            ]
         POOL.submit(self._library, [asset for asset in done.values() if isinstance(asset, Asset)])
-        return [self._outcome(each, done.get(each.asset.key)) for each in batch]
+        return [self._outcome(each, done.get(each.asset.key)) for each in batch.admitted]
 
     def _outcome(self, admitted: _Admitted, made: Asset | ComfyVNError | OSError | None) -> Outcome:
         if made is None:
@@ -551,10 +736,12 @@ class Registrar:
         """Record new assets; return by key what was recorded of each, or why its sidecar can't be written."""
         done = {each.asset.key: self._with_sidecar(change, each) for each in batch}
         assets = [asset for asset in done.values() if isinstance(asset, Asset)]
+        left = {each.asset.key for each in batch if each.had_sidecar}
         change.rows.insert(assets)
         for asset in assets:
             self._library.tell_registered(change, asset)
-            self._library.tell_sidecar_written(change, asset)
+            if asset.key not in left:
+                self._library.tell_sidecar_written(change, asset)
         return done
 
     def _with_sidecar(self, change: Transaction, admitted: _Admitted) -> Asset | ComfyVNError | OSError:
@@ -580,7 +767,7 @@ class Registrar:
             if asset.mirror_key is not None and library.mirrors is not None:
                 library.mirrors.delete(asset.mirror_key)
         arrival = self._try_arrive(admitted.request, library.ledger.reserve_ids(2))
-        return next(self._settle(iter([arrival])))
+        return next(self._settle(iter([[arrival]])))
 
     # -- known content --------------------------------------------------------------------------------
 
@@ -706,7 +893,9 @@ class Registrar:
     def _renew_preview(self, asset: Asset) -> None:
         """Queue a preview that a killed run left pending, or whose files were deleted."""
         if need_of(self._library, asset) == "missing":
-            renew(self._library, asset)
+            # its file may have been removed meanwhile; it was registered all the same
+            with suppress(ComfyVNError, OSError):
+                renew(self._library, asset)
 
 
 def _marker(request: Request, provenance_id: int, created_at: str, uid: str, digest: str) -> bytes:
@@ -773,6 +962,32 @@ def _is_late(taken: Taken, admitted: _Admitted) -> bool:
     if request.is_copy and fold(asset.key) in taken.folds:
         return True
     return not request.is_rebuild and asset.digest in taken.digests
+
+
+def _at_once(work: Callable[[_A], _B], argument: _A) -> Future[_B]:
+    """Do it here and now; the outcome, as a thread would give it."""
+    done: Future[_B] = Future()
+    done.set_result(work(argument))
+    return done
+
+
+def _is_small(path: Path) -> bool:
+    """Tell a file that is read faster than it is handed to a thread; reading tells what is wrong with it."""
+    try:
+        return path.stat().st_size < _SMALL_BYTES
+    except (OSError, ValueError):
+        return True
+
+
+def _discard(arrivals: Iterable[_Arrival | Outcome]) -> None:
+    for arrival in arrivals:
+        if isinstance(arrival, _Arrival):
+            arrival.discard()
+
+
+def _short_uid(digest: str) -> str:
+    """Return the uid that content gets unless another asset has it already."""
+    return digest[:_UID_WIDTH]
 
 
 def _refuse_empty(source: Source) -> None:
