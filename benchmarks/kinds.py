@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import library
 import numpy as np
 from PIL import Image
 
@@ -24,7 +25,6 @@ _RATE_HZ = 48_000
 
 def make(folder: Path) -> None:
     """Write the files: pictures of 1920 x 1080, animations of 48 frames, a minute of sound, 8 s of film."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, writer in _WRITERS.items():
         writer(folder / name)
 
@@ -77,20 +77,11 @@ def _animation(**options: Any) -> Callable[[Path], None]:
     return write
 
 
-def _sound(codec: str, sample_format: str, **options: str) -> Callable[[Path], None]:
+def _sound(codec: str, sample_format: str) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         at = np.arange(_SOUND_S * _RATE_HZ) / _RATE_HZ
         wave = np.stack([np.sin(at * 880) * np.sin(at), np.sin(at * 660)]) * 0.4
-        with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=_RATE_HZ, layout="stereo", options=options)
-            resampler = av.AudioResampler(sample_format, "stereo", _RATE_HZ)
-            for start in range(0, wave.shape[1], _RATE_HZ):
-                part = np.ascontiguousarray(wave[:, start : start + _RATE_HZ], dtype=np.float32)
-                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="stereo")
-                frame.sample_rate, frame.pts = _RATE_HZ, start
-                for ready in resampler.resample(frame):
-                    container.mux(stream.encode(ready))
-            container.mux(stream.encode(None))
+        library.write_sound(path, wave.astype(np.float32), codec, sample_format, _RATE_HZ)
 
     return write
 
@@ -98,7 +89,7 @@ def _sound(codec: str, sample_format: str, **options: str) -> Callable[[Path], N
 def _film(codec: str, **options: str) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(codec, rate=Fraction(24), options=options)
+            stream: Any = container.add_stream(codec, rate=Fraction(24), options=options)
             stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
             scenes = [_painting(turn * 24, (1280, 720)) for turn in range(_FILM_S)]
             for turn in range(_FILM_S * 24):
@@ -119,7 +110,7 @@ _WRITERS: dict[str, Callable[[Path], None]] = {
     "moving.webp": _animation(quality=80, method=0),
     "sound.wav": _sound("pcm_s16le", "s16"),
     "sound.flac": _sound("flac", "s16"),
-    "sound.ogg": _sound("vorbis", "fltp", strict="experimental"),
+    "sound.ogg": _sound("vorbis", "fltp"),
     "sound.opus": _sound("libopus", "s16"),
     "sound.mp3": _sound("libmp3lame", "fltp"),
     "sound.m4a": _sound("aac", "fltp"),

@@ -1,25 +1,26 @@
-"""A generated library: pictures and voices of the sizes that visual novels have, the same bytes each time."""
+"""Generated files: pictures and sound of the sizes that visual novels have, the same bytes each time."""
 
 from __future__ import annotations
 
-import json
-import wave
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Pixels = NDArray[np.uint8]
+Samples = NDArray[np.float32]
 
-# Of every ten files: four backgrounds, three sprites, one JPEG, one WebP, one voice.
+# Of every ten files: four backgrounds, three sprites, one JPEG, one WebP, one sound.
 _MIX = (
     "background",
     "sprite",
     "background",
-    "voice",
+    "sound",
     "sprite",
     "background",
     "jpeg",
@@ -32,27 +33,29 @@ _FOLDERS = {
     "sprite": ("characters", "png"),
     "jpeg": ("cg", "jpg"),
     "webp": ("cg", "webp"),
-    "voice": ("voices", "wav"),
 }
+# The formats of sound take turns: suffix, codec, sample format, and how many channels a voice has.
+_SOUNDS = (
+    ("wav", "pcm_s16le", "s16", 1),
+    ("ogg", "vorbis", "fltp", 2),
+    ("flac", "flac", "s16", 1),
+    ("mp3", "libmp3lame", "fltp", 1),
+)
+_RATE_HZ = 44_100
 
 
-def make_mixed(folder: Path, count: int) -> list[Path]:
-    """Write ``count`` files below a folder, on two threads; return them in order."""
-    paths = [_path(folder, number) for number in range(count)]
+def make_mixed(folder: Path, count: int) -> None:
+    """Write ``count`` files below a folder, on two threads."""
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(_write, range(count), paths))
-    return paths
+        list(pool.map(lambda number: _write(folder, number), range(count)))
 
 
-def make_tiny(folder: Path, count: int) -> list[Path]:
+def make_tiny(folder: Path, count: int) -> None:
     """Write ``count`` text files of some 40 bytes, 250 to a folder, each with content of its own."""
-    paths = []
     for number in range(count):
-        path = folder / f"part{number // 250:03}" / f"line_{number:06}.txt"
+        path = folder / "lines" / f"part{number // 250:04}" / f"line_{number:07}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"line {number} of the script: {number * 2654435761 % 2**32:08x}\n", encoding="utf-8")
-        paths.append(path)
-    return paths
 
 
 def make_warm(path: Path) -> Path:
@@ -61,32 +64,48 @@ def make_warm(path: Path) -> Path:
     return path
 
 
-def remember(folder: Path, paths: list[Path]) -> None:
-    """Note which files a folder holds, for the processes that are measured."""
-    (folder / "files.json").write_text(json.dumps([str(path.relative_to(folder)) for path in paths]))
+def make_warm_sound(path: Path) -> Path:
+    """Write a tenth of a second of sound."""
+    write_sound(path, np.zeros((2, 4410), dtype=np.float32), "vorbis", "fltp", _RATE_HZ)
+    return path
 
 
-def recall(folder: Path) -> list[Path]:
-    """Return the files that `remember` noted, in order."""
-    return [folder / name for name in json.loads((folder / "files.json").read_text())]
+def files(folder: Path) -> list[Path]:
+    """Return the files that were made below a folder, in the order of their numbers."""
+    found = [path for path in folder.rglob("*_*.*") if path.is_file()]
+    return sorted(found, key=lambda path: path.stem.rpartition("_")[2])
 
 
 def is_picture(path: Path) -> bool:
-    return path.suffix != ".wav"
+    return path.suffix in (".png", ".jpg", ".webp")
 
 
-def _kind(number: int) -> str:
-    return _MIX[number % len(_MIX)]
+def write_sound(path: Path, samples: Samples, codec: str, sample_format: str, rate_hz: int) -> None:
+    """Encode samples of shape (1 or 2 channels, frames) in -1 to 1 with PyAV."""
+    layout = "mono" if len(samples) == 1 else "stereo"
+    bitexact = {"fflags": "+bitexact"}  # no serial numbers by chance in Ogg
+    with av.open(str(path), "w", container_options=bitexact) as container:
+        options = {"strict": "experimental"} if codec == "vorbis" else {}
+        stream: Any = container.add_stream(codec, rate=rate_hz, layout=layout, options=options)
+        resampler = av.AudioResampler(sample_format, layout, rate_hz)
+        for start in range(0, samples.shape[1], rate_hz):
+            part = np.ascontiguousarray(samples[:, start : start + rate_hz], dtype=np.float32)
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = rate_hz, start
+            for ready in resampler.resample(frame):
+                container.mux(stream.encode(ready))
+        container.mux(stream.encode(None))
 
 
-def _path(folder: Path, number: int) -> Path:
-    name, suffix = _FOLDERS[_kind(number)]
-    return folder / name / f"{_kind(number)}_{number:05}.{suffix}"
-
-
-def _write(number: int, path: Path) -> None:
+def _write(folder: Path, number: int) -> None:
+    kind = _MIX[number % len(_MIX)]
+    if kind == "sound":
+        _write_sound(folder, number)
+        return
+    name, suffix = _FOLDERS[kind]
+    path = folder / name / f"{kind}_{number:05}.{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _WRITERS[_kind(number)](number, path)
+    _WRITERS[kind](number, path)
 
 
 def _write_background(number: int, path: Path) -> None:
@@ -115,16 +134,30 @@ def _write_webp(number: int, path: Path) -> None:
     Image.fromarray(_painting(number, 1600, 900, grain=6)).save(path, quality=85, method=2)
 
 
-def _write_voice(number: int, path: Path) -> None:
-    rate_hz = 44_100
-    time_s = np.arange(rate_hz * (2 + number % 4)) / rate_hz
+def _write_sound(folder: Path, number: int) -> None:
+    """Write a voice of 2 to 5 s; every fifth sound is music of 30 to 60 s."""
+    turn = number // len(_MIX)
+    suffix, codec, sample_format, channels = _SOUNDS[turn % len(_SOUNDS)]
+    is_music = turn % 5 == 2
+    path = folder / ("music" if is_music else "voices") / f"sound_{number:05}.{suffix}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = _music(number, 30 + 10 * (turn % 4)) if is_music else _voice(number, 2 + turn % 4)
+    write_sound(path, np.repeat(samples, 2 if is_music else channels, axis=0), codec, sample_format, _RATE_HZ)
+
+
+def _voice(number: int, duration_s: int) -> Samples:
+    time_s = np.arange(_RATE_HZ * duration_s) / _RATE_HZ
     tone = np.sin(2 * np.pi * (180 + number % 90) * time_s) * np.abs(np.sin(2 * np.pi * 2.3 * time_s))
     noise = np.random.default_rng(number).normal(0, 0.02, len(time_s))
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate_hz)
-        file.writeframes(np.round((0.7 * tone + noise).clip(-1, 1) * 32_767).astype("<i2").tobytes())
+    return (0.7 * tone + noise).clip(-1, 1).astype(np.float32)[np.newaxis]
+
+
+def _music(number: int, duration_s: int) -> Samples:
+    time_s = np.arange(_RATE_HZ * duration_s) / _RATE_HZ
+    beat = np.abs(np.sin(np.pi * (1 + number % 3) * time_s))
+    chord = sum(np.sin(2 * np.pi * (110 + number % 40) * ratio * time_s) for ratio in (1, 1.25, 1.5, 3))
+    noise = np.random.default_rng(number).normal(0, 0.01, len(time_s))
+    return (0.2 * beat * chord + noise).clip(-1, 1).astype(np.float32)[np.newaxis]
 
 
 def _painting(number: int, width_px: int, height_px: int, *, grain: int) -> Pixels:
@@ -147,5 +180,4 @@ _WRITERS: dict[str, Callable[[int, Path], None]] = {
     "sprite": _write_sprite,
     "jpeg": _write_jpeg,
     "webp": _write_webp,
-    "voice": _write_voice,
 }

@@ -4,23 +4,47 @@ from __future__ import annotations
 
 import json
 import resource
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from cases import CASES, Job, Watch
+from cases import CASES
+from measuring import Job, Part, Sizes
 
 _UNITS_PER_MB = 2**20 if sys.platform == "darwin" else 1024
 
 
 def main() -> None:
-    name, side, art, home, rows = sys.argv[1:]
-    job = Job(Path(art), Path(home), int(rows), Watch())
-    count = getattr(CASES[name], side)(job)
-    print(
-        json.dumps(
-            {"wall_s": job.watch.wall_s, "cpu_s": job.watch.cpu_s, "count": count, "rss_mb": _peak_rss_mb()}
-        )
-    )
+    name, side, art, home, mark, sizes = sys.argv[1:]
+    job = Job(Path(art), Path(home), mark, Sizes(**json.loads(sizes)))
+    case = CASES[name]
+    if side == "prepare":
+        case.prepare(job)
+        print("{}")
+        return
+    count = getattr(case, side)(job)
+    parts = {part: _figures(counted) for part, counted in job.watch.parts.items()}
+    if "" not in parts:
+        parts = {"": _figures(_total(list(job.watch.parts.values()))), **parts}
+    parts[""]["count"] = count
+    print(json.dumps({"parts": parts, "rss_mb": round(_peak_rss_mb(), 1)}))
+
+
+def _figures(part: Part) -> dict[str, float]:
+    cuts = statistics.quantiles(part.laps_s, n=20, method="inclusive") if len(part.laps_s) > 1 else [0.0] * 19
+    return {
+        "wall_s": sum(part.laps_s),
+        "cpu_s": part.cpu_s,
+        "count": part.count or len(part.laps_s),
+        "p50_ms": cuts[9] * 1_000,
+        "p95_ms": cuts[18] * 1_000,
+    }
+
+
+def _total(parts: Sequence[Part]) -> Part:
+    laps_s = [lap_s for part in parts for lap_s in part.laps_s]
+    return Part(sum(part.cpu_s for part in parts), sum(part.count for part in parts), laps_s)
 
 
 def _peak_rss_mb() -> float:
