@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final, Literal, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, Literal, TypeVar, cast
 
 from comfyvn.errors import (
     ComfyVNError,
@@ -40,6 +40,9 @@ from comfyvn.errors import (
 from comfyvn.model import FileStat, utc_now
 from comfyvn.storage.keys import OWN_FOLDERS
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 __all__ = ["LocalStorage", "PlainStat", "Source", "Staged", "Writes", "open_source"]
 
 _log = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ _MAX_DEPTH: Final = 200  # of folders that a scan goes down
 _INODE: Final = 0x7FFF_FFFF_FFFF_FFFF  # what a database's integer holds of one
 _LOCK_OFFSET: Final = 1 << 30
 _MANY_FILES: Final = 24
-_SYNC_THREADS: Final = 8
+_SYNC_THREADS: Final = 6
 _STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
 _NO_LINK_ERRNOS: Final = {
     errno.EPERM,
@@ -1018,17 +1021,26 @@ def _explain(path: Path, error: OSError, follow_links: bool) -> SourceMissing | 
 
 def _at_once(syncs: Sequence[Callable[[], None]]) -> None:
     """Sync from some threads: what waits together goes to the disk in one write of the system's journal."""
-    from concurrent.futures import ThreadPoolExecutor
-
     try:
-        with ThreadPoolExecutor(min(len(syncs), _SYNC_THREADS)) as pool:
-            waiting = [pool.submit(sync) for sync in syncs]
-    except RuntimeError:  # the interpreter is about to end, and starts no threads any more
+        waiting = [_syncers().submit(sync) for sync in syncs]
+    except RuntimeError:  # the interpreter is about to end, and takes no more work for threads
         for sync in syncs:
             sync()
         return
     for each in waiting:
         each.result()
+
+
+@functools.cache
+def _syncers() -> ThreadPoolExecutor:
+    """Return the threads that sync; they stay: to start them takes as long as the syncing of a small file."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="comfyvn-sync")
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_syncers.cache_clear)  # it has none of its parent's threads
 
 
 def _sync(path: str) -> None:
