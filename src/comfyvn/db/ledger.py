@@ -53,6 +53,7 @@ _CHUNK: Final = 500
 _LARGEST: Final = 2**63 - 1
 _IDS_CHUNK: Final = 65_536
 _CODES_CHUNK: Final = 250_000
+_SCANNED_AT_ONCE: Final = 25  # texts that are looked at one after the other in the time of one found by index
 _TRIGRAM: Final = 3
 _MAX_TRIGRAMS: Final = 32
 _CODE_LENGTH: Final = 5
@@ -344,7 +345,7 @@ class Reader:
             return 0
         if not (search.digest or search.text or search.where) and len(search.terms) < 2:
             return search.terms[0].count if search.terms else self._total()
-        ids, values = self._ids(search)
+        ids, values = self._ids(search, is_whole=True)
         return int(self._one_value(f"SELECT count(*) FROM ({ids})", values))
 
     def facets(self, wanted: AssetFilter, top_tags: int) -> FacetCounts:
@@ -355,7 +356,11 @@ class Reader:
             self._ranked(kind, top_tags if kind == "tag" else -1, counts[search]) if search else ()
             for kind, search in searches.items()
         )
-        return FacetCounts(self.count(wanted), types, licenses, tags)
+        whole = self._search(wanted)
+        told = counts.get(whole) if whole else None
+        every = None if told is None else self._ranked("type", -1, told)  # each asset has one type
+        total = self.count(wanted) if every is None else sum(count for _, count in every)
+        return FacetCounts(total, types, licenses, tags)
 
     def asset(self, uid: str) -> Asset | None:
         """Return one asset with all of its provenance."""
@@ -658,11 +663,17 @@ class Reader:
         return _Search(tuple(terms), wanted.digest, text, wanted.where)
 
     def _ids(
-        self, search: _Search, before_id: int | None = None, limit: int | None = None
+        self,
+        search: _Search,
+        before_id: int | None = None,
+        limit: int | None = None,
+        *,
+        is_whole: bool = False,
     ) -> tuple[str, list[Any]]:
         """Return the query for the ids of a search (``id``), newest first, and its values.
 
         It walks the shortest list there is, newest first, and asks of each asset whether the rest holds.
+        ``is_whole``: all of them are wanted, not a page.
         """
         terms, mine = list(search.terms), self._project_id
         asked: list[tuple[str, Sequence[Any]]] = []
@@ -670,7 +681,7 @@ class Reader:
         if search.digest is not None:
             table, id_column = "asset_versions", "x.asset_id"
             asked.append((_HAS_DIGEST, (mine, search.digest)))
-        elif search.text is not None and self._is_rarer(search.text, terms):
+        elif search.text is not None and self._is_rarer(search.text, terms, is_whole=is_whole):
             table, id_column = "asset_search", "x.rowid"
             asked.append(("asset_search MATCH ?", (_trigrams(search.text),)))
             if not terms:
@@ -678,7 +689,7 @@ class Reader:
         elif terms:
             table, id_column = "asset_term_links", "x.asset_id"
             asked.append(("x.term_id = ?", (terms.pop(0).id,)))
-        elif search.text is not None:  # too short for the search index: a look at every text
+        elif search.text is not None:  # too short for the search index, or too frequent: a look at every text
             table, id_column = "asset_text", "x.asset_id"
             asked += [("instr(x.folded, ?) > 0", (search.text,)), (_IS_MINE, (mine,))]
         else:
@@ -696,14 +707,17 @@ class Reader:
         )
         return query, [*values, -1 if limit is None else limit]
 
-    def _is_rarer(self, text: str, terms: Sequence[_Term]) -> bool:
-        """Tell whether the search index finds fewer assets for a text than the rarest of some terms has."""
+    def _is_rarer(self, text: str, terms: Sequence[_Term], *, is_whole: bool) -> bool:
+        """Tell whether the search index finds fewer assets for a text than there are to look at without it.
+
+        That is the rarest of some terms, or, of a whole project whose texts lie side by side, one in 25.
+        """
         if len(text) < _TRIGRAM:
             return False
-        if not terms:
+        if not terms and not is_whole:
             return True
+        most = terms[0].count if terms else self._total() // _SCANNED_AT_ONCE
         query = "SELECT count(*) FROM (SELECT 1 FROM asset_search WHERE asset_search MATCH ? LIMIT ?)"
-        most = terms[0].count
         return int(self._one_value(query, (_trigrams(text), most))) < most
 
     def _ranked(
@@ -733,7 +747,7 @@ class Reader:
         total = np.zeros(1, dtype=np.int64)
         before_id = None
         while True:
-            ids, values = self._ids(search, before_id, _CODES_CHUNK)
+            ids, values = self._ids(search, before_id, _CODES_CHUNK, is_whole=True)
             query = f"SELECT count(*), min(x.id), group_concat(t.codes, '') FROM ({ids}) x"
             query += " CROSS JOIN asset_codes t ON t.asset_id = x.id"
             number, before_id, codes = self._connection.execute(query, values).fetchone()
