@@ -89,7 +89,7 @@ class Engine:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Give a connection that sees one state of the ledger."""
-        with self._explained(), self._lent() as connection:
+        with self._lent() as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -108,7 +108,7 @@ class Engine:
                 commit then waits for no disk.
         """
         self._notice_fork()
-        with self._explained(), self._writer, self._lent() as connection:
+        with self._writer, self._lent() as connection:
             level = self._synchronous if is_durable else "OFF"
             if connection.synchronous != level:  # SQLite refuses to change it in a transaction
                 connection.execute(f"PRAGMA synchronous = {level}")
@@ -126,7 +126,7 @@ class Engine:
 
         It has a connection of its own, which is given back at the end.
         """
-        with self._explained(), self._lent() as connection:
+        with self._lent() as connection:
             yield lambda: int(connection.execute("PRAGMA data_version").fetchall()[0][0])
 
     def close(self) -> None:
@@ -139,19 +139,30 @@ class Engine:
 
     @contextmanager
     def _lent(self) -> Iterator[_Connection]:
+        """Lend a connection; what SQLite says meanwhile is raised as our own error where it is known."""
         self._notice_fork()
+        connection = None
         try:
-            connection = self._idle.pop()
-        except IndexError:
-            connection = self._connect()
-        try:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
             yield connection
+        except sqlite3.Error as error:
+            known = self._explain(error)
+            if known is None:
+                raise
+            raise known from error
         finally:
-            is_whole = not connection.in_transaction and connection.generation == self._generation
-            if is_whole and len(self._idle) < _IDLE_CONNECTIONS:
-                self._idle.append(connection)
-            else:
-                connection.close()
+            if connection is not None:
+                self._take_back(connection)
+
+    def _take_back(self, connection: _Connection) -> None:
+        is_whole = not connection.in_transaction and connection.generation == self._generation
+        if is_whole and len(self._idle) < _IDLE_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def _notice_fork(self) -> None:
         """Leave the parent's connections to the parent: SQLite forbids to use them in a forked child."""
@@ -201,16 +212,6 @@ class Engine:
                 if not _is_busy(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            known = self._explain(error)
-            if known is None:
-                raise
-            raise known from error
 
     def _explain(self, error: sqlite3.Error) -> RegistryUnusable | LedgerConflict | None:
         """Return our own error for what can befall a database, None for a fault of ours."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -218,11 +218,9 @@ class Library:
 
     # -- transactions ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def read(self) -> Iterator[Reader]:
+    def read(self) -> AbstractContextManager[Reader]:
         """Give a reader of one state of the ledger."""
-        with self.ledger.read() as rows:
-            yield rows
+        return self.ledger.read()
 
     @contextmanager
     def transaction(self, operation_id: int | None = None, *, wait: bool = True) -> Iterator[Transaction]:
