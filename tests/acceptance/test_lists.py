@@ -327,6 +327,18 @@ def test_facets_follow_edits_and_removals(library: AssetRegistry) -> None:
     assert [each["value"] for each in library.facets(top_tags=1)["tags"]] == ["new"]
 
 
+def test_a_facet_is_spelled_as_its_assets_spell_it(library: AssetRegistry) -> None:
+    """A tag that was put right would be offered in its old spelling for good."""
+    uid = library.list_assets(text="yuki")[0]["uid"]
+
+    library.bulk_update_tags([uid], remove_tags=["yuki", "smile"])
+    library.bulk_update_tags([uid], add_tags=["Yuki", "SMILE"])
+
+    tags = counted(library.facets(), "tags")
+    assert "Yuki" in tags
+    assert "smile" in tags  # another asset has it so
+
+
 def test_ids_are_those_of_the_list(library: AssetRegistry) -> None:
     """A gallery could not show one window of a million assets without loading them."""
     for conditions in ({}, {"tags": "smile"}, {"text": "nobody"}):
@@ -335,8 +347,8 @@ def test_ids_are_those_of_the_list(library: AssetRegistry) -> None:
         assert ids == [each["id"] for each in library.list_assets(**conditions)]
 
 
-@pytest.mark.parametrize("top_tags", [0, -1, True, "5"])
+@pytest.mark.parametrize("top_tags", [0, -1, True, "5", None, 2**63])
 def test_facets_of_no_tags_are_refused(library: AssetRegistry, top_tags: Any) -> None:
     """All tags of a library would be answered instead of none."""
-    with pytest.raises(InvalidFilter):
+    with pytest.raises(InvalidFilter, match="top_tags"):
         library.facets(top_tags=top_tags)

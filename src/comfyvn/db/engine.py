@@ -215,9 +215,9 @@ class Engine:
 
     def _explain(self, error: sqlite3.Error) -> RegistryUnusable | LedgerConflict | None:
         """Return our own error for what can befall a database, None for a fault of ours."""
-        if isinstance(error, sqlite3.IntegrityError):
-            return LedgerConflict(path=self.path)
         text = str(error)
+        if isinstance(error, sqlite3.IntegrityError):
+            return LedgerConflict(path=self.path) if "constraint" in text else None
         if "disk I/O" in text and _is_full(self.path.parent):  # there is no room for the -shm file
             text = "disk is full"
         if _is_busy(error):
@@ -275,6 +275,11 @@ def open_engine(
         with engine.read() as connection:
             revision = _revision(connection)
         if revision != HEAD:
+            if revision is not None and revision < HEAD and (is_frozen(path) or not os.access(path, os.W_OK)):
+                why = (
+                    "an older version of comfyvn wrote it, and it can't be brought up to date where it can't"
+                )
+                raise RegistryUnusable(path=path, why=f"{why} be written to. Copy the library elsewhere.")
             _migrate(engine, thumbs_rel, limits)
     except BaseException:
         engine.close()

@@ -872,7 +872,7 @@ class Writer(Reader):
         rows = [row for asset in assets for row in _provenance_rows(asset)]
         kept = self.taken_provenance_ids(row.id for row in rows)
         self.add_provenance([row for row in rows if kept.get(row.id) != row.asset_uid])
-        terms = self._term_ids(assets)
+        terms = self._term_ids(assets, Counter())
         texts = [(asset.id, _search_text(asset)) for asset in assets]
         self._many("INSERT INTO asset_text (asset_id, folded) VALUES (?, ?)", texts)
         codes = [(asset.id, _codes(terms[asset.id])) for asset in assets]
@@ -895,7 +895,8 @@ class Writer(Reader):
         known = {row[0]: row[1:] for row in self._connection.execute(query, (listed,))}
         wholes, others, texts, all_codes = list[_Row](), list[_Row](), list[_Row](), list[_Row]()
         new, gone = set[tuple[int, int]](), set[tuple[int, int]]()
-        terms = self._term_ids(assets)
+        held = Counter(term for _, codes, *_ in known.values() for term in _decoded(codes))
+        terms = self._term_ids(assets, held)
         for asset in assets:
             folded, codes, *content = known.get(asset.id, ("", ""))
             now = _content_row(asset)
@@ -1006,36 +1007,47 @@ class Writer(Reader):
         if values:
             self._connection.executemany(statement, values)
 
-    def _term_ids(self, assets: Sequence[Asset]) -> dict[int, list[int]]:
-        """Return the ids of each asset's terms, in order, by asset id; terms that are new are made."""
-        named: dict[tuple[_TermKind, str], str] = {}
+    def _term_ids(self, assets: Sequence[Asset], held: Mapping[int, int]) -> dict[int, list[int]]:
+        """Return the ids of each asset's terms, in order, by asset id; terms that are new are made.
+
+        A term is shown as the first asset spelled it, till none but these have it: ``held`` tells how many of
+        them have had it so far.
+        """
         terms = {asset.id: _terms_of(asset) for asset in assets}
+        named: dict[tuple[_TermKind, str], str] = {}
         for each in terms.values():
             for kind, folded, name in each:
                 named.setdefault((kind, folded), name)
         known = self._known_terms(named)
-        new = [
-            (self._project_id, kind, folded, name)
-            for (kind, folded), name in named.items()
-            if (kind, folded) not in known
-        ]
+        new, respelled = list[_Row](), list[_Row]()
+        for (kind, folded), name in named.items():
+            if (kind, folded) not in known:
+                new.append((self._project_id, kind, folded, name))
+                continue
+            term_id, shown, count = known[kind, folded]
+            if shown != name and count <= held.get(term_id, 0):
+                respelled.append((name, term_id))
+        self._many("UPDATE asset_terms SET name = ? WHERE id = ?", respelled)
         if new:
             self._many(_insert("asset_terms", ("project_id", "kind", "fold", "name")), new)
             known = self._known_terms(named)
         return {
-            asset_id: sorted({known[kind, folded] for kind, folded, _ in each})
+            asset_id: sorted({known[kind, folded][0] for kind, folded, _ in each})
             for asset_id, each in terms.items()
         }
 
-    def _known_terms(self, wanted: Iterable[tuple[_TermKind, str]]) -> dict[tuple[_TermKind, str], int]:
+    def _known_terms(
+        self, wanted: Iterable[tuple[_TermKind, str]]
+    ) -> dict[tuple[_TermKind, str], tuple[int, str, int]]:
+        """Return id, name and count of those of some terms that there are."""
         by_kind: dict[_TermKind, list[str]] = {}
         for kind, folded in wanted:
             by_kind.setdefault(kind, []).append(folded)
-        query = f"SELECT fold, id FROM asset_terms WHERE project_id = ? AND kind = ? AND fold {_LISTED}"
+        of_kind = f"FROM asset_terms WHERE project_id = ? AND kind = ? AND fold {_LISTED}"
         return {
-            (kind, folded): term_id
+            (kind, row[0]): row[1:]
             for kind, folds in by_kind.items()
-            for folded, term_id in self._mine(query, kind, _dump(folds))
+            for row in self._mine(f"SELECT fold, id, name, count {of_kind}", kind, _dump(folds))
         }
 
     def _link(self, new: Iterable[tuple[int, int]], gone: Iterable[tuple[int, int]]) -> None:

@@ -444,7 +444,7 @@ class AssetRegistry:
         Raises:
             InvalidFilter: a condition of a wrong type, or ``top_tags`` below 1.
         """
-        _check_page(top_tags, None)
+        _check_number("top_tags", top_tags)
         wanted = _filter(asset_type, hash_value, tags, text, license, where)
         with self._library.read() as rows:
             found = rows.facets(wanted, top_tags)
@@ -637,7 +637,8 @@ class AssetRegistry:
         Raises:
             InvalidFilter: a limit or cursor below 1.
         """
-        _check_page(limit, cursor)
+        _check_number("limit", limit)
+        _check_page(None, cursor)
         return self._history.operations(limit, cursor)
 
     def undo(self, operation: int) -> UndoReport:
@@ -935,8 +936,13 @@ class AssetRegistry:
 
 def _check_page(limit: object, cursor: object) -> None:
     for name, value in (("limit", limit), ("cursor", cursor)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InvalidFilter(why=f"{name} must be a whole number of at least 1, not {value!r:.40}")
+        if value is not None:
+            _check_number(name, value)
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**63:
+        raise InvalidFilter(why=f"{name} must be a whole number of at least 1, not {value!r:.40}")
 
 
 def _filter(

@@ -725,7 +725,10 @@ class Registrar:
 
     def _outcome(self, admitted: _Admitted, made: Asset | ComfyVNError | OSError | None) -> Outcome:
         if made is None:
-            return self._give_way(admitted)
+            try:
+                return self._give_way(admitted)
+            except (ComfyVNError, OSError) as error:  # its folder is gone, or leads elsewhere now
+                return Outcome(admitted.request, "failed", error=_named(error, admitted.request))
         if isinstance(made, Asset):
             return Outcome(admitted.request, "registered", made)
         return Outcome(admitted.request, "failed", error=_named(made, admitted.request))
@@ -752,7 +755,8 @@ class Registrar:
             return self._library.replace_sidecar(change, admitted.asset)
         except (ComfyVNError, OSError) as error:
             if admitted.is_new_file:
-                self._library.storage.delete(admitted.asset.key)
+                with suppress(ComfyVNError, OSError):  # else a rebuild finds it
+                    self._library.storage.delete(admitted.asset.key)
             return error
 
     def _give_way(self, admitted: _Admitted) -> Outcome:
