@@ -23,6 +23,7 @@ from PIL import Image
 from comfyvn import media
 from comfyvn.errors import PathConflict
 from comfyvn.studio.core import AssetRegistry
+from comfyvn.studio.core.registration import Registrar
 
 REGISTER_AND_REPORT = """
 import json, sys
@@ -373,3 +374,31 @@ def test_the_previews_of_a_process_that_forks_are_made(
 
     assert os.waitstatus_to_exitcode(status) == 0
     assert registry.count_assets() == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_folder_that_becomes_a_link_costs_its_own_files_only(
+    registry: AssetRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of a batch was registered, but nobody was told, and later files were not looked at."""
+    outside, place = tmp_path / "outside", registry.ASSETS_ROOT / "swapped"
+    outside.mkdir()
+    items = []
+    for number in range(4):
+        source = tmp_path / f"line {number}.txt"
+        source.write_text(f"line {number}", "utf-8")
+        items.append({"source_path": source, "asset_type": "swapped" if number == 2 else "kept"})
+    record = Registrar._record_batch
+
+    def swap_and_record(self: Registrar, *arguments: Any) -> Any:
+        if place.is_dir() and not place.is_symlink():
+            place.rename(tmp_path / "away")
+            place.symlink_to(outside, target_is_directory=True)
+        return record(self, *arguments)
+
+    monkeypatch.setattr(Registrar, "_record_batch", swap_and_record)
+    results = list(registry.register_many(items))
+
+    assert [each["status"] for each in results] == ["registered", "registered", "failed", "registered"]
+    assert list(outside.iterdir()) == []
+    assert registry.count_assets() == 3

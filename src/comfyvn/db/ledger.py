@@ -53,7 +53,7 @@ _CHUNK: Final = 500
 _LARGEST: Final = 2**63 - 1
 _IDS_CHUNK: Final = 65_536
 _CODES_CHUNK: Final = 250_000
-_SCANNED_AT_ONCE: Final = 25  # texts that are looked at one after the other in the time of one found by index
+_SCANNED_AT_ONCE: Final = 5  # texts that are looked at one after the other in the time of one found by index
 _TRIGRAM: Final = 3
 _MAX_TRIGRAMS: Final = 32
 _CODE_LENGTH: Final = 5
@@ -697,7 +697,8 @@ class Reader:
         if before_id is not None:
             asked.append(("{id} < ?", (before_id,)))
         asked += [(_HAS_TERM, (term.id,)) for term in terms]
-        if search.text is not None and table != "asset_text":
+        is_exact = table == "asset_text" or (table == "asset_search" and len(search.text or "") == _TRIGRAM)
+        if search.text is not None and not is_exact:
             asked.append((_HAS_TEXT, (search.text,)))
         asked += [(_TELLS % told, values) for told, values in map(_tells, search.where)]
         conditions = " AND ".join(condition for condition, _ in asked).format(id=id_column)
@@ -710,7 +711,7 @@ class Reader:
     def _is_rarer(self, text: str, terms: Sequence[_Term], *, is_whole: bool) -> bool:
         """Tell whether the search index finds fewer assets for a text than there are to look at without it.
 
-        That is the rarest of some terms, or, of a whole project whose texts lie side by side, one in 25.
+        That is the rarest of some terms, or, of a whole project whose texts lie side by side, one in five.
         """
         if len(text) < _TRIGRAM:
             return False
