@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -21,26 +22,32 @@ _ROWS_SHOWN: Final = 50
 _COLUMNS: Final = {"uid": 0, "type": 110, "path": 0, "size": 100, "tags": 0, "licence": 0, "preview": 90}
 
 
-_F = TypeVar("_F", bound=Callable[..., Any])
 _CONDITIONS: Final = (
     click.option("--type", "asset_type", help="Only this type."),
     click.option(
         "--tag", "tags", multiple=True, help="Only assets with this tag; repeated: with all of them."
     ),
-    click.option("--license", "license_tag", help='Only this licence; "" for assets without one.'),
+    click.option("--license", help='Only this licence; "" for assets without one.'),
     click.option("--text", help="Only assets whose path or metadata hold this text."),
     click.option("--hash", "hash_value", help="Only this SHA-256."),
     click.option(
         "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."
     ),
 )
+_NAMES: Final = ("asset_type", "tags", "license", "text", "hash_value", "where")
 
 
-def _filtered(command: _F) -> _F:
-    """Give a command the options of a filter."""
+def _filtered(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of a filter, and what they say as ``wanted``, as a registry takes it."""
+
+    @functools.wraps(command)
+    def with_filter(**given: Any) -> int:
+        return command(wanted={name: given.pop(name) for name in _NAMES}, **given)
+
+    filtered: Callable[..., int] = with_filter
     for option in reversed(_CONDITIONS):
-        command = option(command)
-    return command
+        filtered = option(filtered)
+    return filtered
 
 
 @click.command(name="list")
@@ -50,33 +57,21 @@ def _filtered(command: _F) -> _F:
 @json_option
 @console.library_options
 def list_command(
-    asset_type: str | None,
-    tags: tuple[str, ...],
-    license_tag: str | None,
-    text: str | None,
-    hash_value: str | None,
-    where: tuple[str, ...],
+    wanted: dict[str, Any],
     limit: int | None,
     cursor: int | None,
     as_json: bool,
     **library: str | None,
 ) -> int:
     """List registered assets, newest first; all conditions given must hold."""
-    wanted: dict[str, Any] = {
-        "hash_value": hash_value,
-        "tags": tags,
-        "text": text,
-        "license": license_tag,
-        "where": where,
-    }
     with open_library(library) as registry:
         if as_json:
-            rows = _pages(registry, asset_type, wanted, limit or None, cursor)
+            rows = _pages(registry, wanted, limit or None, cursor)
             emit_list("items", rows)
             return 0
         count = _ROWS_SHOWN if limit is None else limit or None
-        records = registry.list_assets(asset_type, limit=count, cursor=cursor, **wanted)
-        total = registry.count_assets(asset_type, **wanted)
+        records = registry.list_assets(limit=count, cursor=cursor, **wanted)
+        total = registry.count_assets(**wanted)
         print_assets(
             records, f"{len(records)} of {total} assets" if len(records) < total else f"{total} assets"
         )
@@ -93,12 +88,7 @@ def list_command(
 @json_option
 @console.library_options
 def facets(
-    asset_type: str | None,
-    tags: tuple[str, ...],
-    license_tag: str | None,
-    text: str | None,
-    hash_value: str | None,
-    where: tuple[str, ...],
+    wanted: dict[str, Any],
     top_tags: int,
     as_json: bool,
     **library: str | None,
@@ -109,15 +99,7 @@ def facets(
     those of all assets, the licences and tags those of sounds.
     """
     with open_library(library) as registry:
-        found = registry.facets(
-            asset_type,
-            hash_value=hash_value,
-            tags=tags,
-            text=text,
-            license=license_tag,
-            where=where,
-            top_tags=top_tags,
-        )
+        found = registry.facets(**wanted, top_tags=top_tags)
     if as_json:
         console.emit_json(found)
         return 0
@@ -162,7 +144,6 @@ def doctor(as_json: bool) -> int:
 
 def _pages(
     registry: AssetRegistry,
-    asset_type: str | None,
     wanted: dict[str, Any],
     limit: int | None,
     cursor: int | None,
@@ -171,7 +152,7 @@ def _pages(
     left = limit
     while left is None or left > 0:
         count = 500 if left is None else min(500, left)
-        page = registry.list_assets(asset_type, limit=count, cursor=cursor, **wanted)
+        page = registry.list_assets(limit=count, cursor=cursor, **wanted)
         yield from page
         if len(page) < count:
             return
