@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -983,7 +984,7 @@ def test_a_key_that_some_systems_hold_to_be_the_same_is_taken(ledger: Ledger, ke
     with ledger.read() as rows:
         assert rows.is_taken(key)
         assert not rows.is_taken("characters/mira.png")
-        taken = rows.taken([make(2, key=key)])
+        taken = rows.taken(["2" * 16], [key], [f"{2:064x}"])
     assert taken == Taken(
         frozenset(), frozenset([asset.key]), frozenset(["characters/mara.png"]), frozenset()
     )
@@ -999,10 +1000,8 @@ def test_what_a_batch_would_meet_is_told_at_once(ledger: Ledger) -> None:
         rows.add_versions(repainted, repainted.all_versions)
 
     with ledger.read() as rows:
-        met = rows.taken(
-            [make(2, digest=old.digest), make(3, uid=old.uid), make(4, digest="f" * 64), make(5)]
-        )
-        nothing = rows.taken([])
+        met = rows.taken([old.uid, make(5).uid], [make(5).key], [old.digest, "f" * 64, make(5).digest])
+        nothing = rows.taken([], [], [])
 
     assert (met.uids, met.keys, met.digests) == ({old.uid}, frozenset(), {old.digest, "f" * 64})
     assert nothing == Taken(frozenset(), frozenset(), frozenset(), frozenset())
@@ -1078,6 +1077,37 @@ def test_a_ledger_of_an_older_schema_is_brought_to_this_one(
     assert found(upgraded, where="width=5") == [1]
     assert found(upgraded, tags="mara") == [1]
     assert inspect_ledger(old)[0]["schema"] == HEAD
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
+def test_an_older_ledger_that_cannot_be_written_to_says_what_to_do() -> None:
+    """Its user would not learn that a copy in another place can be read."""
+    script = """
+import os, sys
+from pathlib import Path
+from comfyvn.db import open_engine
+from comfyvn.errors import RegistryUnusable
+if os.geteuid() == 0:  # root may write anywhere
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    open_engine(Path(sys.argv[1]))
+except RegistryUnusable as error:
+    print(error)
+"""
+    with tempfile.TemporaryDirectory() as folder:  # in a place that another user can reach
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "old.db"
+        make_older_ledger(path, "0002", [make(1)])
+        before = path.read_bytes()
+        path.chmod(0o444)
+
+        command = [sys.executable, "-c", script, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+        assert "an older version of comfyvn wrote it" in done.stdout, done.stderr
+        assert "Copy the library elsewhere" in done.stdout
+        assert path.read_bytes() == before
 
 
 def make_older_ledger(path: Path, revision: str, assets: Sequence[Asset]) -> None:

@@ -64,8 +64,8 @@ _Row = tuple[Any, ...]
 _TermKind = Literal["type", "license", "tag"]
 _KINDS: Final[tuple[_TermKind, ...]] = ("type", "license", "tag")
 
-_CONTENT_COLUMNS: Final = ("project_id", "uid", "path_full", "path_fold")
-"""Columns of indexes: SQLite writes those of each column that an UPDATE names, even with its old value."""
+_INDEXED_COLUMNS: Final = ("project_id", "uid", "path_full", "path_fold")
+"""SQLite writes the indexes of each column that an UPDATE names, even with its old value."""
 _OTHER_COLUMNS: Final = (
     *("type", "path_thumb", "hash", "bytes", "created_at", "meta", "updated_at", "version", "license_fold"),
     *(
@@ -80,7 +80,7 @@ _OTHER_COLUMNS: Final = (
     *("file_size", "file_mtime_ns", "file_inode", "sidecar_size", "sidecar_mtime_ns", "sidecar_inode"),
     *("is_in_place", "missing_since", "media"),
 )
-_ASSET_COLUMNS: Final = (*_CONTENT_COLUMNS, *_OTHER_COLUMNS)
+_ASSET_COLUMNS: Final = (*_INDEXED_COLUMNS, *_OTHER_COLUMNS)
 _PROVENANCE_COLUMNS: Final = (
     *("id", "project_id", "asset_id", "asset_uid", "source", "workflow_hash", "commit_hash", "inputs_json"),
     *("c2pa_like", "user_id", "created_at"),
@@ -109,7 +109,7 @@ _SELECT_ASSET: Final = (
 _ASSETS: Final = f"{_SELECT_ASSET} FROM assets_registry a LEFT JOIN provenance n ON n.id = a.provenance_id"
 _LISTED: Final = "IN (SELECT value FROM json_each(?))"
 _INSERT_ASSET: Final = _insert("assets_registry", ("id", *_ASSET_COLUMNS))
-_UPDATE_WHOLE: Final = f"UPDATE assets_registry SET {_set((*_CONTENT_COLUMNS, *_OTHER_COLUMNS))} WHERE id = ?"
+_UPDATE_WHOLE: Final = f"UPDATE assets_registry SET {_set(_ASSET_COLUMNS)} WHERE id = ?"
 _UPDATE_OTHERS: Final = f"UPDATE assets_registry SET {_set(_OTHER_COLUMNS)} WHERE id = ?"
 _SET_PREVIEW: Final = (
     "UPDATE assets_registry SET preview_kind = ?, preview_state = ?, preview_reason = ?, preview_recipe = ?,"
@@ -223,7 +223,6 @@ class FacetCounts:
 @dataclass(frozen=True, slots=True)
 class _Term:
     id: int
-    kind: _TermKind
     count: int
 
 
@@ -437,23 +436,17 @@ class Reader:
         query = "SELECT 1 FROM assets_registry WHERE project_id = ? AND path_fold = ?"
         return self._mine(query, fold(key)).fetchone() is not None
 
-    def taken(self, assets: Sequence[Asset]) -> Taken:
-        """Tell what of some new assets the ledger has already."""
+    def taken(self, uids: Sequence[str], keys: Sequence[str], digests: Sequence[str]) -> Taken:
+        """Tell which of some uids, keys and digests the ledger has already."""
         of_assets = "FROM assets_registry WHERE project_id = ? AND"
-        uids = self._texts(f"SELECT uid {of_assets} uid {_LISTED}", _dump([each.uid for each in assets]))
-        paths = self._mine(
-            f"SELECT path_full, path_fold {of_assets} path_fold {_LISTED}",
-            _dump([fold(each.key) for each in assets]),
-        ).fetchall()
-        digests = self._texts(
-            f"SELECT hash FROM asset_versions WHERE project_id = ? AND hash {_LISTED}",
-            _dump([each.digest for each in assets]),
-        )
+        folds = _dump([fold(key) for key in keys])
+        paths = self._mine(f"SELECT path_full, path_fold {of_assets} path_fold {_LISTED}", folds).fetchall()
+        of_versions = f"SELECT hash FROM asset_versions WHERE project_id = ? AND hash {_LISTED}"
         return Taken(
-            uids=frozenset(uids),
+            uids=frozenset(self._texts(f"SELECT uid {of_assets} uid {_LISTED}", _dump(list(uids)))),
             keys=frozenset(row[0] for row in paths),
             folds=frozenset(row[1] for row in paths),
-            digests=frozenset(digests),
+            digests=frozenset(self._texts(of_versions, _dump(list(digests)))),
         )
 
     def owners(self, keys: Sequence[str]) -> dict[str, Asset]:
@@ -657,7 +650,7 @@ class Reader:
             found = self._mine(query, kind, folded).fetchone()
             if found is None or not found[1]:
                 return None
-            terms.append(_Term(found[0], kind, found[1]))
+            terms.append(_Term(*found))
         terms.sort(key=lambda term: term.count)
         text = fold(wanted.text) if wanted.text else None
         return _Search(tuple(terms), wanted.digest, text, wanted.where)
@@ -867,7 +860,7 @@ class Writer(Reader):
         """
         if not assets:
             return
-        self._many(_INSERT_ASSET, [(asset.id, *_content_row(asset), *_other_row(asset)) for asset in assets])
+        self._many(_INSERT_ASSET, [(asset.id, *_indexed_row(asset), *_other_row(asset)) for asset in assets])
         versions = [_version_row(asset, version) for asset in assets for version in asset.all_versions]
         self._many(_insert("asset_versions", _VERSION_COLUMNS), versions)
         rows = [row for asset in assets for row in _provenance_rows(asset)]
@@ -886,7 +879,7 @@ class Writer(Reader):
             self._update(chunk)
 
     def _update(self, assets: Sequence[Asset]) -> None:
-        columns = ", ".join(f"a.{name}" for name in _CONTENT_COLUMNS)
+        columns = ", ".join(f"a.{name}" for name in _INDEXED_COLUMNS)
         query = (
             f"SELECT a.id, t.folded, c.codes, {columns} FROM assets_registry a"
             f" JOIN asset_text t ON t.asset_id = a.id JOIN asset_codes c ON c.asset_id = a.id"
@@ -900,7 +893,7 @@ class Writer(Reader):
         terms = self._term_ids(assets, held)
         for asset in assets:
             folded, codes, *content = known.get(asset.id, ("", ""))
-            now = _content_row(asset)
+            now = _indexed_row(asset)
             if tuple(content) == now:
                 others.append((*_other_row(asset), asset.id))
             else:
@@ -1138,7 +1131,7 @@ def _with_provenance(asset: Asset, rows: Sequence[Provenance]) -> Asset:
     )
 
 
-def _content_row(asset: Asset) -> _Row:
+def _indexed_row(asset: Asset) -> _Row:
     return (asset.project_id, asset.uid, asset.key, fold(asset.key))
 
 

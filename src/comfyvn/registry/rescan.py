@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any, Final, Literal
 
@@ -187,9 +188,9 @@ class Rescan:
         with self._reading_ahead([each for each in met if self._is_to_be_read(*each, owners.get(each[0]))]):
             for key, stat in met:
                 if (owner := owners.get(key)) is None:
-                    self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+                    self._try(key, partial(self._meet_stranger, key))
                 else:
-                    self._try(key, lambda owner=owner, stat=stat: self._revisit(owner, stat))  # type: ignore[misc]
+                    self._try(key, partial(self._revisit, owner, stat))
             self._flush()
         if self._on_files is not None:
             self._on_files(len(files))
@@ -204,7 +205,7 @@ class Rescan:
         self._report.processed += len(new)
         with self._reading_ahead([each for each in new if self._is_to_be_read(*each, None)]):
             for key, _ in new:
-                self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+                self._try(key, partial(self._meet_stranger, key))
             self._flush()
 
     def take_recovered(self, uids: Sequence[str]) -> None:
@@ -251,7 +252,7 @@ class Rescan:
         self._is_looking_again = True
         later, self._later = self._later, []
         for key in later:
-            self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+            self._try(key, partial(self._meet_stranger, key))
         self._flush()
 
     def _owners(self, files: Sequence[tuple[str, FileStat]]) -> dict[str, Asset]:
@@ -277,7 +278,7 @@ class Rescan:
             hint = "delete this sidecar, and `comfyvn rebuild` writes the right one"
             self._conflict(key, f"{why}; {hint}", [uid, named])
         for key in again:
-            self._try(key, lambda key=key: self._meet_stranger(key))  # type: ignore[misc]
+            self._try(key, partial(self._meet_stranger, key))
         self._flush()
         late, self._late = self._late, {}
         for uid, claims in late.items():
@@ -304,7 +305,7 @@ class Rescan:
                 self._conflict(key, f"{why}; {hint}", [uid])
         else:
             for key in [*wanted, *(key for key, _ in claims if key not in wanted)]:
-                self._try(key, lambda key=key: self._meet_stranger(key, is_last=True))  # type: ignore[misc]
+                self._try(key, partial(self._meet_stranger, key, is_last=True))
                 self._flush()
         self._flush()
 
@@ -819,7 +820,7 @@ class Rescan:
                 assets = list(rows.assets(uids[at : at + _CHUNK]))
             for asset in assets:
                 if need_of(self._library, asset) == "missing":
-                    self._try(asset.key, lambda asset=asset: renew(self._library, asset))  # type: ignore[misc]
+                    self._try(asset.key, partial(renew, self._library, asset))
 
     # -- inside ---------------------------------------------------------------------------------------
 

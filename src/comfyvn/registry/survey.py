@@ -65,9 +65,7 @@ class Survey:
         self._on_files = on_files or _ignore
         found = self._differing(self.skipped, self.uneven, self._note_gone)
         self._remembered = list(islice(found, _REMEMBERED))
-        self._is_all = not any(True for _ in found)
-        for _ in found:
-            pass
+        self._is_all = sum(1 for _ in found) == 0
         self.uneven.sort()
         self._on_files(self.unchanged % _STEP)
         self._on_files = _ignore
@@ -122,7 +120,7 @@ class Survey:
             self._on_files(_STEP)
 
     def _note_gone(self, row: FileRow) -> None:
-        self._has_mirror(row)
+        self._has_mirror(row)  # another asset may hold it to be its own
         if self._library.storage.stat(row.key) is None:  # else its name differs by case, or it is no text
             self.gone.append((row.uid, row.is_missing))
 

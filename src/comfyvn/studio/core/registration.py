@@ -424,18 +424,12 @@ class Registrar:
 
     def _look_up(self, arrivals: Iterable[_Arrival | Outcome]) -> Taken | None:
         """Tell what the ledger knows of the content and the wanted keys of arrivals, None if it can't."""
-        project_id = self._library.ledger.project_id
-        wanted = [
-            Asset(
-                0, project_id, _short_uid(digest), request.type, request.key, digest, 0, request.facts, "", ""
-            )
-            for arrival in arrivals
-            if isinstance(arrival, _Arrival)
-            for request, digest in [(arrival.request, arrival.reading.digest)]
-        ]
+        wanted = [arrival for arrival in arrivals if isinstance(arrival, _Arrival)]
+        digests = [arrival.reading.digest for arrival in wanted]
+        keys = [arrival.request.key for arrival in wanted]
         try:
             with self._library.read() as rows:
-                return rows.taken(wanted)
+                return rows.taken([_short_uid(digest) for digest in digests], keys, digests)
         except ComfyVNError:  # to be said of each of them
             return None
 
@@ -932,7 +926,12 @@ def _on_time(rows: Reader, batch: list[_Admitted]) -> list[_Admitted]:
     Ids come from sidecars and markers, so two files may claim the same: a sidecar was copied together with
     its file, or two writers found one file and the asset that the other made of it was removed again.
     """
-    taken = rows.taken([admitted.asset for admitted in batch])
+    assets = [admitted.asset for admitted in batch]
+    taken = rows.taken(
+        [asset.uid for asset in assets],
+        [asset.key for asset in assets],
+        [asset.digest for asset in assets],
+    )
     row_ids = set(rows.taken_provenance_ids(row.id for each in batch for row in _provenance(each.asset)))
     ids: set[int | str] = set()
     fresh: list[_Admitted] = []
