@@ -20,7 +20,7 @@ from support import Answer
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run each test in an empty project folder, with no setting from the environment."""
     for name in list(os.environ):
-        if name.startswith("COMFYVN_") and not name.startswith("COMFYVN_TEST_"):
+        if name == "API_TOKEN" or (name.startswith("COMFYVN_") and not name.startswith("COMFYVN_TEST_")):
             monkeypatch.delenv(name)
     folder = tmp_path / "project"
     folder.mkdir()

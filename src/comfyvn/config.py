@@ -16,17 +16,27 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 from comfyvn.errors import InvalidSetting, InvalidSettingsFile
 from comfyvn.model import Limits
 
-__all__ = ["SETTINGS_FILE", "Config", "Durability", "load", "settings_table"]
+__all__ = ["SECRETS", "SETTINGS_FILE", "Config", "Durability", "load", "settings_table"]
 
 Durability = Literal["full", "batch", "off"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 SETTINGS_FILE: Final = "comfyvn.toml"
+SECRETS: Final = frozenset({"api_token"})
+"""Settings whose values nobody prints."""
 _LIMITS: Final = Limits()
 
 
-def _setting(doc: str, default: Any = None, *, shown: str | None = None, env: str | None = None) -> Any:
+def _setting(
+    doc: str,
+    default: Any = None,
+    *,
+    shown: str | None = None,
+    env: str | None = None,
+    is_secret: bool = False,
+) -> Any:
     """Declare a setting; ``shown`` describes a default that is computed, ``env`` an unusual variable."""
-    return field(default=default, metadata={"doc": doc, "shown": shown, "env": env})
+    metadata = {"doc": doc, "shown": shown, "env": env}
+    return field(default=default, repr=not is_secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +85,41 @@ class Config:
     tags_per_asset: int = _setting("Tags of one asset.", _LIMITS.tags_per_asset)
     tag_length: int = _setting("Length of a tag, in characters.", _LIMITS.tag_length)
     sidecar_bytes: int = _setting("The largest sidecar that is read, in bytes.", 8_000_000)
+    server_host: str = _setting("The address on which `comfyvn serve` listens.", "127.0.0.1")
+    server_port: int = _setting("The port on which `comfyvn serve` listens.", 8765)
+    api_token: str | None = _setting(
+        "A token that may do everything, as older set-ups have it; `comfyvn token create` makes better ones.",
+        env="API_TOKEN",
+        is_secret=True,
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        "Names under which the server may be reached besides the loopback ones and its own addresses.", ()
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        "Web pages of other servers that may use this one, such as `http://127.0.0.1:8188`.", ()
+    )
+    import_roots: tuple[Path, ...] = _setting(
+        "Folders besides the assets folder from which `POST /assets/register` may read.", ()
+    )
+    upload_bytes: int = _setting("The largest file that may be uploaded, in bytes.", 512_000_000)
+    uploads_at_once: int = _setting("How many uploads may run at once; more are asked to come back.", 8)
+    request_bytes: int = _setting("The largest JSON body of a request, in bytes.", 1_000_000)
+    request_nesting: int = _setting("How deep the JSON body of a request may be nested.", 64)
+    header_bytes: int = _setting("Headers of a request, its path and query among them, in bytes.", 32_768)
+    request_time_s: float = _setting("How long a request may take to be answered, in seconds.", 60.0)
+    idle_time_s: float = _setting(
+        "How long the server waits for the next part of a request that has begun, in seconds.", 30.0
+    )
+    connections: int = _setting("How many connections may be open at once.", 1_000)
+    page_size: int = _setting("The largest page of a list over HTTP.", 1_000)
+    bulk_assets: int = _setting("How many assets one request may name.", 10_000)
+    event_backlog: int = _setting(
+        "How many missed events are sent after a reconnect; who missed more is told to start anew.", 10_000
+    )
+    webhook_hosts: tuple[str, ...] = _setting(
+        "Hosts to which webhooks may be sent; private addresses must be named here. None: all public ones.",
+        (),
+    )
     origins: Mapping[str, str] = field(default_factory=dict, metadata={"internal": True})
 
     def limits(self) -> Limits:
@@ -98,7 +143,8 @@ def settings_table() -> list[dict[str, str]]:
         {
             "name": item.name,
             "env": _variable(item),
-            "default": item.metadata["shown"] or ("none" if item.default is None else f"`{item.default}`"),
+            "default": item.metadata["shown"]
+            or ("none" if item.default in (None, ()) else f"`{item.default}`"),
             "doc": item.metadata["doc"],
         }
         for item in _settings()
@@ -209,9 +255,21 @@ def _convert(name: str, kind: Any, raw: Any, origin: str, base: Path) -> Any:
         return found
     if kind in (int, float):
         return _to_number(name, kind, text, origin)
+    if kind in (tuple[str, ...], tuple[Path, ...]):
+        return _to_several(name, kind, raw, origin, base)
     if not isinstance(text, str) or not text.strip() or "\0" in text:
         raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be text, not empty")
     return text.strip()
+
+
+def _to_several(name: str, kind: Any, raw: Any, origin: str, base: Path) -> tuple[Any, ...]:
+    """Take a list, or a text with commas between (paths: with what the system puts between paths)."""
+    one = get_args(kind)[0]
+    if isinstance(raw, str):
+        raw = [part for part in raw.split(os.pathsep if one is Path else ",") if part.strip()]
+    if not isinstance(raw, (list, tuple)):
+        raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be a list of texts")
+    return tuple(_convert(name, one, part, origin, base) for part in raw)
 
 
 def _to_path(name: str, raw: Any, origin: str, base: Path) -> Path:

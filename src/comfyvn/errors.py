@@ -14,43 +14,68 @@ from typing import Any, ClassVar
 __all__ = [
     "AmbiguousUid",
     "AssetNotFound",
+    "Changed",
     "ComfyVNError",
     "ConfirmationNeeded",
     "ExportFailed",
     "ExtraMissing",
     "ForeignLibrary",
+    "HeadersTooLarge",
+    "HostRefused",
     "InvalidAssetType",
+    "InvalidBody",
     "InvalidFilter",
     "InvalidMetadata",
+    "InvalidRequest",
     "InvalidSetting",
     "InvalidSettingsFile",
     "InvalidSidecar",
+    "InvalidToken",
+    "InvalidWebhook",
+    "JobNotFound",
+    "JobRunning",
     "LedgerConflict",
     "LedgerInUse",
     "LedgerSound",
     "LibraryChanged",
     "LibraryUnreachable",
+    "MethodRefused",
     "NestedLibrary",
     "NoLibrary",
     "NoMarker",
+    "NothingThere",
     "OlderLibrary",
+    "OpenToAll",
     "OperationNotFound",
+    "OriginRefused",
     "OutsideLibrary",
     "PathConflict",
     "PreviewFailed",
+    "RangeRefused",
     "RegistryBusy",
     "RegistryUnusable",
+    "RequestRefused",
     "RestoreRefused",
+    "ScopeMissing",
     "SidecarMissing",
     "SourceChanged",
     "SourceMissing",
     "SourceUnreadable",
     "StorageUnwritable",
+    "TokenMissing",
+    "TokenNotFound",
+    "TokenRefused",
+    "TooBusy",
+    "TooLarge",
+    "TooSlow",
+    "TotalChanged",
     "UnknownEvent",
     "UnsafePath",
     "UnsupportedMedia",
     "WatchLimit",
     "WatchRunning",
+    "WebhookNotFound",
+    "WrongBodyType",
 ]
 
 
@@ -312,3 +337,155 @@ class WatchLimit(ComfyVNError, OSError):
     sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512."""
 
     status, exit_code = 503, 5
+
+
+class RequestRefused(ComfyVNError, PermissionError):
+    """{why}"""
+
+    status, exit_code = 403, 4
+
+
+class HostRefused(RequestRefused):
+    """This server is not known under the name {host!r}. Use the address that `comfyvn serve` printed, or list
+    the name in the setting allowed_hosts."""
+
+    status = 421
+
+
+class OriginRefused(RequestRefused):
+    """A web page of {origin!r} may not use this server. List it in the setting allowed_origins if it may."""
+
+
+class TokenMissing(RequestRefused):
+    """This needs a token: send it as `Authorization: Bearer TOKEN`. `comfyvn token create` makes one."""
+
+    status = 401
+
+
+class TokenRefused(RequestRefused):
+    """This token is not valid here: it is unknown, revoked or has expired. `comfyvn token list` tells which
+    there are."""
+
+    status = 401
+
+
+class ScopeMissing(RequestRefused):
+    """This token lacks the scope {scope}; it has {scopes}. `comfyvn token create --scope {scope}` makes
+    another."""
+
+
+class OpenToAll(ComfyVNError, RuntimeError):
+    """Nobody would be kept out: {address} can be reached from other machines, and there is no token yet. Make
+    one with `comfyvn token create --scope assets.write`, then start again."""
+
+    status, exit_code = 500, 4
+
+
+class TokenNotFound(ComfyVNError, KeyError):
+    """There is no token {name}. List them with `comfyvn token list`."""
+
+    status, exit_code = 404, 3
+
+
+class InvalidToken(ComfyVNError, ValueError):
+    """No token was made: {why}."""
+
+    status, exit_code = 400, 2
+
+
+class InvalidRequest(ComfyVNError, ValueError):
+    """Request refused: {why}."""
+
+    status, exit_code = 422, 2
+
+
+class InvalidBody(InvalidRequest):
+    """The body of the request can't be used: {why}."""
+
+    status = 400
+
+
+class WrongBodyType(InvalidRequest):
+    """The body of this request must be {wanted}, not {found}."""
+
+    status = 415
+
+
+class TooLarge(InvalidRequest):
+    """{what} is too large: the limit is {limit:,} bytes (setting {setting})."""
+
+    status = 413
+
+
+class HeadersTooLarge(InvalidRequest):
+    """The headers of the request are too large: the limit is {limit:,} bytes (setting header_bytes)."""
+
+    status = 431
+
+
+class Changed(ComfyVNError, RuntimeError):
+    """The asset {uid} is no longer what your If-Match names: somebody changed it. Nothing was done; read it
+    again."""
+
+    status, exit_code = 412, 4
+
+
+class TotalChanged(Changed):
+    """The filter finds {found} assets, not the {expected} that you expect. Nothing was changed; look at them
+    again."""
+
+    status = 409
+
+
+class TooBusy(ComfyVNError, RuntimeError):
+    """{why} Try again in a moment."""
+
+    status, exit_code = 503, 1
+
+
+class TooSlow(ComfyVNError, TimeoutError):
+    """{why}"""
+
+    status, exit_code = 408, 1
+
+
+class NothingThere(ComfyVNError, LookupError):
+    """{why}"""
+
+    status, exit_code = 404, 3
+
+
+class MethodRefused(ComfyVNError, RuntimeError):
+    """{method} is not possible here; possible are: {allowed}."""
+
+    status, exit_code = 405, 2
+
+
+class RangeRefused(ComfyVNError, ValueError):
+    """This part of the file does not exist; it has {size_bytes:,} bytes."""
+
+    status, exit_code = 416, 2
+
+
+class JobNotFound(ComfyVNError, KeyError):
+    """There is no job {job}. Jobs are forgotten when the server ends; `GET /assets/jobs` lists them."""
+
+    status, exit_code = 404, 3
+
+
+class JobRunning(ComfyVNError, RuntimeError):
+    """The job {job} ({kind}) is at work already; wait for it, or cancel it: `DELETE /assets/jobs/{job}`."""
+
+    status, exit_code = 409, 4
+
+
+class WebhookNotFound(ComfyVNError, KeyError):
+    """There is no webhook {webhook}. List them with `comfyvn webhook list`."""
+
+    status, exit_code = 404, 3
+
+
+class InvalidWebhook(ComfyVNError, ValueError):
+    """{url}: no webhook can go there: {why}."""
+
+    status, exit_code = 400, 2

@@ -50,6 +50,7 @@ __all__ = [
     "merge",
     "names",
     "parse",
+    "parse_strict",
 ]
 
 SCHEMA: Final = 1
@@ -445,8 +446,7 @@ def _load(data: bytes, path: str, limits: Limits) -> dict[str, Any]:
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise InvalidSidecar(path=path, line=line, column=column, why="it is not UTF-8 text") from error
     try:
-        payload = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        _check_strict(payload, nesting)
+        payload = parse_strict(text, nesting)
     except json.JSONDecodeError as error:
         raise InvalidSidecar(path=path, line=error.lineno, column=error.colno, why=error.msg) from error
     except RecursionError as error:
@@ -455,6 +455,22 @@ def _load(data: bytes, path: str, limits: Limits) -> dict[str, Any]:
         _fail(path, data, str(error))
     if not isinstance(payload, dict):
         raise InvalidSidecar(path=path, line=1, column=1, why="it must be a JSON object, {...}")
+    return payload
+
+
+def parse_strict(text: str, nesting: int) -> Any:
+    """Parse JSON and refuse what we could not write again: NaN, a key twice, half characters, 1e999.
+
+    Args:
+        text: the JSON.
+        nesting: how deep it may be nested.
+
+    Raises:
+        ValueError: it is no such JSON; `json.JSONDecodeError` where that has a place.
+        RecursionError: it is nested deeper than Python can follow.
+    """
+    payload = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    _check_strict(payload, nesting)
     return payload
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSION_TABLE", "Engine", "inspect_ledger", "open_engine", "rehearse_upgrade"]
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest revision in ``migrations/versions``; opening a ledger at this revision runs no migration."""
 VERSION_TABLE: Final = "asset_schema_version"
 

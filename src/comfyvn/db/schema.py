@@ -3,7 +3,7 @@
 What a filter may ask of an asset is a term: its type, its licence (``""`` for none), each of its tags. An
 asset is linked to its terms, and a term counts its assets: a filter walks the links of its rarest term, and
 facets of everything are read from the counts. ``asset_codes`` holds the same links the other way round, as
-five characters a term (`comfyvn.db.ledger`), for counting the terms of many assets. ``asset_search``
+five characters a term (`comfyvn.db.terms`), for counting the terms of many assets. ``asset_search``
 (`SEARCH`) is a full-text index of trigrams over ``asset_text.folded``, kept in step by its triggers.
 
 Some installations share the database file with other ComfyVN parts: every other table of ours is named
@@ -38,7 +38,10 @@ __all__ = [
     "asset_term_links",
     "asset_terms",
     "asset_text",
+    "asset_tokens",
     "asset_versions",
+    "asset_webhook_deliveries",
+    "asset_webhooks",
     "assets_registry",
     "metadata",
     "provenance",
@@ -208,4 +211,46 @@ asset_ids = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("next_id", BigInteger, nullable=False),
+)
+
+asset_tokens = Table(
+    "asset_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("expires_at", Text),
+    Column("last_used_at", Text),
+    Column("revoked_at", Text),
+)
+
+asset_webhooks = Table(
+    "asset_webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("disabled_at", Text),
+)
+
+asset_webhook_deliveries = Table(
+    "asset_webhook_deliveries",
+    metadata,
+    Column("webhook_id", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("next_at", Text),
+    Column("last_at", Text),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    PrimaryKeyConstraint("webhook_id", "seq", name="pk_asset_webhook_deliveries"),
+    Index("ix_asset_webhook_deliveries_next", "state", "next_at"),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import comfyvn
-from comfyvn.config import Config, settings_table
+from comfyvn.config import SECRETS, Config, settings_table
 from comfyvn.db import inspect_ledger
 from comfyvn.db.files import MEND
 from comfyvn.errors import ComfyVNError
@@ -96,8 +96,16 @@ def _versions() -> Iterator[Finding]:
 def _settings(config: Config) -> Iterator[Finding]:
     for setting in settings_table():
         name = setting["name"]
-        value = getattr(config, name)
-        yield Finding("settings", name, "none" if value is None else str(value), why=config.why(name))
+        yield Finding("settings", name, _shown(config, name), why=config.why(name))
+
+
+def _shown(config: Config, name: str) -> str:
+    value = getattr(config, name)
+    if value is None or value == ():
+        return "none"
+    if name in SECRETS:
+        return "set, not shown"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _folder(name: str, path: Path) -> Iterator[Finding]:

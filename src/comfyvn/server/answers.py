@@ -1,0 +1,118 @@
+"""What goes out: JSON encoded once and by us, entity tags, problem details.
+
+FastAPI's own way to encode a list costs ten times as much as the ledger needs to read it; routes return what
+`json_answer` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from comfyvn.config import Config
+from comfyvn.errors import ComfyVNError
+
+__all__ = ["PROBLEM_JSON", "encode", "etag_of", "is_fresh", "json_answer", "problem", "scrub"]
+
+PROBLEM_JSON: Final = "application/problem+json"
+_JSON: Final = "application/json"
+_ABSOLUTE: Final = re.compile(r"(?<![\w/.:])(?:/|[A-Za-z]:[\\/]|\\\\)[^\s'\":;,()]*[\\/]([^\s'\":;,()\\/]*)")
+_WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def encode(value: object) -> bytes:
+    """Return a value as JSON; also whole numbers of more than 64 bits, which orjson refuses."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def etag_of(data: bytes) -> str:
+    """Return the strong entity tag of these bytes."""
+    return f'"{blake2b(data, digest_size=12).hexdigest()}"'
+
+
+def is_fresh(request: HTTPConnection, etag: str) -> bool:
+    """Tell whether the client has what this entity tag stands for (``If-None-Match``, weak comparison)."""
+    stated = request.headers.get("if-none-match")
+    if stated is None:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in stated.split(",")}
+    return "*" in tags or etag.removeprefix("W/") in tags
+
+
+def json_answer(
+    value: object,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    request: HTTPConnection | None = None,
+    etag: str | None = None,
+) -> Response:
+    """Answer with JSON.
+
+    Args:
+        value: what is answered.
+        status: the HTTP status.
+        headers: further headers.
+        request: given for an answer that may be kept and asked for again: it gets an entity tag, and is left
+            out (304) when the client has it.
+        etag: its entity tag, where that is not the one of the bytes.
+    """
+    data = encode(value)
+    extra = dict(headers or {})
+    if request is not None:
+        extra["etag"] = etag or etag_of(data)
+        extra.setdefault("cache-control", "no-cache")
+        if is_fresh(request, extra["etag"]):
+            return Response(status_code=304, headers=extra)
+    return Response(data, status, extra, media_type=_JSON)
+
+
+def problem(error: ComfyVNError, config: Config, *, instance: str | None = None) -> Response:
+    """Answer with problem details (RFC 9457).
+
+    ``type`` is ``urn:comfyvn:problem:`` and the name of the error, as in docs/errors.md; ``detail`` is its
+    sentence without any folder of this machine.
+    """
+    name = type(error).__name__
+    body: dict[str, Any] = {
+        "type": f"urn:comfyvn:problem:{problem_name(name)}",
+        "title": _WORDS.sub(" ", name).capitalize(),
+        "status": error.status,
+        "detail": scrub(str(error), config),
+    }
+    if instance is not None:
+        body["instance"] = instance
+    headers = {"cache-control": "no-store"}
+    if error.status == 401:
+        headers["www-authenticate"] = 'Bearer realm="comfyvn"'
+    if error.status == 503:
+        headers["retry-after"] = "2"
+    return Response(encode(body), error.status, headers, media_type=PROBLEM_JSON)
+
+
+def problem_name(name: str) -> str:
+    """Return how a problem's type ends.
+
+    >>> problem_name("AssetNotFound")
+    'asset-not-found'
+    """
+    return _WORDS.sub("-", name).lower()
+
+
+def scrub(text: str, config: Config) -> str:
+    """Take the folders of this machine out of a sentence: what lies in the project is named from there."""
+    roots = {str(root) for root in (config.assets_root, config.thumbs_root, config.home, config.db.parent)}
+    for root in sorted(roots, key=len, reverse=True):
+        text = text.replace(root + "/", "").replace(root + "\\", "").replace(root, Path(root).name)
+    return _ABSOLUTE.sub(lambda found: found[1] or "...", text)
