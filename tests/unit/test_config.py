@@ -1,5 +1,6 @@
 """Settings: where each comes from, where relative paths start, and what a wrong one is told."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,23 @@ STATED = {
     "tags_per_asset": 9,
     "tag_length": 10,
     "sidecar_bytes": 11,
+    "server_host": "127.0.0.2",
+    "server_port": 8001,
+    "api_token": "abc",
+    "upload_bytes": 12,
+    "uploads_at_once": 13,
+    "request_bytes": 14,
+    "request_nesting": 15,
+    "header_bytes": 16,
+    "request_time_s": 16.5,
+    "idle_time_s": 17.5,
+    "connections": 18,
+    "page_size": 19,
+    "bulk_assets": 20,
+    "event_backlog": 21,
 }
+LISTS = ("allowed_hosts", "allowed_origins", "import_roots", "webhook_hosts")
+VARIABLES = {row["name"]: row["env"] for row in settings_table()}
 PATHS = ("assets_root", "thumbs_root", "db")
 
 
@@ -66,7 +83,7 @@ def test_every_setting_is_tried_here() -> None:
     """A new setting would have no test."""
     names = {row["name"] for row in settings_table()}
 
-    assert names == {"home", *PATHS, *STATED}
+    assert names == {"home", *PATHS, *STATED, *LISTS}
 
 
 @pytest.mark.parametrize("name", STATED)
@@ -77,7 +94,7 @@ def test_a_file_beats_the_default_a_variable_the_file_and_an_argument_all(
     value = STATED[name]
     other = {"durability": "off", "log_level": "ERROR"}.get(name, "other" if isinstance(value, str) else 77)
     third = {"durability": "full", "log_level": "DEBUG"}.get(name, "third" if isinstance(value, str) else 88)
-    variable = f"COMFYVN_{name.upper()}"
+    variable = VARIABLES[name]
     write_settings(f"{name} = {toml(value)}\n")
 
     from_file = load(environ={})
@@ -320,8 +337,7 @@ def test_the_table_documents_every_setting() -> None:
     assert rows["home"]["default"] == "the current folder"
     assert "origins" not in rows
     for name, row in rows.items():
-        value = load({name: STATED[name]}, environ={}) if name in STATED else None
-        assert value is None or row["env"] == f"COMFYVN_{name.upper()}"
+        assert row["env"] == ("API_TOKEN" if name == "api_token" else f"COMFYVN_{name.upper()}")
 
 
 def test_paths_are_absolute_and_nothing_is_made(project: Path) -> None:
@@ -341,3 +357,30 @@ def test_a_log_level_may_be_written_in_small_letters() -> None:
     assert load(environ={"COMFYVN_LOG_LEVEL": "debug"}).log_level == "DEBUG"
     with pytest.raises(InvalidSetting, match="it must be one of DEBUG, INFO"):
         load(environ={"COMFYVN_LOG_LEVEL": "loud"})
+
+
+def test_a_list_is_taken_from_the_file_or_with_commas_from_a_variable(
+    write_settings: Callable[[str], Path],
+) -> None:
+    """A name after the first comma would be locked out."""
+    write_settings('allowed_hosts = ["gpu.lan", "studio.lan"]\n')
+
+    from_file = load(environ={})
+    from_variable = load(environ={"COMFYVN_ALLOWED_HOSTS": " a.lan, b.lan ,"})
+
+    assert from_file.allowed_hosts == ("gpu.lan", "studio.lan")
+    assert from_variable.allowed_hosts == ("a.lan", "b.lan")
+    with pytest.raises(InvalidSetting, match="it must be a list of texts"):
+        load({"allowed_hosts": 5}, environ={})
+
+
+def test_a_list_of_folders_is_parted_as_the_system_parts_paths(project: Path) -> None:
+    """A folder with a comma in its name could not be listed."""
+    found = load(environ={"COMFYVN_IMPORT_ROOTS": os.pathsep.join(["in,box", "/srv/art"])})
+
+    assert found.import_roots == (project / "in,box", Path("/srv/art"))
+
+
+def test_the_token_is_not_shown_where_settings_are_printed() -> None:
+    """A log or a bug report would give it away."""
+    assert "hush" not in repr(load(environ={"API_TOKEN": "hush"}))
