@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cases_files
 import cases_rows
+import cases_serve
 import kinds
 import rows
 from measuring import Case, Job, once
@@ -57,6 +58,7 @@ def _start(job: Job, *arguments: str) -> int:
 CASES = {
     **cases_files.CASES,
     **cases_rows.CASES,
+    **cases_serve.CASES,
     "help": Case(_help, _python, "starts", goal=3.0),
     "show": Case(_show, _python, "starts", goal=8.0, prepare=cases_rows.library),
     **{

@@ -43,19 +43,25 @@ class Part:
 
 
 class Watch:
-    """Adds up the wall and CPU time of ``with`` blocks: of all threads, and of children that ended."""
+    """Adds up the wall and CPU time of ``with`` blocks: of all threads, and of children that ended.
+
+    ``cpu_s`` tells another process's CPU time where that is to be counted instead.
+    """
 
     def __init__(self) -> None:
         self.parts: dict[str, Part] = {}
 
     @contextmanager
-    def __call__(self, part: str = "", *, count: int = 0) -> Iterator[None]:
-        wall_s, cpu_s = time.perf_counter(), _cpu_s()
+    def __call__(
+        self, part: str = "", *, count: int = 0, cpu_s: Callable[[], float] | None = None
+    ) -> Iterator[None]:
+        tell_cpu_s = cpu_s or _cpu_s
+        used_s, wall_s = tell_cpu_s(), time.perf_counter()
         yield
-        wall_s, cpu_s = time.perf_counter() - wall_s, _cpu_s() - cpu_s
+        wall_s, used_s = time.perf_counter() - wall_s, tell_cpu_s() - used_s
         counted = self.parts.setdefault(part, Part())
         counted.laps_s.append(wall_s)
-        counted.cpu_s += cpu_s
+        counted.cpu_s += used_s
         counted.count += count
 
 

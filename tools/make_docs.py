@@ -1,10 +1,13 @@
-"""Make the pages of docs/ that come from the code: settings, commands, errors. ``--check`` only compares."""
+"""Make the pages of docs/ that come from the code: settings, commands, errors, and most of HTTP.
+
+``--check`` only compares.
+"""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -12,6 +15,7 @@ import click
 from comfyvn import errors
 from comfyvn.cli import cli
 from comfyvn.config import settings_table
+from http_page import http_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- Made by tools/make_docs.py from the code; edit that. -->\n\n"
@@ -45,13 +49,19 @@ def commands_page() -> str:
         "`comfyvn rebuild`, and `python tools/assets_enforcer.py` in a checkout is `comfyvn enforce`.\n\n"
     )
     context = cli.make_context("comfyvn", ["list"], resilient_parsing=True, terminal_width=100)
-    pages = [f"```text\n{cli.get_help(context)}\n```\n"]
-    for name in cli.list_commands(context):
-        command = cli.get_command(context, name)
-        assert command is not None
-        below = click.Context(command, parent=context, info_name=name, terminal_width=100)
-        pages.append(f"## comfyvn {name}\n\n```text\n{command.get_help(below)}\n```\n")
+    pages = [f"```text\n{cli.get_help(context)}\n```\n", *_below(cli, context, "##")]
     return f"{NOTE}# Commands\n\n{exits}" + "\n".join(pages)
+
+
+def _below(group: click.Group, context: click.Context, mark: str) -> Iterator[str]:
+    """Yield the help of every command of a group, and of those below it."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        inside = click.Context(command, parent=context, info_name=name, terminal_width=100)
+        yield f"{mark} {inside.command_path}\n\n```text\n{command.get_help(inside)}\n```\n"
+        if isinstance(command, click.Group):
+            yield from _below(command, inside, f"{mark}#")
 
 
 def errors_page() -> str:
@@ -60,8 +70,9 @@ def errors_page() -> str:
         "# Errors\n\n"
         "All of them are in `comfyvn.errors` and derive from `ComfyVNError`; each is also the built-in\n"
         "error in the third column, so that `except FileNotFoundError` works as well. `error.fields` holds\n"
-        "the parts of the message by name.\n\n"
-        "| error | exit code | also a | message |\n|---|---|---|---|\n"
+        "the parts of the message by name. Over [HTTP](http.md) an error is a problem with this status; its\n"
+        "`type` is `urn:comfyvn:problem:` and the name in small letters with hyphens: `asset-not-found`.\n\n"
+        "| error | exit code | HTTP | also a | message |\n|---|---|---|---|---|\n"
     )
     return NOTE + head + "\n".join(_error_rows()) + "\n"
 
@@ -73,10 +84,15 @@ def _error_rows() -> Iterator[str]:
             continue
         builtin = next(base.__name__ for base in kind.__mro__ if base.__module__ == "builtins")
         message = inspect.cleandoc(kind.__doc__).replace("\n", " ").replace("|", "\\|")
-        yield f"| `{name}` | {kind.exit_code} | `{builtin}` | {message} |"
+        yield f"| `{name}` | {kind.exit_code} | {kind.status} | `{builtin}` | {message} |"
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page, "errors.md": errors_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "errors.md": errors_page,
+    "http.md": lambda: http_page(DOCS / "http.md"),
+}
 
 
 def main() -> int:

@@ -101,7 +101,9 @@ class Config:
     import_roots: tuple[Path, ...] = _setting(
         "Folders besides the assets folder from which `POST /assets/register` may read.", ()
     )
-    upload_bytes: int = _setting("The largest file that may be uploaded, in bytes.", 512_000_000)
+    upload_bytes: int = _setting(
+        "The largest upload, all files of one request together, in bytes.", 512_000_000
+    )
     uploads_at_once: int = _setting("How many uploads may run at once; more are asked to come back.", 8)
     request_bytes: int = _setting("The largest JSON body of a request, in bytes.", 1_000_000)
     request_nesting: int = _setting("How deep the JSON body of a request may be nested.", 64)
@@ -116,6 +118,7 @@ class Config:
     event_backlog: int = _setting(
         "How many missed events are sent after a reconnect; who missed more is told to start anew.", 10_000
     )
+    event_streams: int = _setting("How many streams of events may be open at once.", 200)
     webhook_hosts: tuple[str, ...] = _setting(
         "Hosts to which webhooks may be sent; private addresses must be named here. None: all public ones.",
         (),

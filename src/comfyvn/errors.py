@@ -14,11 +14,13 @@ from typing import Any, ClassVar
 __all__ = [
     "AmbiguousUid",
     "AssetNotFound",
+    "CannotListen",
     "Changed",
     "ComfyVNError",
     "ConfirmationNeeded",
     "ExportFailed",
     "ExtraMissing",
+    "FileMissing",
     "ForeignLibrary",
     "HeadersTooLarge",
     "HostRefused",
@@ -39,8 +41,10 @@ __all__ = [
     "LedgerSound",
     "LibraryChanged",
     "LibraryUnreachable",
+    "MalformedRequest",
     "MethodRefused",
     "NestedLibrary",
+    "NoDesktop",
     "NoLibrary",
     "NoMarker",
     "NothingThere",
@@ -51,12 +55,15 @@ __all__ = [
     "OutsideLibrary",
     "PathConflict",
     "PreviewFailed",
+    "PreviewMissing",
+    "PreviewPending",
     "RangeRefused",
     "RegistryBusy",
     "RegistryUnusable",
     "RequestRefused",
     "RestoreRefused",
     "ScopeMissing",
+    "ServerFault",
     "SidecarMissing",
     "SourceChanged",
     "SourceMissing",
@@ -67,6 +74,8 @@ __all__ = [
     "TokenRefused",
     "TooBusy",
     "TooLarge",
+    "TooLong",
+    "TooManyAttempts",
     "TooSlow",
     "TotalChanged",
     "UnknownEvent",
@@ -206,7 +215,7 @@ class ExportFailed(ComfyVNError, OSError):
 class ExtraMissing(ComfyVNError, ImportError):
     """{what} needs the Python package {package}, which is not installed: pip install "comfyvn[{extra}]"."""
 
-    status, exit_code = 500, 2
+    status, exit_code = 503, 2
 
 
 class InvalidAssetType(ComfyVNError, ValueError):
@@ -369,6 +378,12 @@ class TokenRefused(RequestRefused):
     status = 401
 
 
+class TooManyAttempts(RequestRefused):
+    """Too many wrong tokens came from your address. Wait {seconds} seconds, then try again."""
+
+    status = 429
+
+
 class ScopeMissing(RequestRefused):
     """This token lacks the scope {scope}; it has {scopes}. `comfyvn token create --scope {scope}` makes
     another."""
@@ -377,6 +392,13 @@ class ScopeMissing(RequestRefused):
 class OpenToAll(ComfyVNError, RuntimeError):
     """Nobody would be kept out: {address} can be reached from other machines, and there is no token yet. Make
     one with `comfyvn token create --scope assets.write`, then start again."""
+
+    status, exit_code = 500, 4
+
+
+class CannotListen(ComfyVNError, OSError):
+    """{address}: the server can't listen there: {why}. Choose another port with --port, or another address
+    with --host."""
 
     status, exit_code = 500, 4
 
@@ -397,6 +419,12 @@ class InvalidRequest(ComfyVNError, ValueError):
     """Request refused: {why}."""
 
     status, exit_code = 422, 2
+
+
+class MalformedRequest(InvalidRequest):
+    """This is no request that the server understands: {why}."""
+
+    status = 400
 
 
 class InvalidBody(InvalidRequest):
@@ -449,6 +477,20 @@ class TooSlow(ComfyVNError, TimeoutError):
     status, exit_code = 408, 1
 
 
+class TooLong(ComfyVNError, TimeoutError):
+    """The answer took longer than {seconds:g} s (setting request_time_s), so it is not sent. What was to be
+    changed may be changed all the same: look before you try again."""
+
+    status, exit_code = 503, 1
+
+
+class ServerFault(ComfyVNError, RuntimeError):
+    """Something went wrong in the server; nothing was half-written. Its log tells more about the request
+    {request}."""
+
+    status, exit_code = 500, 1
+
+
 class NothingThere(ComfyVNError, LookupError):
     """{why}"""
 
@@ -459,6 +501,24 @@ class MethodRefused(ComfyVNError, RuntimeError):
     """{method} is not possible here; possible are: {allowed}."""
 
     status, exit_code = 405, 2
+
+
+class FileMissing(NothingThere):
+    """{path}: the file of the asset {uid} can't be sent: {why}. `comfyvn rebuild` looks for it."""
+
+
+class PreviewMissing(NothingThere):
+    """The asset {uid} has no {what}: {why}."""
+
+
+class PreviewPending(NothingThere):
+    """The {what} of the asset {uid} is not made yet. Try again in a moment."""
+
+
+class NoDesktop(ComfyVNError, RuntimeError):
+    """The file manager can't be opened: {why}. `GET /assets/UID` tells where the file lies in the library."""
+
+    status, exit_code = 501, 4
 
 
 class RangeRefused(ComfyVNError, ValueError):

@@ -21,6 +21,7 @@ __all__ = [
     "HOOK_ASSET_REGISTERED",
     "HOOK_ASSET_REMOVED",
     "HOOK_ASSET_SIDECAR_WRITTEN",
+    "JOURNAL_EVENTS",
     "AssetEvent",
     "EventName",
     "Hook",
@@ -34,6 +35,16 @@ HOOK_ASSET_REGISTERED: Final = "asset_registered"
 HOOK_ASSET_META_UPDATED: Final = "asset_meta_updated"
 HOOK_ASSET_REMOVED: Final = "asset_removed"
 HOOK_ASSET_SIDECAR_WRITTEN: Final = "asset_sidecar_written"
+JOURNAL_EVENTS: Final = (
+    *EVENTS,
+    "asset_content_changed",
+    "asset_healed",
+    "asset_missing",
+    "asset_moved",
+    "asset_provenance_added",
+    "asset_restored",
+)
+"""The events of the journal: those of the hooks, and what else is told to streams and webhooks."""
 
 
 class AssetEvent(TypedDict):

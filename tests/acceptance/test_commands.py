@@ -770,7 +770,7 @@ def test_help_names_every_command_with_its_purpose(run: Callable[..., Answer]) -
     named = dict(re.findall(r"^  (\w+)  +(\S.*)$", answer.out.partition("Commands:")[2], re.MULTILINE))
     expected = (
         "audit demo doctor enforce export facets history ingest list previews purge rebuild remove restore"
-        " show stamp tag undo upgrade verify watch"
+        " serve show stamp tag token undo upgrade verify watch webhook"
     )
     assert list(named) == expected.split()
     for command in named:

@@ -44,6 +44,7 @@ STATED = {
     "page_size": 19,
     "bulk_assets": 20,
     "event_backlog": 21,
+    "event_streams": 22,
 }
 LISTS = ("allowed_hosts", "allowed_origins", "import_roots", "webhook_hosts")
 VARIABLES = {row["name"]: row["env"] for row in settings_table()}

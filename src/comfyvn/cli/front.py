@@ -55,9 +55,15 @@ COMMANDS: Final = {
         "Forget assets, by uid or path; their files and sidecars move to the library's trash.",
     ),
     "restore": ("comfyvn.registry.history", "restore", "Bring removed assets back."),
+    "serve": ("comfyvn.cli.serving", "serve", "Serve the library over HTTP."),
     "show": ("comfyvn.cli.showing", "show", "Show all that is known of one asset."),
     "stamp": ("comfyvn.registry.stamp", "command", "Read the marker in a file, or take it out."),
     "tag": ("comfyvn.cli.changing", "tag", "Add and remove tags, and set the licence, of assets."),
+    "token": (
+        "comfyvn.cli.tokens",
+        "token",
+        "Make, list and revoke the tokens with which others come in by `comfyvn serve`.",
+    ),
     "undo": ("comfyvn.registry.history", "undo", "Take an operation back."),
     "upgrade": (
         "comfyvn.registry.upgrade",
@@ -66,6 +72,7 @@ COMMANDS: Final = {
     ),
     "verify": ("comfyvn.registry.verify", "command", "Check every file against its hash."),
     "watch": ("comfyvn.registry.watch", "command", "Take in what changes in the assets folder."),
+    "webhook": ("comfyvn.cli.webhooks", "webhook", "Have other programs told of changes by a signed POST."),
 }
 _OPTIONS: Final = (
     ("--version", "Show the version and exit."),

@@ -2,6 +2,8 @@
 
 from comfyvn.db.engine import Engine, inspect_ledger, open_engine, rehearse_upgrade
 from comfyvn.db.ledger import (
+    ACTING,
+    CardRow,
     FacetCounts,
     FileRow,
     JournalEntry,
@@ -15,6 +17,8 @@ from comfyvn.db.ledger import (
 from comfyvn.db.quarantine import quarantine
 
 __all__ = [
+    "ACTING",
+    "CardRow",
     "Engine",
     "FacetCounts",
     "FileRow",

@@ -12,12 +12,15 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+import orjson
 
 from comfyvn.db.engine import Engine
 from comfyvn.model import (
@@ -38,6 +41,7 @@ from comfyvn.model import (
 )
 
 __all__ = [
+    "ACTING",
     "FacetCounts",
     "FileRow",
     "JournalEntry",
@@ -49,6 +53,8 @@ __all__ = [
     "Writer",
 ]
 
+ACTING: Final[ContextVar[str | None]] = ContextVar("comfyvn_acting", default=None)
+"""Whom the journal names for changes of this task or thread; else the one whom the `Ledger` was given."""
 _CHUNK: Final = 500
 _LARGEST: Final = 2**63 - 1
 _IDS_CHUNK: Final = 65_536
@@ -207,6 +213,23 @@ class FileRow(NamedTuple):
     facts_recipe: int | None
 
 
+class CardRow(NamedTuple):
+    """What a gallery shows of one asset; ``meta`` as old releases have it, with tags and licence."""
+
+    id: int
+    uid: str
+    type: str
+    key: str
+    version: int
+    preview_kind: PreviewKind | None
+    preview_state: PreviewState
+    preview_recipe: int
+    missing_since: str | None
+    updated_at: str
+    meta: Mapping[str, Any]
+    media: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class FacetCounts:
     """How many assets match, and how many of them have each type, licence ("" for none) and tag, most first.
@@ -254,7 +277,7 @@ class Ledger:
     def write(self, *, is_durable: bool = True) -> Iterator[Writer]:
         """Give a writer inside one write transaction; see `Engine.write`."""
         with self.engine.write(is_durable=is_durable) as connection:
-            yield Writer(connection, self.project_id, self.actor)
+            yield Writer(connection, self.project_id, ACTING.get() or self.actor)
 
     def reserve_ids(self, count: int) -> range:
         """Reserve ids that no process has had or will have: time-ordered, below 2**53.
@@ -468,10 +491,22 @@ class Reader:
         rows = self._mine(query, key, f"{key}/", f"{key}0", after, limit)  # "0" comes right behind "/"
         return [_asset(row) for row in rows]
 
-    def provenance_of(self, uid: str) -> list[Provenance]:
-        """Return the provenance rows of an asset's uid, newest first; removed assets keep theirs."""
-        query = f"{_SELECT_PROVENANCE} WHERE project_id = ? AND asset_uid = ? ORDER BY id DESC"
-        return [_provenance(row) for row in self._mine(query, uid)]
+    def provenance_of(
+        self, uid: str, *, limit: int | None = None, before: int | None = None
+    ) -> list[Provenance]:
+        """Return the provenance rows of an asset's uid, newest first; removed assets keep theirs.
+
+        Args:
+            uid: the asset.
+            limit: at most so many.
+            before: only rows with a smaller id: the last one of the page before.
+        """
+        if not _is_text(uid):
+            return []
+        query = f"{_SELECT_PROVENANCE} WHERE project_id = ? AND asset_uid = ? AND id < ?"
+        most = _LARGEST if before is None else before
+        rows = self._mine(f"{query} ORDER BY id DESC LIMIT ?", uid, most, -1 if limit is None else limit)
+        return [_provenance(row) for row in rows]
 
     def taken_provenance_ids(self, ids: Iterable[int]) -> dict[int, str]:
         """Return which of these provenance ids exist, as ``{id: uid of the asset}``."""
@@ -821,6 +856,42 @@ class Reader:
         for row in map(_provenance, self._connection.execute(query, (asset_ids,))):
             found.setdefault(row.asset_id, []).append(row)
         return found
+
+    # -- for pages that show much at once -------------------------------------------------------------
+
+    def listed(self, uid: str) -> Asset | None:
+        """Return one asset as lists have it: a third of the work of `asset`."""
+        if not _is_text(uid):
+            return None
+        row = self._mine(f"{_ASSETS} WHERE a.project_id = ? AND a.uid = ?", uid).fetchone()
+        return None if row is None else _asset(row)
+
+    def listed_by_id(self, ids: Iterable[int]) -> dict[int, Asset]:
+        """Return the known ones of some assets by row id, as lists have them."""
+        query = f"{_ASSETS} WHERE a.project_id = ? AND a.id {_LISTED}"
+        chunks = _chunks(ids, _CHUNK)
+        return {row[0]: _asset(row) for chunk in chunks for row in self._mine(query, _dump(chunk))}
+
+    def cards(self, ids: Iterable[int]) -> Iterator[CardRow]:
+        """Yield what a card shows of the known ones of some assets by row id, in no order."""
+        query = (
+            "SELECT id, uid, type, path_full, version, preview_kind, preview_state, preview_recipe,"
+            " missing_since, updated_at, meta, media FROM assets_registry"
+            f" WHERE project_id = ? AND id {_LISTED}"
+        )
+        for chunk in _chunks(ids, _CHUNK):
+            for row in self._mine(query, _dump(chunk)):
+                yield CardRow._make((*row[:-2], _glance(row[-2]), _glance(row[-1])))
+
+    def terms(self, kind: _TermKind, prefix: str, limit: int) -> list[tuple[str, int]]:
+        """Return types, licences or tags that begin with a text, ignoring case (not of types), most first."""
+        folded = prefix if kind == "type" else fold(prefix)
+        query = (
+            "SELECT name, count FROM asset_terms WHERE project_id = ? AND kind = ? AND count > 0"
+            f" AND {'fold BETWEEN ? AND ?' if folded else 'fold > ?'} ORDER BY count DESC, fold LIMIT ?"
+        )
+        bounds = (folded, f"{folded}\U0010ffff") if folded else ("",)  # "" stands for "no licence"
+        return [(row[0], row[1]) for row in self._mine(query, kind, *bounds, limit)]
 
 
 class Writer(Reader):
@@ -1293,6 +1364,14 @@ def _load(text: str | None) -> Any:
         return _scan(text)[0]
     except ValueError:
         return json.loads(text)
+
+
+def _glance(text: str | None) -> Any:
+    """Read JSON of which only texts and small numbers are looked at: large ones would lose digits."""
+    try:
+        return orjson.loads(text or "{}")
+    except ValueError:
+        return _load(text)
 
 
 def _is_text(uid: str) -> bool:

@@ -234,10 +234,15 @@ asset_webhooks = Table(
     Column("project_id", Text, nullable=False),
     Column("url", Text, nullable=False),
     Column("events", Text, nullable=False),
+    Column("types", Text, nullable=False),
     Column("secret", Text, nullable=False),
     Column("created_at", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("disabled_at", Text),
+    Column("disabled_why", Text),
+    Column("last_at", Text),
+    Column("last_status", Integer),
+    Column("last_error", Text),
 )
 
 asset_webhook_deliveries = Table(
@@ -252,5 +257,5 @@ asset_webhook_deliveries = Table(
     Column("last_status", Integer),
     Column("last_error", Text),
     PrimaryKeyConstraint("webhook_id", "seq", name="pk_asset_webhook_deliveries"),
-    Index("ix_asset_webhook_deliveries_next", "state", "next_at"),
+    Index("ix_asset_webhook_deliveries_next", "webhook_id", "state", "next_at"),
 )

@@ -103,7 +103,8 @@ def rebuild(
         only: look only at these keys, of files, sidecars or folders, there or gone; default: everything.
         leave_out: asked for each file that may have changed; True leaves it for another time, without a word
             in the report.
-        on_files: called now and then with how many more files were looked at, for a progress bar.
+        on_files: called now and then with how many more files were looked at, for a progress bar. What it
+            raises ends the rebuild; the next one goes on from there.
 
     Raises:
         LibraryUnreachable, ForeignLibrary, LibraryChanged: refused; no row was changed.
@@ -111,7 +112,7 @@ def rebuild(
     library = registry.library
     report = RebuildReport(str(registry.ASSETS_ROOT), str(registry.THUMB_ROOT))
     check_library(library, allow_missing=allow_missing)
-    with library.storage.lock(_say_waiting):
+    with library.storage.lock(_waiting(on_files)):
         seen: Survey | _Chosen
         if only is None:
             seen = Survey(library, is_verifying=verify, leave_out=leave_out, on_files=on_files)
@@ -180,8 +181,17 @@ class _Chosen:
                 yield key, stat
 
 
-def _say_waiting() -> None:
-    _log.warning("another rebuild of this library is at work; waiting for its end")
+def _waiting(on_files: Callable[[int], None] | None) -> Callable[[], None]:
+    """Return what says once that we wait, and lets who watches the progress break off meanwhile."""
+    told = iter(["another rebuild of this library is at work; waiting for its end"])
+
+    def wait() -> None:
+        for text in told:
+            _log.warning(text)
+        if on_files is not None:
+            on_files(0)
+
+    return wait
 
 
 def _owners_of(library: Library, paths: Iterable[str]) -> list[str]:

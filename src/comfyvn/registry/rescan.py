@@ -207,6 +207,8 @@ class Rescan:
             for key, _ in new:
                 self._try(key, partial(self._meet_stranger, key))
             self._flush()
+        if self._on_files is not None:
+            self._on_files(0)  # `take` has counted them
 
     def take_recovered(self, uids: Sequence[str]) -> None:
         """Look at the files of assets that have just come back from the trash."""

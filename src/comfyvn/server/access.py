@@ -1,31 +1,219 @@
-"""Who may do what: scopes, and the dependencies by which a route asks for one.
+"""Who may do what: scopes, the dependencies by which a route asks for one, and who it is that asks.
 
-A route without one of these is open to nobody but the tests that look for it.
+A route without one of these dependencies is open to nobody but the tests that look for it.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from datetime import datetime
+from hmac import compare_digest
+from ipaddress import ip_address, ip_network
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import HTTPConnection
 
-from comfyvn.errors import ScopeMissing, TokenMissing
+from comfyvn.db.tokens import MASTER, SCOPES, Scope, Token, Tokens, digest_of
+from comfyvn.errors import ComfyVNError, ScopeMissing, TokenMissing, TokenRefused, TooManyAttempts
+from comfyvn.studio.core import AssetRegistry
 
-__all__ = ["SCOPES", "Scope", "Visitor", "may_administer", "may_read", "may_write", "visitor_of"]
+__all__ = [
+    "SCOPES",
+    "Doorkeeper",
+    "Scope",
+    "Visitor",
+    "may_administer",
+    "may_read",
+    "may_write",
+    "visitor_of",
+]
 
-Scope = Literal["assets.read", "assets.write", "admin"]
-SCOPES: Final[tuple[Scope, ...]] = ("assets.read", "assets.write", "admin")
-"""Each includes those before it."""
+_log = logging.getLogger(__name__)
+_USE_NOTED_EVERY_S: Final = 60.0
+_STRIKES: Final = 20
+_STRIKES_WITHIN_S: Final = 60.0
+_ADDRESSES: Final = 4_096
 
 
 class Visitor:
-    """Who sends a request: what he may do, and the name under which the journal knows him."""
+    """Who sends a request: what he may do, and the name of his token; None for one who showed none."""
 
     __slots__ = ("name", "scope")
 
     def __init__(self, scope: Scope | None, name: str | None = None) -> None:
         self.scope = scope
         self.name = name
+
+
+class _Holder(NamedTuple):
+    """What a token makes of who shows it."""
+
+    visitor: Visitor
+    digest: str
+    ends_at: float
+
+
+class Doorkeeper:
+    """Tells who somebody is: by his token, or by where he comes from.
+
+    Who comes from this machine itself needs no token to read, and none at all where no token was ever made.
+    A token that has expired keeps that fence up; only to revoke it takes the fence away.
+
+    Args:
+        registry: the library whose tokens count.
+        is_exposed: the server can be reached from elsewhere, so that nobody comes in without a token.
+        run: how to call a function in a thread.
+    """
+
+    def __init__(
+        self, registry: AssetRegistry, *, is_exposed: bool, run: Callable[..., Awaitable[Any]]
+    ) -> None:
+        library = registry.library
+        self.is_exposed = is_exposed or bool(library.config.allowed_hosts)
+        self._engine = library.ledger.engine
+        self._tokens = Tokens(self._engine, registry.project_id)
+        self._run = run
+        master = library.config.api_token
+        self._master = None if master is None else digest_of(master)
+        self._held = ExitStack()
+        self._version: Callable[[], int] | None = None
+        self._read_at: int | None = None
+        self._holders: dict[str, _Holder] = {}
+        self._is_fenced = False
+        self._noted: dict[str, float] = {}
+        self._notes: set[asyncio.Task[None]] = set()
+        self._strikes = _Strikes()
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        self._held.close()
+        self._version = None
+
+    def has_token(self) -> bool:
+        """Tell whether anybody could come in with a token."""
+        self._look()
+        now = time.time()
+        return self._master is not None or any(now < each.ends_at for each in self._holders.values())
+
+    def is_fenced(self) -> bool:
+        """Tell whether who comes from this machine needs a token for changes."""
+        self._look()
+        return self._is_fenced
+
+    def visitor(self, token: str | None, *, is_local: bool, address: str) -> Visitor:
+        """Tell who somebody is.
+
+        Args:
+            token: what he shows.
+            is_local: he comes from this machine, and not through a proxy.
+            address: where he comes from.
+
+        Raises:
+            TokenRefused: the token is none of ours, or no longer.
+            TooManyAttempts: too many such came from his address.
+        """
+        self._look()
+        if token is not None:
+            return self._holder(token, address)
+        if self.is_exposed or not is_local:
+            return Visitor(None)
+        return Visitor("assets.read" if self._is_fenced else "admin")
+
+    def is_welcome(self, visitor: Visitor) -> bool:
+        """Tell whether somebody who came in would still come in: his token may be gone meanwhile."""
+        if visitor.name in (None, MASTER):
+            return True
+        self._look()
+        now = time.time()
+        return any(
+            each.visitor.name == visitor.name and now < each.ends_at for each in self._holders.values()
+        )
+
+    def _holder(self, text: str, address: str) -> Visitor:
+        digest = digest_of(text)
+        token_id = text[4:].partition("_")[0] if text.startswith("cvn_") else ""
+        holder = self._holders.get(token_id)
+        if holder is not None and compare_digest(holder.digest, digest):
+            if time.time() < holder.ends_at:
+                self._note_use(token_id)
+                return holder.visitor
+        else:
+            # what people think up can be guessed; from who guesses too often not even the right one is taken
+            self._strikes.check(address)
+            if self._master is not None and compare_digest(self._master, digest):
+                return Visitor("admin", MASTER)
+            self._strikes.add(address)
+        raise TokenRefused()
+
+    def _look(self) -> None:
+        """Read the tokens again if any process has changed the ledger since."""
+        if self._version is None:
+            self._version = self._held.enter_context(self._engine.watch())
+        version = self._version()
+        if version != self._read_at:
+            self._take([each for each in self._tokens.all() if each.revoked_at is None])
+            self._read_at = version
+
+    def _take(self, tokens: list[Token]) -> None:
+        self._holders = {
+            each.id: _Holder(Visitor(each.scope, each.name), each.digest, _epoch(each.expires_at))
+            for each in tokens
+        }
+        self._is_fenced = self._master is not None or bool(tokens)
+
+    def _note_use(self, token_id: str) -> None:
+        now = time.monotonic()
+        if now - self._noted.get(token_id, -_USE_NOTED_EVERY_S) < _USE_NOTED_EVERY_S:
+            return
+        self._noted[token_id] = now
+        task = asyncio.ensure_future(self._write_use(token_id))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def _write_use(self, token_id: str) -> None:
+        try:
+            await self._run(self._tokens.note_use, token_id)
+        except (ComfyVNError, RuntimeError) as error:  # the ledger can't be written, or the server ends
+            _log.debug("the use of token %s was not noted: %s", token_id, error)
+
+
+class _Strikes:
+    """Counts wrong tokens by address; knows a bounded number of addresses."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, float]] = {}
+
+    def check(self, address: str) -> None:
+        count, since = self._known.get(_block(address), (0, 0.0))
+        left_s = since + _STRIKES_WITHIN_S - time.monotonic()
+        if count >= _STRIKES and left_s > 0:
+            raise TooManyAttempts(seconds=int(left_s) + 1)
+
+    def add(self, address: str) -> None:
+        block, now = _block(address), time.monotonic()
+        count, since = self._known.pop(block, (0, now))
+        if now - since > _STRIKES_WITHIN_S:
+            count, since = 0, now
+        self._known[block] = (count + 1, since)
+        if len(self._known) > _ADDRESSES:
+            del self._known[next(iter(self._known))]
+
+
+def _block(address: str) -> str:
+    """Return what one guest has of addresses: of IPv6 that is a whole network."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(found) if found.version == 4 else str(ip_network((found, 64), strict=False))
+
+
+def _epoch(at: str | None) -> float:
+    return float("inf") if at is None else datetime.fromisoformat(at).timestamp()
 
 
 def visitor_of(connection: HTTPConnection) -> Visitor:
@@ -36,10 +224,11 @@ def visitor_of(connection: HTTPConnection) -> Visitor:
 
 def _require(connection: HTTPConnection, scope: Scope) -> None:
     visitor = visitor_of(connection)
-    if visitor.scope is None:
+    if visitor.scope is not None and SCOPES.index(visitor.scope) >= SCOPES.index(scope):
+        return
+    if visitor.scope is None or visitor.name is None:
         raise TokenMissing()
-    if SCOPES.index(visitor.scope) < SCOPES.index(scope):
-        raise ScopeMissing(scope=scope, scopes=visitor.scope)
+    raise ScopeMissing(scope=scope, scopes=visitor.scope)
 
 
 async def may_read(connection: HTTPConnection) -> None:

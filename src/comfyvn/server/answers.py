@@ -20,11 +20,25 @@ from starlette.responses import Response
 from comfyvn.config import Config
 from comfyvn.errors import ComfyVNError
 
-__all__ = ["PROBLEM_JSON", "encode", "etag_of", "is_fresh", "json_answer", "problem", "scrub"]
+__all__ = [
+    "PROBLEM_JSON",
+    "asset_etag",
+    "encode",
+    "etag_of",
+    "is_fresh",
+    "json_answer",
+    "problem",
+    "problem_body",
+    "scrub",
+]
 
 PROBLEM_JSON: Final = "application/problem+json"
 _JSON: Final = "application/json"
-_ABSOLUTE: Final = re.compile(r"(?<![\w/.:])(?:/|[A-Za-z]:[\\/]|\\\\)[^\s'\":;,()]*[\\/]([^\s'\":;,()\\/]*)")
+_ABSOLUTE: Final = re.compile(
+    r"(?<![\w/.:])(?<!GET )(?<!POST )(?<!DELETE )"  # these name an address of ours
+    r"(?:/|[A-Za-z]:[\\/]|\\\\)[^\s'\":;,()]*[\\/]([^\s'\":;,()\\/]*)"
+)
+_OF_FACTS: Final = ("uid", "type", "path", "version", "hash", "tags", "license")
 _WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -38,7 +52,29 @@ def encode(value: object) -> bytes:
 
 def etag_of(data: bytes) -> str:
     """Return the strong entity tag of these bytes."""
-    return f'"{blake2b(data, digest_size=12).hexdigest()}"'
+    return f'"{_digest(data)}"'
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=12).hexdigest()
+
+
+def asset_etag(record: Mapping[str, Any]) -> str:
+    """Return the strong entity tag of one asset's record, ``"<facts>.<rest>"``.
+
+    The first part changes with what people write and with the content, the second with all the rest, such as
+    the preview. A change may be tied to the first part alone (``If-Match``): a preview that was finished
+    meanwhile is nobody's lost update.
+    """
+    preview = record["preview"]
+    ours = {"media": record["media"], "preview": preview, "thumbnails": preview and preview.get("paths")}
+    meta = {
+        name: value
+        for name, value in record["meta"].items()
+        if name not in ours or value != ours[name]  # a user's own key of that name differs
+    }
+    facts = [record[name] for name in _OF_FACTS], sorted(meta.items())
+    return f'"{_digest(encode(facts))}.{_digest(encode(record))}"'
 
 
 def is_fresh(request: HTTPConnection, etag: str) -> bool:
@@ -84,13 +120,7 @@ def problem(error: ComfyVNError, config: Config, *, instance: str | None = None)
     ``type`` is ``urn:comfyvn:problem:`` and the name of the error, as in docs/errors.md; ``detail`` is its
     sentence without any folder of this machine.
     """
-    name = type(error).__name__
-    body: dict[str, Any] = {
-        "type": f"urn:comfyvn:problem:{problem_name(name)}",
-        "title": _WORDS.sub(" ", name).capitalize(),
-        "status": error.status,
-        "detail": scrub(str(error), config),
-    }
+    body = problem_body(type(error), scrub(str(error), config))
     if instance is not None:
         body["instance"] = instance
     headers = {"cache-control": "no-store"}
@@ -98,7 +128,19 @@ def problem(error: ComfyVNError, config: Config, *, instance: str | None = None)
         headers["www-authenticate"] = 'Bearer realm="comfyvn"'
     if error.status == 503:
         headers["retry-after"] = "2"
+    if error.status == 429:
+        headers["retry-after"] = str(error.fields["seconds"])
     return Response(encode(body), error.status, headers, media_type=PROBLEM_JSON)
+
+
+def problem_body(kind: type[ComfyVNError], detail: str) -> dict[str, Any]:
+    """Return problem details as JSON."""
+    return {
+        "type": f"urn:comfyvn:problem:{problem_name(kind.__name__)}",
+        "title": _WORDS.sub(" ", kind.__name__).capitalize(),
+        "status": kind.status,
+        "detail": detail,
+    }
 
 
 def problem_name(name: str) -> str:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
-from comfyvn import __version__
 from comfyvn.errors import ComfyVNError, InvalidRequest, MethodRefused, NothingThere
-from comfyvn.server import lists
+from comfyvn.registry.deliveries import Deliverer
+from comfyvn.server import (
+    changes,
+    description,
+    files,
+    health,
+    jobs,
+    lists,
+    older,
+    sessions,
+    stream,
+    uploads,
+    webhooks,
+)
+from comfyvn.server.access_log import AccessLog
 from comfyvn.server.answers import problem
+from comfyvn.server.description import DescribedApp
 from comfyvn.server.gate import Gate
 from comfyvn.server.state import State, here
 from comfyvn.studio.core import AssetRegistry
@@ -21,31 +38,44 @@ from comfyvn.studio.core import AssetRegistry
 __all__ = ["create_app"]
 
 
-def create_app(registry: AssetRegistry) -> FastAPI:
+def create_app(
+    registry: AssetRegistry, *, is_exposed: bool = False, access_log: AccessLog | None = None
+) -> FastAPI:
     """Return the application that serves a registry; the registry is the caller's to close.
 
     Run it with one worker process: jobs and streams are held in memory, other processes are followed through
     the journal.
+
+    Args:
+        registry: the library.
+        is_exposed: the server listens on an address that other machines reach, so that every request needs a
+            token. Without it, one that comes from elsewhere needs one all the same.
+        access_log: where each request is noted.
     """
-    state = State(registry)
+    state = State(registry, is_exposed=is_exposed, access_log=access_log)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        deliverer = Deliverer(registry)
+        deliverer.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(deliverer.stop)
             state.close()
 
-    app = FastAPI(
-        title="comfyvn",
-        version=__version__,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-    )
+    app = DescribedApp(lifespan=lifespan, redirect_slashes=False)
     app.state.comfyvn = state
+    app.include_router(files.router)  # first: routes are tried in turn, and thumbs are asked for most
     app.include_router(lists.router)
+    app.include_router(description.router)
+    app.include_router(health.router)
+    app.include_router(sessions.router)
+    for module in (changes, uploads, jobs, older):
+        app.include_router(module.router)
+    app.include_router(stream.router)
+    app.include_router(webhooks.router)
+    app.include_router(lists.single)  # last: its {uid} would take fixed paths of the others
     app.add_exception_handler(ComfyVNError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
@@ -53,8 +83,16 @@ def create_app(registry: AssetRegistry) -> FastAPI:
     return app
 
 
-async def _on_error(request: Request, error: Exception) -> Response:
+async def _on_error(request: Request | WebSocket, error: Exception) -> Any:
     assert isinstance(error, ComfyVNError)
+    answer = _answer(request, error)
+    if isinstance(request, WebSocket):  # refused before it was opened: that is answered as any request
+        await request.send_denial_response(answer)
+        return None
+    return answer
+
+
+def _answer(request: HTTPConnection, error: ComfyVNError) -> Response:
     return problem(error, here(request).config, instance=request.url.path)
 
 
@@ -62,7 +100,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return await _on_error(request, InvalidRequest(why=f"{place}: {first['msg']}"))
+    return _answer(request, InvalidRequest(why=f"{place}: {first['msg']}"))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -70,9 +108,9 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
-        answer = await _on_error(request, MethodRefused(method=request.method, allowed=allowed))
+        answer = _answer(request, MethodRefused(method=request.method, allowed=allowed))
         answer.headers["allow"] = allowed
         return answer
     if error.status_code == 404:
-        return await _on_error(request, NothingThere(why="There is nothing at this address."))
-    return await _on_error(request, InvalidRequest(why=str(error.detail)))
+        return _answer(request, NothingThere(why="There is nothing at this address."))
+    return _answer(request, InvalidRequest(why=str(error.detail)))

@@ -12,7 +12,7 @@ from comfyvn.errors import InvalidBody, InvalidRequest, TooLarge, WrongBodyType
 from comfyvn.server.state import here
 from comfyvn.sidecar import parse_strict
 
-__all__ = ["Body", "Conditions", "Wanted", "read_body", "read_json"]
+__all__ = ["Body", "Conditions", "Wanted", "body_of", "read_body", "read_json", "read_optional_body"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -34,7 +34,7 @@ class Conditions(TypedDict):
     where: list[str]
 
 
-def _conditions(
+async def _conditions(  # async: FastAPI hands what is not to a thread, which costs more than a page
     type: Annotated[str | None, Query(description="The exact type.")] = None,
     hash: Annotated[str | None, Query(description="The exact SHA-256, ignoring case.")] = None,
     tags: Annotated[
@@ -65,6 +65,12 @@ def _conditions(
 
 Wanted = Annotated[Conditions, Depends(_conditions)]
 """The parameter of a route that takes the conditions of a list."""
+
+
+def body_of(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
+    """Describe the JSON body that `read_body` reads, for ``openapi_extra=`` of a route."""
+    schema = model.model_json_schema()
+    return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}
 
 
 async def read_json(request: Request) -> Any:
@@ -107,3 +113,11 @@ async def read_body(request: Request, model: type[_Model]) -> _Model:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the body"
         raise InvalidRequest(why=f"{place}: {first['msg']}") from error
+
+
+async def read_optional_body(request: Request, model: type[_Model]) -> _Model:
+    """Read the body as `read_body`; without one all keys have their defaults."""
+    headers = request.headers
+    if headers.get("content-length", "0").strip() == "0" and "transfer-encoding" not in headers:
+        return model()
+    return await read_body(request, model)

@@ -43,7 +43,7 @@ from comfyvn.storage.keys import OWN_FOLDERS
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["LocalStorage", "PlainStat", "Source", "Staged", "Writes", "open_source"]
+__all__ = ["LocalStorage", "PlainStat", "Source", "Staged", "Writes", "borrow_source", "open_source"]
 
 _log = logging.getLogger(__name__)
 _OWN: Final = ".comfyvn"
@@ -106,6 +106,20 @@ def open_source(path: Path, *, follow_links: bool = True) -> Iterator[Source]:
     number, found = _open_regular(path, follow_links=follow_links)
     with os.fdopen(number, "rb", buffering=0) as file:
         yield Source(path, file, found)
+
+
+@contextmanager
+def borrow_source(path: Path, file: BinaryIO) -> Iterator[Source]:
+    """Read a file that somebody has open, from its start; it stays open.
+
+    Raises:
+        SourceUnreadable: it is no regular file.
+    """
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceUnreadable(path=path, why=_why_no_file(_kind(status.st_mode)))
+    file.seek(0)
+    yield Source(path, file, _file_stat(status))
 
 
 def _open_regular(path: Path | str, *, follow_links: bool) -> tuple[int, FileStat]:
@@ -432,7 +446,7 @@ class LocalStorage:
         """Hold the library's lock, which one process at a time has; it goes with the process.
 
         Args:
-            on_wait: called once if another one has it and we wait.
+            on_wait: called again and again while another one has it and we wait; what it raises ends that.
         """
         with open_source(self._own / "library.json") as source:
             if not _try_lock(
@@ -441,6 +455,7 @@ class LocalStorage:
                 on_wait()
                 while not _try_lock(source.file, if_unknown=True):
                     time.sleep(_LOCK_POLL_S)
+                    on_wait()
             yield
 
     @contextmanager

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NotRequired, TypedDict
 
 from comfyvn import config as settings
 from comfyvn import sidecar
+from comfyvn.db import ACTING, CardRow
 from comfyvn.errors import (
     AmbiguousUid,
     AssetNotFound,
+    Changed,
     ComfyVNError,
     InvalidFilter,
     InvalidMetadata,
@@ -34,9 +38,7 @@ from comfyvn.model import (
     Asset,
     AssetFilter,
     Facts,
-    fold,
     normalise_license,
-    normalise_tags,
     normalise_type,
     parse_facts,
     parse_provenance,
@@ -48,6 +50,7 @@ from comfyvn.studio.core.library import Library
 
 # What changes assets is imported by the first change: who only looks gets his answer in half the time.
 if TYPE_CHECKING:
+    from comfyvn.studio.core.editing import BulkReport, Edit, Editor
     from comfyvn.studio.core.history import (
         History,
         HistoryEntry,
@@ -57,9 +60,18 @@ if TYPE_CHECKING:
     )
     from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
-__all__ = ["AssetRecord", "AssetRegistry", "FacetCount", "Facets", "RegisterResult"]
+__all__ = [
+    "AssetCard",
+    "AssetRecord",
+    "AssetRegistry",
+    "FacetCount",
+    "Facets",
+    "RegisterResult",
+    "TermCount",
+    "preview_version",
+]
 
-_BULK: int = 256
+_ON_CARDS = ("format", "width", "height", "has_alpha", "frames", "duration_s", "sample_rate", "channels")
 
 
 class AssetRecord(TypedDict):
@@ -126,6 +138,34 @@ class Facets(TypedDict):
     tags: list[FacetCount]
 
 
+class TermCount(TypedDict):
+    """A type, licence or tag, and how many assets have it."""
+
+    name: str
+    count: int
+
+
+class AssetCard(TypedDict):
+    """What a gallery shows of one asset: a small part of its `AssetRecord`.
+
+    ``preview_version`` names the content and the recipe of its preview (``?v=`` of its address), so that what
+    it leads to never changes; None while there is none. ``media`` holds the facts that fit on a card.
+    """
+
+    id: int
+    uid: str
+    type: str
+    path: str
+    tags: list[str]
+    license: str | None
+    preview_kind: str | None
+    preview_state: str
+    preview_version: str | None
+    missing_since: str | None
+    media: dict[str, Any]
+    updated_at: str
+
+
 class AssetRegistry:
     """The assets of one project.
 
@@ -188,6 +228,16 @@ class AssetRegistry:
         """Wait for previews in the making, then close the ledger."""
         self.wait_for_thumbnails()
         self._library.close()
+
+    @staticmethod
+    @contextmanager
+    def acting_as(name: str) -> Iterator[None]:
+        """Have the journal name ``name`` for the changes that this task or thread makes meanwhile."""
+        token = ACTING.set(name)
+        try:
+            yield
+        finally:
+            ACTING.reset(token)
 
     # -- where it lies --------------------------------------------------------------------------------
 
@@ -266,11 +316,43 @@ class AssetRegistry:
         request = self._request(
             source_path, asset_type, dest_relative, metadata, is_copy, provenance, license_tag
         )
-        outcome = self._registrar().register(request)
+        return self._registered(self._registrar().register(request))
+
+    def _registered(self, outcome: Outcome) -> AssetRecord:
         assert outcome.asset is not None
         record = self._record(outcome.asset)
         record["duplicate"] = outcome.status == "known"
         return record
+
+    def register_open_file(
+        self,
+        file: BinaryIO,
+        name: str | Path,
+        asset_type: str,
+        *,
+        dest_relative: str | Path | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        copy_file: bool = True,
+        provenance: Mapping[str, Any] | None = None,
+        license_tag: str | None = None,
+        operation: int | None = None,
+    ) -> AssetRecord:
+        """Register what an open file holds, whatever lies at its name by now; see `register_file`.
+
+        Args:
+            file: a regular file of the file system, open for reading without a buffer; it is read from its
+                start, and stays open.
+            name: what the file is called; with ``copy_file`` False its path in the assets folder.
+            asset_type, dest_relative, metadata, copy_file, provenance, license_tag: as in `register_file`.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
+
+        Raises:
+            ComfyVNError: as `register_file`.
+        """
+        request = self._request(
+            name, asset_type, dest_relative, metadata, copy_file, provenance, license_tag, file
+        )
+        return self._registered(self._registrar(operation=operation).register(request))
 
     def plan_file(
         self,
@@ -455,6 +537,35 @@ class AssetRegistry:
             tags=[FacetCount(value=name, count=count) for name, count in found.tags],
         )
 
+    def terms(
+        self, kind: Literal["type", "license", "tag"], *, prefix: str = "", limit: int = 100
+    ) -> list[TermCount]:
+        """Return the types, licences or tags that are in use, the most frequent first.
+
+        Args:
+            kind: which of them.
+            prefix: only those that begin like that; of licences and tags ignoring case.
+            limit: at most so many.
+
+        Raises:
+            InvalidFilter: a limit below 1, or a prefix that is no text.
+        """
+        _check_number("limit", limit)
+        AssetFilter.build(text=prefix)
+        with self._library.read() as rows:
+            return [TermCount(name=name, count=count) for name, count in rows.terms(kind, prefix, limit)]
+
+    def get_records(self, ids: Iterable[int]) -> dict[int, AssetRecord]:
+        """Return the known ones of some assets by ``id``, as `list_assets` returns them."""
+        with self._library.read() as rows:
+            found = rows.listed_by_id(ids)
+        return {number: self._record(asset, with_inputs=False) for number, asset in found.items()}
+
+    def get_cards(self, ids: Iterable[int]) -> dict[int, AssetCard]:
+        """Return what a gallery shows of assets by ``id``; unknown ones are left out."""
+        with self._library.read() as rows:
+            return {row.id: _card(row) for row in rows.cards(ids)}
+
     def get_asset(self, uid: str) -> AssetRecord | None:
         """Return one record with the inputs of its newest provenance, None if the uid is unknown."""
         asset = self._find(uid)
@@ -480,10 +591,23 @@ class AssetRegistry:
             raise AmbiguousUid(uid=text, found=", ".join(found))
         return found[0] if found else None
 
-    def list_provenance(self, uid: str) -> list[dict[str, Any]]:
-        """Return every provenance row of a uid, newest first; those of removed assets too."""
+    def list_provenance(
+        self, uid: str, *, limit: int | None = None, cursor: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the provenance rows of a uid, newest first; those of removed assets too.
+
+        Args:
+            uid: the asset.
+            limit: at most so many.
+            cursor: ``id`` of the last row of the page before; only older ones follow.
+
+        Raises:
+            InvalidFilter: a limit or cursor below 1.
+        """
+        _check_page(limit, cursor)
         with self._library.read() as rows:
-            return [sidecar.describe_provenance(row) for row in rows.provenance_of(uid)]
+            found = rows.provenance_of(uid, limit=limit, before=cursor)
+        return [sidecar.describe_provenance(row) for row in found]
 
     # -- changing -------------------------------------------------------------------------------------
 
@@ -526,52 +650,121 @@ class AssetRegistry:
         Raises:
             InvalidMetadata: a tag or licence of a wrong type; nothing was changed.
         """
-        add = normalise_tags(add_tags, self._library.limits)
-        remove = {fold(tag) for tag in normalise_tags(remove_tags, self._library.limits)}
-        licence = normalise_license(license_tag)
-
-        def edit(asset: Asset) -> Facts:
-            kept = [tag for tag in asset.facts.tags if fold(tag) not in remove]
-            new = normalise_tags([*kept, *add], self._library.limits)
-            stated = asset.facts.license if license_tag is None else licence
-            return replace(asset.facts, tags=new, license=stated)
-
+        edit = self._edit(add_tags=add_tags, remove_tags=remove_tags, license_tag=license_tag)
         wanted = list(dict.fromkeys([uids] if isinstance(uids, str) else uids))
-        if add:
-            self._check_room(wanted, len(add), edit)
-        operation = operation or self.new_operation()
-        done: dict[str, dict[str, Any]] = {}
-        for at in range(0, len(wanted), _BULK):
-            chunk = wanted[at : at + _BULK]
-            changed = self._library.change(chunk, edit, operation_id=operation)
-            done.update(
-                (uid, sidecar.describe_meta(changed[uid], with_media=True)) for uid in chunk if uid in changed
-            )
-        return done
+        if edit.add:
+            self._check_room(wanted, edit)
+        changed = self._editor.tag(wanted, edit, operation or self.new_operation())
+        return {asset.uid: sidecar.describe_meta(asset, with_media=True) for asset in changed}
 
-    def _check_room(self, uids: list[str], added: int, edit: Callable[[Asset], Facts]) -> None:
+    def merge_asset_meta(
+        self,
+        uid: str,
+        patch: Mapping[str, Any],
+        *,
+        if_match: Callable[[AssetRecord], bool] | None = None,
+    ) -> AssetRecord:
+        """Change some of an asset's metadata and leave the rest: a JSON merge patch (RFC 7396).
+
+        Keys that are named get their value, those with None are deleted, objects are merged; ``tags``,
+        ``license`` and ``origin`` are among them. Who changes other keys at the same time loses nothing.
+
+        Args:
+            uid: the asset.
+            patch: what is to be merged in.
+            if_match: gets the record as it is, inside the transaction; False refuses, so that nobody's change
+                is overwritten unseen.
+
+        Returns:
+            The record as it is now.
+
+        Raises:
+            AssetNotFound: no such uid.
+            Changed: ``if_match`` says no.
+            InvalidMetadata: refused; nothing was changed.
+        """
+        edit = self._edit(metadata=patch)
+        return self._record(self._editor.merge(uid, edit, self._check_of(if_match)))
+
+    def bulk_edit(
+        self,
+        uids: str | Iterable[str] | None = None,
+        *,
+        matching: Mapping[str, Any] | None = None,
+        expected: int | None = None,
+        add_tags: str | Iterable[str] | None = None,
+        remove_tags: str | Iterable[str] | None = None,
+        license_tag: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        operation: int | None = None,
+    ) -> BulkReport:
+        """Change many assets as one operation of the journal, or tell what that would do.
+
+        One that can't be changed is named in the report, and the others are done. It goes by chunks, each in
+        one transaction: memory stays bounded. A hand edit that a sidecar holds wins, as always, and its asset
+        is then named as failed; a dry run does not look at sidecars.
+
+        Args:
+            uids: the assets; or
+            matching: conditions of `list_assets` by name, such as ``{"tags": ["draft"]}``.
+            expected: how many ``matching`` must find, so that nothing is changed that nobody has seen.
+            add_tags: tags that all of them get.
+            remove_tags: tags that none of them keeps, ignoring case.
+            license_tag: the licence that all get; "" clears, None leaves.
+            metadata: a merge patch as in `merge_asset_meta`; it is applied first.
+            dry_run: change nothing.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
+
+        Raises:
+            InvalidFilter: neither or both of ``uids`` and ``matching``, or a wrong condition.
+            InvalidMetadata: a value that no asset can have; nothing was changed.
+            TotalChanged: ``matching`` finds another number of assets; nothing was changed.
+        """
+        if (uids is None) == (matching is None):
+            raise InvalidFilter(why="give either uids or conditions")
+        edit = self._edit(
+            add_tags=add_tags, remove_tags=remove_tags, license_tag=license_tag, metadata=metadata
+        )
+        if matching is None:
+            wanted = list(dict.fromkeys([uids] if isinstance(uids, str) else uids or ()))
+            return self._editor.bulk(wanted, edit, operation, is_dry_run=dry_run)
+        ids = self._editor.ids_of(_filter_of(matching), expected)
+        return self._editor.bulk(ids, edit, operation, is_dry_run=dry_run)
+
+    def _check_room(self, uids: list[str], edit: Edit) -> None:
         """Raise InvalidMetadata before the first change if an asset can't take so many more tags."""
         with self._library.read() as rows:
             fullest = rows.most_tags(uids)
-            if fullest + added > self._library.limits.tags_per_asset:
+            if fullest + len(edit.add) > self._library.limits.tags_per_asset:
                 for asset in rows.assets(uids):
-                    edit(asset)
+                    edit.facts_after(asset.facts)
 
-    def remove_asset(self, uid: str, *, delete_files: bool = False, operation: int | None = None) -> bool:
+    def remove_asset(
+        self,
+        uid: str,
+        *,
+        delete_files: bool = False,
+        operation: int | None = None,
+        if_match: Callable[[AssetRecord], bool] | None = None,
+    ) -> bool:
         """Forget an asset; its sidecar and mirror move to the library's trash, its provenance rows stay.
 
         Args:
             uid: the asset.
             delete_files: move the file to the trash as well; else it stays where it is, unregistered.
             operation: the operation that this belongs to (`new_operation`); one of its own by default.
+            if_match: gets the record as it is; False refuses, as in `merge_asset_meta`.
 
         Returns:
             False if the uid is unknown.
 
         Raises:
+            Changed: ``if_match`` says no.
             OSError, OutsideLibrary: a file could not be moved; then nothing is removed.
         """
-        return self._history.remove(uid, with_file=delete_files, operation_id=operation)
+        check = self._check_of(if_match)
+        return self._history.remove(uid, with_file=delete_files, operation_id=operation, check=check)
 
     def restore_asset(self, uid: str, *, operation: int | None = None) -> AssetRecord:
         """Bring a removed asset back: file, sidecar, tags, licence, versions, provenance, under its old ids.
@@ -804,10 +997,31 @@ class AssetRegistry:
 
         return History(self._library)
 
-    def _registrar(self, *, is_repeatable: bool = False) -> Registrar:
+    @cached_property
+    def _editor(self) -> Editor:
+        from comfyvn.studio.core.editing import Editor
+
+        return Editor(self._library)
+
+    def _edit(self, **wanted: Any) -> Edit:
+        from comfyvn.studio.core.editing import Edit
+
+        return Edit.build(self._library.limits, **wanted)
+
+    def _check_of(self, if_match: Callable[[AssetRecord], bool] | None) -> Callable[[Asset], None] | None:
+        if if_match is None:
+            return None
+
+        def check(asset: Asset) -> None:
+            if not if_match(self._record(asset)):
+                raise Changed(uid=asset.uid)
+
+        return check
+
+    def _registrar(self, *, is_repeatable: bool = False, operation: int | None = None) -> Registrar:
         from comfyvn.studio.core.registration import Registrar
 
-        return Registrar(self._library, is_repeatable=is_repeatable)
+        return Registrar(self._library, is_repeatable=is_repeatable, operation_id=operation)
 
     def _request_of(self, item: Mapping[str, Any]) -> Request:
         known = {
@@ -836,6 +1050,7 @@ class AssetRegistry:
         is_copy: bool,
         provenance: Mapping[str, Any] | None,
         license_tag: str | None,
+        file: BinaryIO | None = None,
     ) -> Request:
         """Check and normalise everything before the first side effect."""
         from comfyvn.studio.core.registration import Request
@@ -856,7 +1071,7 @@ class AssetRegistry:
             wanted = f"{kind}/{source.name}" if dest_relative is None else _relative(dest_relative)
             key = safe_key(wanted, sidecar_suffix=library.sidecar_suffix)
             facts = _keep_original_name(facts, wanted, key)
-            is_copy = not _is_same_file(source, library.storage.path(key))
+            is_copy = not _is_same_file(source if file is None else file, library.storage.path(key))
         else:
             key = self._key_in_place(source)
         stated = (metadata or {}).get("version", 1)
@@ -869,6 +1084,7 @@ class AssetRegistry:
             version=parse_version(stated),
             is_copy=is_copy,
             license_given=license_tag is not None or "license" in (metadata or {}),
+            file=file,
         )
 
     def _key_in_place(self, source: Path) -> str:
@@ -934,6 +1150,35 @@ class AssetRegistry:
         )
 
 
+def _card(row: CardRow) -> AssetCard:
+    media = row.media
+    return AssetCard(
+        id=row.id,
+        uid=row.uid,
+        type=row.type,
+        path=row.key,
+        tags=row.meta.get("tags") or [],
+        license=row.meta.get("license"),
+        preview_kind=row.preview_kind,
+        preview_state=row.preview_state,
+        preview_version=preview_version(row.preview_state, row.version, row.preview_recipe),
+        missing_since=row.missing_since,
+        media={name: media[name] for name in _ON_CARDS if name in media},
+        updated_at=row.updated_at,
+    )
+
+
+def preview_version(state: str, version: int, recipe: int) -> str | None:
+    """Return under which name a preview may be kept for ever: another content or recipe has another one.
+
+    Args:
+        state: of the preview; only what is ``ready`` has such a name.
+        version: of the asset.
+        recipe: of the preview.
+    """
+    return f"{version}-{recipe}" if state == "ready" else None
+
+
 def _check_page(limit: object, cursor: object) -> None:
     for name, value in (("limit", limit), ("cursor", cursor)):
         if value is not None:
@@ -963,16 +1208,25 @@ def _filter(
     )
 
 
+def _filter_of(conditions: Mapping[str, Any]) -> AssetFilter:
+    """Build the filter of conditions by the names that `AssetRegistry.list_assets` has for them."""
+    known = {"asset_type", "hash_value", "tags", "text", "license", "where"}
+    if unknown := set(conditions) - known:
+        raise InvalidFilter(why=f"there is no condition {sorted(unknown, key=str)[0]!r:.80}")
+    return AssetFilter.build(**conditions)
+
+
 def _relative(path: object) -> str:
     if not isinstance(path, (str, Path)):
         raise UnsafePath(path=path, why="dest_relative must be a path")
     return str(path)
 
 
-def _is_same_file(source: Path, target: Path) -> bool:
+def _is_same_file(source: Path | BinaryIO, target: Path) -> bool:
     """Tell a file that lies already where it would be copied to: it is registered in place."""
     try:
-        return source.samefile(target)
+        status = source.stat() if isinstance(source, Path) else os.fstat(source.fileno())
+        return os.path.samestat(status, target.stat())
     except (OSError, ValueError):
         return False
 

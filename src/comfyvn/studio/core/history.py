@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypedDict, get_args
 
@@ -194,10 +194,19 @@ class History:
 
     # -- removing -------------------------------------------------------------------------------------
 
-    def remove(self, uid: str, *, with_file: bool, operation_id: int | None) -> bool:
-        """Forget an asset; see `AssetRegistry.remove_asset`."""
+    def remove(
+        self,
+        uid: str,
+        *,
+        with_file: bool,
+        operation_id: int | None,
+        check: Callable[[Asset], None] | None = None,
+    ) -> bool:
+        """Forget an asset, unless ``check`` raises; see `AssetRegistry.remove_asset`."""
         with self._library.transaction(operation_id) as change:
             asset = change.rows.asset(uid)
+            if asset is not None and check is not None:
+                check(asset)
             if asset is not None:
                 self._remove(change, asset, with_file=with_file)
         return asset is not None

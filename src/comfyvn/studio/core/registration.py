@@ -13,10 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, BinaryIO, Final, Literal, TypeVar
 
 from comfyvn import media
 from comfyvn.db import Reader, Taken
@@ -36,7 +36,7 @@ from comfyvn.model import (
     utc_now,
 )
 from comfyvn.sidecar import Sidecar
-from comfyvn.storage import Source, Staged, Writes, numbered_key, open_source
+from comfyvn.storage import Source, Staged, Writes, borrow_source, numbered_key, open_source
 from comfyvn.studio.core.library import Beside, Library, Move, Transaction, provenance_row, rows_told
 from comfyvn.studio.core.previews import POOL, need_of, renew
 
@@ -62,7 +62,7 @@ class Request:
     ``key`` is the wanted one. ``license_given`` tells an empty licence that was stated (it clears) from none.
     ``is_rebuild``: the file comes back with its sidecar, whose provenance then suffices. ``wanted_uid`` is
     the one that the file's marker names. ``look``: a file that stays in place was read already, and had this
-    stat then.
+    stat then. ``file``: it is open already, and read from there.
     """
 
     source: Path
@@ -76,6 +76,13 @@ class Request:
     is_rebuild: bool = False
     wanted_uid: str | None = None
     look: tuple[media.Reading, FileStat] | None = None
+    file: BinaryIO | None = None
+
+    def opened(self) -> AbstractContextManager[Source]:
+        """Open the source for reading."""
+        if self.file is not None:
+            return borrow_source(self.source, self.file)
+        return open_source(self.source, follow_links=self.is_copy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +298,7 @@ class Registrar:
 
     def plan(self, request: Request) -> dict[str, Any]:
         """Tell what a registration would do; reads the file, changes nothing."""
-        with open_source(request.source, follow_links=request.is_copy) as source:
+        with request.opened() as source:
             _refuse_empty(source)
             reading = media.read(source.file, name=request.key)
         with self._library.read() as rows:
@@ -379,7 +386,7 @@ class Registrar:
         if look is not None and look[1].size_bytes and self._library.storage.stat(request.key) == look[1]:
             return _Arrival(request, asset_id, provenance_id, created_at, *look)
         blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
-        with open_source(request.source, follow_links=request.is_copy) as source:
+        with request.opened() as source:
             _refuse_empty(source)
             staged = self._library.storage.stage() if request.is_copy else None
             try:

@@ -30,10 +30,15 @@ def upgrade() -> None:
         sa.Column("project_id", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("events", sa.Text(), nullable=False),
+        sa.Column("types", sa.Text(), nullable=False),
         sa.Column("secret", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("disabled_at", sa.Text()),
+        sa.Column("disabled_why", sa.Text()),
+        sa.Column("last_at", sa.Text()),
+        sa.Column("last_status", sa.Integer()),
+        sa.Column("last_error", sa.Text()),
     )
     op.create_table(
         "asset_webhook_deliveries",
@@ -47,4 +52,6 @@ def upgrade() -> None:
         sa.Column("last_error", sa.Text()),
         sa.PrimaryKeyConstraint("webhook_id", "seq", name="pk_asset_webhook_deliveries"),
     )
-    op.create_index("ix_asset_webhook_deliveries_next", "asset_webhook_deliveries", ["state", "next_at"])
+    op.create_index(
+        "ix_asset_webhook_deliveries_next", "asset_webhook_deliveries", ["webhook_id", "state", "next_at"]
+    )

@@ -1,0 +1,120 @@
+"""The command ``serve``: the library over HTTP."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from comfyvn.cli.shared import open_library
+from comfyvn.errors import ExtraMissing, OpenToAll
+from comfyvn.registry import console
+
+if TYPE_CHECKING:
+    import socket
+
+    from comfyvn.server.access import Doorkeeper
+    from comfyvn.server.access_log import AccessLog
+    from comfyvn.studio.core import AssetRegistry
+
+__all__ = ["serve"]
+
+_FILES: Final = 65_536
+_ENDING: Final = [signal.SIGINT, signal.SIGTERM]
+if sys.platform == "win32":
+    _ENDING.append(signal.SIGBREAK)
+
+
+@click.command()
+@click.option("--host", help="The address to listen on (setting server_host).")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="The port; 0 takes a free one (setting server_port)."
+)
+@click.option("--access-log", "has_log", is_flag=True, help="Print a JSON object on stdout for each request.")
+@console.library_options
+def serve(host: str | None, port: int | None, has_log: bool, **library: str | None) -> None:
+    """Serve the library over HTTP, till Ctrl+C or SIGTERM.
+
+    On a loopback address, the default, programs of this machine may do everything till there is a token;
+    from then on they may read, and a change needs one. On any other address every request needs a token, and
+    without one the server does not start.
+    """
+    try:
+        from comfyvn.server.run import make_server
+    except ImportError as error:
+        package = (error.name or "fastapi").partition(".")[0]
+        raise ExtraMissing(what="`comfyvn serve`", package=package, extra="server") from error
+    from comfyvn.studio.core.previews import POOL
+
+    with open_library(library) as registry, _access_log(has_log) as access_log:
+        config = registry.library.config
+        with _listening(host or config.server_host, config.server_port if port is None else port) as opened:
+            is_exposed = not ip_address(opened.getsockname()[0].partition("%")[0]).is_loopback
+            _raise_file_limit()
+            server = make_server(registry, is_exposed=is_exposed, access_log=access_log)
+            _welcome(registry, opened, server.state.doorkeeper)
+            # these stay: behind the server there is only the library to close, and that is not to be cut off
+            for number in _ENDING:
+                signal.signal(number, server.end)
+            server.run([opened])
+            POOL.cancel()  # what is waiting is made by the next `comfyvn previews`
+
+
+def _welcome(registry: AssetRegistry, opened: socket.socket, doorkeeper: Doorkeeper) -> None:
+    """Say where the server is and who may come in.
+
+    Raises:
+        OpenToAll: it can be reached from elsewhere, and nobody would be kept out.
+    """
+    address, port = opened.getsockname()[:2]
+    shown = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    who = "Programs of this machine may read and change all, till `comfyvn token create` makes a token."
+    if doorkeeper.is_fenced():
+        who = "Programs of this machine may read; a change needs a token (`comfyvn token create`)."
+    if doorkeeper.is_exposed:
+        who = "Every request needs a token (`comfyvn token create`)."
+        if not doorkeeper.has_token():
+            doorkeeper.close()
+            raise OpenToAll(address=shown)
+    console.echo(f"Serving project {registry.project_id} at {shown}\n{who}\nCtrl+C ends it.", err=True)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    from comfyvn.server.run import listen
+
+    opened = listen(host, port)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def _access_log(is_wanted: bool) -> Iterator[AccessLog | None]:
+    if not is_wanted:
+        yield None
+        return
+    from comfyvn.server.access_log import AccessLog
+
+    log = AccessLog(sys.stdout)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _raise_file_limit() -> None:
+    """Let this process have as many open files as it may: each connection is one."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

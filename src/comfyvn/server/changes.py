@@ -1,0 +1,379 @@
+"""Changing: metadata of one asset or many, removal and restoring, taking operations back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from comfyvn.config import Config
+from comfyvn.errors import (
+    AssetNotFound,
+    Changed,
+    InvalidAssetType,
+    InvalidFilter,
+    InvalidMetadata,
+    InvalidRequest,
+    NoDesktop,
+    OperationNotFound,
+    OutsideLibrary,
+    PathConflict,
+    RequestRefused,
+    RestoreRefused,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    TotalChanged,
+    UnsafePath,
+)
+from comfyvn.server.access import may_read, may_write
+from comfyvn.server.answers import asset_etag, json_answer, scrub
+from comfyvn.server.description import NOT_MODIFIED, problems
+from comfyvn.server.places import destination, open_import, origin_of
+from comfyvn.server.questions import Body, body_of, read_body, read_json
+from comfyvn.server.reveal import check_is_here, open_file_manager
+from comfyvn.server.schemas import (
+    AssetAnswer,
+    BulkAnswer,
+    DeletedAnswer,
+    OperationList,
+    UidAnswer,
+    UndoAnswer,
+)
+from comfyvn.server.state import State, here
+from comfyvn.studio.core import AssetRecord, AssetRegistry
+
+__all__ = ["RegisterBody", "asset_answer", "register_existing", "router"]
+
+router = APIRouter()
+_OPERATIONS_PAGE: Final = 50
+_NAMED: Final = 1_000
+_LAST: Final = 8
+_ANY: Final = "*"
+
+Uid = Annotated[str, Path(description="`uid` of the asset.")]
+
+
+class BulkFilter(Body):
+    """Which assets: the conditions of a list. Without any it is all of them."""
+
+    type: str | None = Field(None, description="The exact type.")
+    hash: str | None = Field(None, description="The exact SHA-256, ignoring case.")
+    tags: list[str] = Field([], description="All of these, ignoring case.")
+    license: str | None = Field(None, description="Ignoring case; empty for assets without one.")
+    q: str | None = Field(None, description="A part of the path, the metadata's texts or the file's own.")
+    where: list[str] = Field([], description="What the file tells about itself, such as `width>=1024`.")
+
+    def conditions(self) -> dict[str, Any]:
+        """Return them by the names that `AssetRegistry.list_assets` has."""
+        return {
+            "asset_type": self.type or None,
+            "hash_value": self.hash or None,
+            "tags": self.tags,
+            "text": self.q or None,
+            "license": self.license,
+            "where": self.where,
+        }
+
+
+class BulkBody(Body):
+    """Which assets are to be changed, and how."""
+
+    uids: list[str] | None = Field(None, description="The assets; or")
+    filter: BulkFilter | None = Field(None, description="what they have in common.")
+    expected: int | None = Field(
+        None, ge=0, description="How many `filter` finds, as you have seen it; not needed for a dry run."
+    )
+    add_tags: list[str] = Field([], description="Tags that all of them get.")
+    remove_tags: list[str] = Field([], description="Tags that none of them keeps, ignoring case.")
+    license: str | None = Field(None, description="The licence that all get; empty or null clears it.")
+    metadata: dict[str, Any] | None = Field(None, description="A merge patch, applied before the rest.")
+    dry_run: bool = Field(False, description="Change nothing; tell what would change.")
+
+
+class RegisterBody(Body):
+    """A file that lies on the machine of the server."""
+
+    path: str = Field(description="Below the assets folder or one of the setting `import_roots`.")
+    asset_type: str = "generic"
+    dest_path: str | None = Field(None, description="A file or a folder, relative to the assets folder.")
+    metadata: dict[str, Any] | None = None
+    copy_file: bool | None = Field(None, description="False registers it where it lies, below the assets.")
+    copy_legacy: bool | None = Field(None, alias="copy", description="The older name of `copy_file`.")
+    provenance: dict[str, Any] | None = None
+    license: str | None = Field(None, description="Empty clears that of known content.")
+
+
+# -- one asset --------------------------------------------------------------------------------------------
+
+
+@router.patch(
+    "/assets/{uid}",
+    dependencies=[Depends(may_write)],
+    response_model=AssetAnswer,
+    responses=problems(AssetNotFound, Changed, InvalidMetadata, PathConflict),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                name: {"schema": {"type": "object", "description": "Keys of the metadata; null deletes one."}}
+                for name in ("application/merge-patch+json", "application/json")
+            },
+        }
+    },
+)
+async def patch_asset(request: Request, uid: Uid) -> Response:
+    """Change some of an asset's metadata and leave the rest: a JSON merge patch (RFC 7396).
+
+    With ``If-Match`` and the entity tag of the asset as you read it, a change that somebody made since is
+    not overwritten unseen. What its preview has become since then does not count.
+    """
+    state = here(request)
+    patch = await read_json(request)
+    if not isinstance(patch, dict):
+        raise InvalidRequest(why="the body must be an object with keys of the metadata")
+    merge = state.registry.merge_asset_meta
+    return asset_answer(await state.run(merge, uid, patch, if_match=_if_match(request)))
+
+
+@router.delete(
+    "/assets/{uid}",
+    dependencies=[Depends(may_write)],
+    response_model=DeletedAnswer,
+    responses=problems(AssetNotFound, Changed, OutsideLibrary),
+)
+async def delete_asset(
+    request: Request,
+    uid: Uid,
+    remove_files: Annotated[bool, Query(description="As older releases: the answer says `removed`.")] = False,
+) -> Response:
+    """Forget an asset; its file and sidecar move to the library's trash, from where restoring takes them."""
+    state = here(request)
+    operation, keys = await state.run(_remove, state.registry, uid, _if_match(request))
+    moved = {"removed" if remove_files else "trashed": keys}
+    return json_answer({"ok": True, "uid": uid, **moved, "operation": operation})
+
+
+def _remove(
+    registry: AssetRegistry, uid: str, if_match: Callable[[AssetRecord], bool] | None
+) -> tuple[int, list[str]]:
+    """Remove an asset; return the operation, and the keys of what has come into the trash."""
+    operation = registry.new_operation()
+    if not registry.remove_asset(uid, delete_files=True, operation=operation, if_match=if_match):
+        raise AssetNotFound(uid=f"{uid:.80}", project=registry.project_id)
+    for entry in registry.history(uid, limit=_LAST):
+        if entry["event"] == "asset_removed" and entry["operation"] == operation:
+            told = entry["after"] or {}
+            is_trashed = registry.library.storage.is_trashed
+            return operation, [key for key in told["keys"] if is_trashed(told["trash"], key)]
+    return operation, []
+
+
+@router.post(
+    "/assets/{uid}/restore",
+    dependencies=[Depends(may_write)],
+    response_model=AssetAnswer,
+    responses=problems(AssetNotFound, RestoreRefused),
+)
+async def restore_asset(request: Request, uid: Uid) -> Response:
+    """Bring a removed asset back: file, sidecar, tags, licence, versions, provenance."""
+    state = here(request)
+    return asset_answer(await state.run(state.registry.restore_asset, uid))
+
+
+@router.post(
+    "/assets/{uid}/reveal",
+    dependencies=[Depends(may_write)],
+    response_model=UidAnswer,
+    responses=problems(AssetNotFound, NoDesktop, RequestRefused, SourceMissing),
+)
+async def reveal_asset(request: Request, uid: Uid) -> Response:
+    """Show an asset's file in the file manager of this machine, to who sits before it."""
+    check_is_here(request)
+    state = here(request)
+    await state.run(_reveal, state.registry, uid)
+    return json_answer({"ok": True, "uid": uid})
+
+
+def _reveal(registry: AssetRegistry, uid: str) -> None:
+    record = registry.get_asset(uid)
+    if record is None:
+        raise AssetNotFound(uid=f"{uid:.80}", project=registry.project_id)
+    storage = registry.library.storage
+    if storage.stat(record["path"]) is None:
+        raise SourceMissing(path=record["path"])
+    open_file_manager(storage.path(record["path"]))
+
+
+@router.post(
+    "/assets/register",
+    dependencies=[Depends(may_write)],
+    response_model=AssetAnswer,
+    responses=problems(
+        InvalidAssetType,
+        InvalidMetadata,
+        OutsideLibrary,
+        PathConflict,
+        SourceChanged,
+        SourceMissing,
+        SourceUnreadable,
+        UnsafePath,
+    ),
+    openapi_extra=body_of(RegisterBody),
+)
+async def register_asset(request: Request) -> Response:
+    """Register a file that lies on the machine of the server; links are not followed."""
+    state = here(request)
+    return asset_answer(await register_existing(state, await read_body(request, RegisterBody)))
+
+
+async def register_existing(state: State, body: RegisterBody) -> AssetRecord:
+    """Register a file that lies on the machine of the server.
+
+    Raises:
+        ComfyVNError: what is wrong with it.
+    """
+    if body.copy_file is not None and body.copy_legacy not in (None, body.copy_file):
+        raise InvalidRequest(why="copy and copy_file say different things")
+    return await state.run(_register, state.registry, state.config, body)
+
+
+def _register(registry: AssetRegistry, config: Config, body: RegisterBody) -> AssetRecord:
+    is_copy = body.copy_legacy if body.copy_file is None else body.copy_file
+    file, place = open_import(config, body.path)
+    with file:
+        return registry.register_open_file(
+            file,
+            place,
+            body.asset_type,
+            dest_relative=destination(registry, body.asset_type, body.dest_path, place.name),
+            metadata=body.metadata,
+            copy_file=is_copy is not False,
+            provenance=origin_of(body.provenance, body.metadata, "api.register_existing"),
+            license_tag=body.license,
+        )
+
+
+# -- many -------------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/assets/bulk",
+    dependencies=[Depends(may_write)],
+    response_model=BulkAnswer,
+    responses=problems(InvalidFilter, InvalidMetadata, TotalChanged),
+    openapi_extra=body_of(BulkBody),
+)
+async def edit_assets(request: Request) -> Response:
+    """Change tags, licence and metadata of many assets as one operation, or tell what would change.
+
+    One that can't be changed is named in ``failed``, and the others are done. ``counts`` counts all; the
+    lists name the first 1,000 each, ``plan`` of a dry run the first 100.
+    """
+    state = here(request)
+    body = await read_body(request, BulkBody)
+    _check_bulk(body, state.config)
+    report = await state.run(
+        state.registry.bulk_edit,
+        body.uids,
+        matching=None if body.filter is None else body.filter.conditions(),
+        expected=body.expected,
+        add_tags=body.add_tags,
+        remove_tags=body.remove_tags,
+        license_tag=(body.license or "") if "license" in body.model_fields_set else None,
+        metadata=body.metadata,
+        dry_run=body.dry_run,
+    )
+    failed = [{"uid": each["uid"], "why": scrub(each["why"], state.config)} for each in report["failed"]]
+    return json_answer({"ok": True, **report, "failed": failed})
+
+
+def _check_bulk(body: BulkBody, config: Config) -> None:
+    if (body.uids is None) == (body.filter is None):
+        raise InvalidRequest(why="give either uids or filter")
+    if body.uids is not None and len(body.uids) > config.bulk_assets:
+        raise InvalidRequest(why=f"uids: at most {config.bulk_assets} of them (setting bulk_assets)")
+    if body.uids is not None and body.expected is not None:
+        raise InvalidRequest(why="expected belongs to filter")
+    if body.filter is not None and body.expected is None and not body.dry_run:
+        raise InvalidRequest(why="with filter, expected says how many assets you mean; a dry run counts them")
+    has_license = "license" in body.model_fields_set
+    if not (body.add_tags or body.remove_tags or body.metadata or has_license):
+        raise InvalidRequest(why="nothing to do: give add_tags, remove_tags, license or metadata")
+
+
+# -- operations -------------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/assets/operations",
+    dependencies=[Depends(may_read)],
+    response_model=OperationList,
+    responses=NOT_MODIFIED | problems(InvalidFilter),
+)
+async def list_operations(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, description="At most so many.")] = _OPERATIONS_PAGE,
+    cursor: Annotated[int | None, Query(ge=1, description="`next_cursor` of the page before.")] = None,
+) -> Response:
+    """List what was done to the library, newest first."""
+    state = here(request)
+    if limit > state.config.page_size:
+        raise InvalidFilter(why=f"limit must be at most {state.config.page_size} (setting page_size)")
+    items = await state.run(state.registry.operations, limit=limit, cursor=cursor)
+    following = items[-1]["operation"] if len(items) == limit else None
+    return json_answer({"ok": True, "items": items, "next_cursor": following}, request=request)
+
+
+@router.post(
+    "/assets/operations/{operation}/undo",
+    dependencies=[Depends(may_write)],
+    response_model=UndoAnswer,
+    responses=problems(OperationNotFound),
+)
+async def undo_operation(
+    request: Request, operation: Annotated[int, Path(ge=1, lt=2**63, description="Its number.")]
+) -> Response:
+    """Take an operation back; what was changed since is left as it is, and named with the reason."""
+    state = here(request)
+    report = await state.run(state.registry.undo, operation)
+    refused = [{**each, "why": scrub(each["why"], state.config)} for each in report["refused"][:_NAMED]]
+    answer = {
+        "ok": True,
+        "operation": report["operation"],
+        "counts": {
+            "undone": len(report["undone"]),
+            "refused": len(report["refused"]),
+            "kept": len(report["kept"]),
+        },
+        "undone": report["undone"][:_NAMED],
+        "refused": refused,
+        "kept": report["kept"][:_NAMED],
+    }
+    return json_answer(answer)
+
+
+# -- inside -----------------------------------------------------------------------------------------------
+
+
+def asset_answer(record: AssetRecord) -> Response:
+    """Answer with an asset as it is now, and the entity tag that it has when it is read."""
+    plain: dict[str, Any] = {name: value for name, value in record.items() if name != "duplicate"}
+    return json_answer({"ok": True, "asset": record}, headers={"etag": asset_etag(plain)})
+
+
+def _if_match(request: Request) -> Callable[[AssetRecord], bool] | None:
+    """Return what ``If-Match`` wants of an asset; only the part of a tag before its dot counts."""
+    stated = request.headers.getlist("if-match")
+    tags = [tag.strip() for line in stated for tag in line.split(",")]
+    if not stated or _ANY in tags:
+        return None  # an empty one is no "any": a script whose variable was empty meant something else
+    wanted = {_facts_part(tag) for tag in tags if tag.startswith('"')}
+    return lambda record: _facts_part(asset_etag(record)) in wanted
+
+
+def _facts_part(tag: str) -> str:
+    return tag.strip('"').partition(".")[0]

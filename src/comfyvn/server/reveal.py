@@ -1,0 +1,84 @@
+"""Showing a file in the file manager of the machine on which the server runs, to who sits before it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import HTTPConnection
+
+from comfyvn.errors import NoDesktop, RequestRefused
+
+__all__ = ["check_is_here", "open_file_manager"]
+
+_OPENERS: Final[Mapping[str, Callable[[Path], list[str]]]] = {
+    "linux": lambda path: ["xdg-open", str(path.parent)],
+    "darwin": lambda path: ["open", "-R", str(path)],
+    "win32": lambda path: ["explorer", f"/select,{path}"],
+}
+"""The command that shows a file, by system; it never goes through a shell."""
+_PROXY_HEADERS: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_PATIENCE_S: Final = 3.0
+
+
+def check_is_here(connection: HTTPConnection) -> None:
+    """Refuse who does not sit before this machine.
+
+    Raises:
+        RequestRefused: the request comes from elsewhere, or through a proxy.
+    """
+    client = connection.client
+    if client is None or not _is_loopback(client.host):
+        raise RequestRefused(why="Only who sits before the machine of the server may open its file manager.")
+    if any(name in connection.headers for name in _PROXY_HEADERS):
+        why = "This request came through a proxy, so nobody knows whether you sit before this machine."
+        raise RequestRefused(why=why)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def open_file_manager(path: Path) -> None:
+    """Show a file in the file manager; returns when it was started.
+
+    Raises:
+        NoDesktop: there is none, or it could not be started.
+    """
+    opener = _OPENERS.get(sys.platform)
+    if opener is None:
+        raise NoDesktop(why=f"nobody has said yet how that goes on {sys.platform}")
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise NoDesktop(why="the server runs without a desktop (no DISPLAY)")
+    command = opener(path)
+    if shutil.which(command[0]) is None:
+        raise NoDesktop(why=f"the program {command[0]} is not installed")
+    try:
+        started = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NoDesktop(why=f"{command[0]} could not be started: {error.strerror}") from error
+    try:
+        code = started.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:  # it is the file manager itself, and stays open
+        threading.Thread(target=started.wait, daemon=True).start()
+        return
+    if code and sys.platform != "win32":  # Windows' explorer always says 1
+        raise NoDesktop(why=f"{command[0]} ended with exit code {code}")

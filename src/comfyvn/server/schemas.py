@@ -1,0 +1,555 @@
+"""The shapes of answers, for the description of the server; what routes send is encoded from plain dicts.
+
+An answer may grow by keys: clients must not mind those that they don't know.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Answer",
+    "AssetAnswer",
+    "AssetList",
+    "AssetRecord",
+    "BulkAnswer",
+    "BulkCounts",
+    "Card",
+    "DeletedAnswer",
+    "EnforcedAnswer",
+    "FacetAnswer",
+    "FacetCount",
+    "FlatAnswer",
+    "FlatAsset",
+    "FlatList",
+    "FlatRegistered",
+    "HistoryEntry",
+    "HistoryList",
+    "HooksAnswer",
+    "Job",
+    "JobAnswer",
+    "JobList",
+    "JobSummary",
+    "Kept",
+    "ModderHook",
+    "ModderHooksAnswer",
+    "Moment",
+    "OperationList",
+    "OperationRecord",
+    "PlannedEdit",
+    "Problem",
+    "Provenance",
+    "ProvenanceList",
+    "RebuildSummary",
+    "RebuiltAnswer",
+    "RecentEvent",
+    "RecentEvents",
+    "Refused",
+    "RowList",
+    "SearchFilters",
+    "Shape",
+    "SidecarAnswer",
+    "TermCount",
+    "TermList",
+    "UidAnswer",
+    "UndoAnswer",
+    "UndoCounts",
+    "UploadAnswer",
+    "UploadedFile",
+    "Waveform",
+]
+
+
+def _tidy(schema: dict[str, Any]) -> None:
+    """Leave out what pydantic adds of its own: titles, and the defaults of keys that may be absent."""
+    schema.pop("title", None)
+    for each in schema.get("properties", {}).values():
+        each.pop("title", None)
+        each.pop("default", None)
+
+
+class Shape(BaseModel):
+    """The base of all shapes. A key with a default may be absent."""
+
+    model_config = ConfigDict(json_schema_extra=_tidy, frozen=True)
+
+
+Uid = Annotated[
+    str, Field(description="16 or more hexadecimal digits; for good.", examples=["74447c55c74f2d7a"])
+]
+Time = Annotated[str, Field(description="UTC.", examples=["2026-11-23 03:06:21"])]
+Moment = Annotated[str, Field(description="UTC, ISO 8601.", examples=["2026-11-23T03:06:21.302Z"])]
+Key = Annotated[
+    str,
+    Field(
+        description="Where the file lies, from the assets folder.",
+        examples=["characters/mara/mara_happy.png"],
+    ),
+]
+Tags = Annotated[list[str], Field(examples=[["mara", "smile"]])]
+Licence = Annotated[
+    str | None, Field(description="As people wrote it; null without one.", examples=["CC0-1.0"])
+]
+Cursor = Annotated[
+    int | None, Field(description="Give it as `cursor` for the page behind; null on the last page.")
+]
+Operation = Annotated[
+    int | None,
+    Field(description="The operation, for an undo; null if nothing was changed.", examples=[244586828541952]),
+]
+Event = Annotated[str, Field(examples=["asset_registered"])]
+PreviewState = Literal["none", "pending", "ready", "failed"]
+Ok = Annotated[Literal[True], Field(description="Always true; a failure is a problem.")]
+
+
+class Problem(Shape):
+    """Why a request was refused or failed (RFC 9457)."""
+
+    type: Annotated[str, Field(description="Stable: scripts may compare it. The errors are in errors.md.")]
+    title: Annotated[str, Field(description="The kind of problem in words.")]
+    status: Annotated[int, Field(description="The HTTP status.")]
+    detail: Annotated[str, Field(description="What is wrong and what to do, for people; may change.")]
+    instance: Annotated[str, Field(description="The path that was asked for.")] = ""
+
+
+class Answer(Shape):
+    """What every answer of success has."""
+
+    ok: Ok
+
+
+class Provenance(Shape):
+    """Where a file came from."""
+
+    id: int
+    asset_id: int
+    asset_uid: Uid
+    source: Annotated[str, Field(examples=["comfyui"])]
+    workflow_hash: str | None
+    commit_hash: str | None
+    user_id: str | None
+    created_at: Time
+    inputs: Annotated[dict[str, Any] | None, Field(description="Not in lists.")] = None
+    c2pa_like: Annotated[dict[str, Any] | None, Field(description="Not in lists.")] = None
+
+
+class AssetRecord(Shape):
+    """One asset."""
+
+    id: Annotated[int, Field(description="Below 2^53; newer assets have larger ones.")]
+    uid: Uid
+    project: Annotated[str, Field(examples=["default"])]
+    type: Annotated[str, Field(examples=["characters"])]
+    path: Key
+    hash: Annotated[str, Field(description="SHA-256 of the content, without our marker.")]
+    bytes: Annotated[int, Field(description="The size of that content.")]
+    version: Annotated[int, Field(description="One more each time the content changes.", ge=1)]
+    tags: Tags
+    license: Licence
+    meta: Annotated[dict[str, Any], Field(description="All metadata: tags, license and preview among it.")]
+    thumb: Annotated[str | None, Field(description="The name of the smaller preview.")]
+    preview: dict[str, Any] | None
+    preview_state: PreviewState
+    media: Annotated[dict[str, Any], Field(description="What the file tells about itself.")]
+    sidecar: Annotated[str, Field(description="Where its sidecar lies, from the assets folder.")]
+    links: dict[str, Any]
+    provenance: Annotated[Provenance | None, Field(description="The newest; in lists without inputs.")]
+    created_at: Time
+    updated_at: Time
+    missing_since: Annotated[Time | None, Field(description="Since when the file is gone.")]
+    duplicate: Annotated[bool, Field(description="After a registration: the content was known already.")] = (
+        False
+    )
+
+
+class AssetAnswer(Answer):
+    """One asset."""
+
+    asset: AssetRecord
+
+
+class AssetList(Answer):
+    """A page of assets, newest first."""
+
+    items: list[AssetRecord]
+    total: Annotated[int, Field(description="How many match, on all pages.")]
+    next_cursor: Cursor
+
+
+class SidecarAnswer(Answer):
+    """What the sidecar of an asset says now."""
+
+    uid: Uid
+    path: Annotated[str, Field(description="Where it lies, from the assets folder.")]
+    sidecar: dict[str, Any]
+
+
+class ProvenanceList(Answer):
+    """All provenance of an asset, newest first."""
+
+    uid: Uid
+    items: list[Provenance]
+    next_cursor: Cursor
+
+
+class HistoryEntry(Shape):
+    """One row of the journal."""
+
+    seq: Annotated[int, Field(description="Grows with every change of the library.")]
+    at: Moment
+    actor: Annotated[str | None, Field(description="Who did it.")]
+    event: Event
+    uid: Uid
+    operation: int
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class HistoryList(Answer):
+    """What happened to an asset, newest first."""
+
+    uid: Uid
+    items: list[HistoryEntry]
+    next_cursor: Cursor
+
+
+class FacetCount(Shape):
+    """How many assets have one value."""
+
+    value: Annotated[str | None, Field(description="null: those without one.", examples=["characters"])]
+    count: int
+
+
+class FacetAnswer(Answer):
+    """How many assets match and what they are; each list is counted without its own condition."""
+
+    total: int
+    types: list[FacetCount]
+    licenses: list[FacetCount]
+    tags: list[FacetCount]
+
+
+class Waveform(Shape):
+    """The loudness of a sound from its beginning to its end."""
+
+    kind: Literal["waveform"]
+    channels: int
+    sample_rate: int
+    duration_s: float
+    points: Annotated[list[float], Field(description="Peaks from 0 to 1, at most 512.")]
+
+
+class Card(Shape):
+    """What a gallery shows of one asset."""
+
+    id: int
+    uid: Uid
+    type: Annotated[str, Field(examples=["characters"])]
+    path: Key
+    tags: Tags
+    license: Licence
+    preview_kind: Annotated[str | None, Field(examples=["thumbnail"])]
+    preview_state: PreviewState
+    preview_version: Annotated[
+        str | None, Field(description="For `?v=` of the preview's address, so that it may be kept for good.")
+    ]
+    missing_since: Time | None
+    media: Annotated[dict[str, Any], Field(description="The facts that fit on a card.")]
+    updated_at: Time
+
+
+class RowList(Answer):
+    """Assets in the order that was asked for."""
+
+    items: Annotated[list[Card] | list[AssetRecord], Field(description="Whole records with `full`.")]
+    missing: Annotated[list[int], Field(description="Ids of no asset.")]
+
+
+class TermCount(Shape):
+    """A type, tag or licence, and how many assets have it."""
+
+    name: Annotated[str, Field(examples=["characters"])]
+    count: int
+
+
+class TermList(Answer):
+    """What is in use, the most frequent first."""
+
+    items: list[TermCount]
+
+
+# -- changing ---------------------------------------------------------------------------------------------
+
+
+class DeletedAnswer(Answer):
+    """An asset is forgotten; what the trash has got stands under one of the two names."""
+
+    uid: Uid
+    trashed: Annotated[list[str], Field(description="What has come into the trash.")] = []
+    removed: Annotated[list[str], Field(description="The same, with `remove_files`.")] = []
+    operation: Operation
+
+
+class UidAnswer(Answer):
+    """It is done."""
+
+    uid: Uid
+
+
+class Refused(Shape):
+    """An asset that is not as it was wanted, and why."""
+
+    uid: Uid
+    why: str
+    path: Key = ""
+
+
+class Kept(Shape):
+    """A change that stays, and why."""
+
+    uid: Uid
+    event: Event
+    why: str
+
+
+class BulkCounts(Shape):
+    """How many assets were asked for, and what became of them."""
+
+    total: int
+    changed: int
+    unchanged: int
+    failed: int
+
+
+class PlannedEdit(Shape):
+    """What a bulk edit would do to one asset."""
+
+    uid: Uid
+    path: Key
+    tags_added: list[str]
+    tags_removed: list[str]
+    license: Annotated[list[str | None], Field(description="Now and then; absent where it stays.")] = []
+    metadata: Annotated[list[str], Field(description="Other keys that would change.")]
+
+
+class BulkAnswer(Answer):
+    """What was done to many assets, or with `dry_run` would be."""
+
+    operation: Operation
+    dry_run: bool
+    counts: BulkCounts
+    changed: Annotated[list[Uid], Field(description="The first 1,000.")]
+    unchanged: Annotated[list[Uid], Field(description="The first 1,000.")]
+    failed: Annotated[list[Refused], Field(description="The first 1,000.")]
+    plan: Annotated[list[PlannedEdit], Field(description="The first 100 of a dry run.")]
+
+
+class OperationRecord(Shape):
+    """One operation: an edit, a bulk edit, a registration, a removal, an undo."""
+
+    operation: int
+    at: Annotated[Moment, Field(description="When it ended.")]
+    actor: str | None
+    events: Annotated[dict[str, int], Field(description="How many rows of each event it wrote.")]
+    assets: Annotated[int, Field(description="About how many assets.")]
+    undoes: Annotated[int | None, Field(description="The operation that it took back.")]
+
+
+class OperationList(Answer):
+    """What was done to the library, newest first."""
+
+    items: list[OperationRecord]
+    next_cursor: Cursor
+
+
+class UndoCounts(Shape):
+    """How much of an operation was taken back."""
+
+    undone: int
+    refused: int
+    kept: int
+
+
+class UndoAnswer(Answer):
+    """What an undo did; each list names the first 1,000."""
+
+    operation: Operation
+    counts: UndoCounts
+    undone: list[Uid]
+    refused: list[Refused]
+    kept: list[Kept]
+
+
+class UploadedFile(Shape):
+    """What became of one of several files."""
+
+    name: Annotated[str, Field(description="As the client named it.")]
+    asset: AssetRecord | None = None
+    error: Problem | None = None
+
+
+class UploadAnswer(Shape):
+    """What came in: `asset` of one file, `items` of several."""
+
+    ok: Annotated[bool, Field(description="Whether all files came in.")]
+    asset: AssetRecord | None = None
+    items: list[UploadedFile] | None = None
+    operation: Operation = None
+
+
+# -- jobs -------------------------------------------------------------------------------------------------
+
+
+class JobSummary(Shape):
+    """How far a job is."""
+
+    id: str
+    kind: Annotated[str, Field(examples=["rebuild"])]
+    state: Literal["running", "cancelling", "done", "failed", "cancelled"]
+    done: int
+    total: Annotated[int, Field(description="An estimate till the end.")]
+    options: dict[str, Any]
+    started_at: Time
+    ended_at: Time | None
+    error: Problem | None
+
+
+class Job(JobSummary):
+    """How far a job is, and its report."""
+
+    report: Annotated[
+        dict[str, Any] | None,
+        Field(description="As the command's; the first 1,000 of each list, and `counts` of all."),
+    ]
+
+
+class JobAnswer(Answer):
+    """One job."""
+
+    job: Job
+
+
+class JobList(Answer):
+    """The jobs since the server was started, newest first."""
+
+    items: list[JobSummary]
+
+
+# -- older scripts ----------------------------------------------------------------------------------------
+
+
+class FlatAsset(Shape):
+    """One asset as older scripts know it."""
+
+    id: Uid
+    uid: Uid
+    type: str
+    hash: str
+    bytes: int
+    tags: Tags
+    license: Licence
+    origin: str | None
+    version: int
+    created_at: Time
+    metadata: dict[str, Any]
+    links: dict[str, Any]
+    sidecar: str
+    path: Key
+    thumb: str = ""
+    preview: dict[str, Any] = {}
+    thumbnails: dict[str, Any] = {}
+
+
+class FlatAnswer(Answer):
+    """One asset."""
+
+    asset: FlatAsset
+
+
+class FlatRegistered(FlatAnswer):
+    """A registered asset."""
+
+    asset_id: Uid
+
+
+class SearchFilters(Shape):
+    """What was asked for."""
+
+    type: str | None
+    tags: list[str]
+    license: str | None
+    q: str | None
+    limit: int
+
+
+class FlatList(Answer):
+    """What a search found, newest first."""
+
+    total: int
+    items: list[FlatAsset]
+    filters: SearchFilters
+    debug: Annotated[dict[str, Any], Field(description="With `include_debug`.")] = {}
+
+
+class RebuildSummary(Shape):
+    """What a rebuild did, in the words of older releases."""
+
+    processed: int
+    skipped: int
+    removed: int
+    assets_root: str
+    thumb_root: str
+
+
+class RebuiltAnswer(Answer):
+    """What a rebuild did."""
+
+    summary: RebuildSummary
+
+
+class EnforcedAnswer(Answer):
+    """What an enforcement found and did."""
+
+    report: dict[str, Any]
+
+
+class HooksAnswer(Answer):
+    """Who listens, by event."""
+
+    hooks: dict[str, list[str]]
+
+
+class ModderHook(Shape):
+    """An event under the name that modders know."""
+
+    name: Annotated[str, Field(examples=["on_asset_registered"])]
+    aliases: list[str]
+    hook_event: Event
+    payload: Annotated[list[str], Field(description="The keys of what it tells.")]
+
+
+class ModderHooksAnswer(Answer):
+    """Events under the names that modders know."""
+
+    hooks: list[ModderHook]
+
+
+class RecentEvent(Shape):
+    """Something that happened."""
+
+    event: Annotated[str | None, Field(description="The name that modders know, if it has one.")]
+    hook_event: Event
+    timestamp: Moment
+    uid: Uid
+    seq: int
+    operation: int
+    actor: str | None
+    payload: dict[str, Any] | None
+
+
+class RecentEvents(Answer):
+    """What has happened last, newest first."""
+
+    items: list[RecentEvent]
