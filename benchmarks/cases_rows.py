@@ -20,7 +20,7 @@ from comfyvn.registry.ingest import Selection, ingest
 from comfyvn.studio.core import AssetRegistry
 
 _PAGE = 50
-_FEWEST, _MOST, _LONG_ENOUGH_S = 5, 200, 1.0
+_WARMING, _FEWEST, _MOST, _LONG_ENOUGH_S = 3, 5, 200, 1.0
 _FILTERS = 20
 _GROWN_BY = 1_000
 
@@ -44,7 +44,8 @@ def _ask(
     asked = 0
     with open_registry(library(job, count)) as registry:
         for part, wanted in make_filters(job, registry).items():
-            answer(registry, wanted[0])
+            for question in islice(cycle(wanted), _WARMING):
+                answer(registry, question)
             end_s = time.perf_counter() + _LONG_ENOUGH_S
             for turn, question in enumerate(islice(cycle(wanted), _MOST)):
                 if turn >= _FEWEST and time.perf_counter() > end_s:
@@ -148,6 +149,9 @@ def _short_filters(_job: Job, _registry: AssetRegistry) -> Filters:
 
 # -- facets -----------------------------------------------------------------------------------------------
 
+_NEW_TEXTS = ("night", "arbou", "図書館", "umme", "library", "夏祭り", "eranda", "forest", "ha", "market")
+"""More than are remembered: each is looked for anew whenever its turn comes."""
+
 
 def _facet_filters(job: Job, _registry: AssetRegistry) -> Filters:
     dice = Random(4)
@@ -158,6 +162,7 @@ def _facet_filters(job: Job, _registry: AssetRegistry) -> Filters:
         "licence": [{"license": sample.license} for sample in samples],
         "tag": [{"tags": sample.tags[0]} for sample in samples if sample.tags],
         "tag and text": [{"tags": "harbour", "text": "night"}, {"tags": "lantern", "text": "夕焼け"}],
+        "tag and new text": [{"tags": "harbour", "text": text} for text in _NEW_TEXTS],
     }
 
 

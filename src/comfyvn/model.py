@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, cast
 
 from comfyvn.errors import InvalidAssetType, InvalidFilter, InvalidMetadata
@@ -40,6 +41,7 @@ __all__ = [
     "Version",
     "canonical_json",
     "cut_name",
+    "facts_name",
     "fold",
     "id_floor",
     "marker_value",
@@ -66,6 +68,7 @@ MAX_VERSION: Final = 1_000_000_000
 """The largest version that anybody may state; later changes of the content still fit into a database."""
 DERIVED_KEYS: Final = frozenset({"preview", "thumbnails"})
 """Metadata keys that we fill in ourselves on every answer."""
+_NOT_IN_A_NAME: Final = frozenset('/\\:<>"|?*')
 _KEYS_WITH_A_MEANING: Final = frozenset({"tags", "license", "origin", "version", *DERIVED_KEYS})
 
 _FACT_CONDITION: Final = re.compile(
@@ -75,6 +78,11 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.A
 
 PreviewKind = Literal["thumbnail", "waveform", "animation"]
 PreviewState = Literal["none", "pending", "ready", "failed"]
+
+_encode_canonical: Final = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+_encode_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 _ID_EPOCH_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 _ID_SEQUENCE_BITS: Final = 12
@@ -313,7 +321,12 @@ class AssetFilter:
 
 def utc_now() -> str:
     """Return the time as every ComfyVN table writes it: UTC, ``YYYY-MM-DD HH:MM:SS``."""
-    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return _utc_text(int(time.time()))
+
+
+@lru_cache(4)
+def _utc_text(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def id_floor(at_s: float | None = None) -> int:
@@ -341,6 +354,8 @@ def fold(text: str) -> str:
     >>> fold("Straße") == fold("STRASSE")
     True
     """
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
@@ -375,7 +390,7 @@ def cut_name(text: str, size_bytes: int) -> str:
 
 def canonical_json(value: object) -> str:
     """Return compact JSON with sorted keys: the same value always gives the same text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encode_canonical(value)
 
 
 def normalise_tags(value: object, limits: Limits = Limits()) -> tuple[str, ...]:
@@ -402,10 +417,7 @@ def normalise_tags(value: object, limits: Limits = Limits()) -> tuple[str, ...]:
     for item in items:
         if not isinstance(item, str):
             raise InvalidMetadata(why=f"a tag must be text, not {type(item).__name__} ({item!r:.80})")
-        tag = unicodedata.normalize("NFC", item).strip()
-        _check_text(tag, f"the tag {item!r:.80}")
-        if any(unicodedata.category(char) == "Cc" for char in tag):
-            raise InvalidMetadata(why=f"the tag {item!r:.80} has a control character")
+        tag = item.strip() if _is_plain(item) else _checked_tag(item)
         if len(tag) > limits.tag_length:
             why = (
                 f"the tag {item!r:.40} has {len(tag)} characters, the limit tag_length is {limits.tag_length}"
@@ -416,6 +428,14 @@ def normalise_tags(value: object, limits: Limits = Limits()) -> tuple[str, ...]:
     if len(kept) > limits.tags_per_asset:
         raise InvalidMetadata(why=f"{len(kept)} tags, the limit tags_per_asset is {limits.tags_per_asset}")
     return tuple(kept.values())
+
+
+def _checked_tag(item: str) -> str:
+    tag = unicodedata.normalize("NFC", item).strip()
+    _check_text(tag, f"the tag {item!r:.80}")
+    if _has_control(tag):
+        raise InvalidMetadata(why=f"the tag {item!r:.80} has a control character")
+    return tag
 
 
 def normalise_license(value: object) -> str | None:
@@ -438,9 +458,9 @@ def normalise_type(value: object) -> str:
     name = unicodedata.normalize("NFC", value).strip()
     if not name:
         raise InvalidAssetType(asset_type=value, why="it is empty")
-    if any(char in '/\\:<>"|?*' for char in name):
+    if not _NOT_IN_A_NAME.isdisjoint(name):
         raise InvalidAssetType(asset_type=value, why="it holds a character that folder names can't have")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+    if not name.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
         raise InvalidAssetType(asset_type=value, why="it holds a control character")
     if name.startswith(".") or name.casefold() == "_meta" or name.endswith("."):
         raise InvalidAssetType(asset_type=value, why="that name is reserved")
@@ -575,7 +595,7 @@ def marker_value(claim: ProvenanceClaim, provenance_id: int, created_at: str, ui
         "uid": uid,
         "hash": digest,
     }
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return _encode_ascii(value).encode("ascii")
 
 
 EVERYTHING: Final = AssetFilter()
@@ -592,6 +612,11 @@ def preview_names(uid: str, kind: PreviewKind | None) -> dict[str, str]:
         return {"waveform": f"{uid}.waveform.json"}
     names = {} if kind is None else {str(size): f"{uid}_{size}.webp" for size in THUMBNAIL_SIZES}
     return {**names, "animation": f"{uid}.anim.webp"} if kind == "animation" else names
+
+
+def facts_name(uid: str) -> str:
+    """Return the name of the file that has an asset's facts, in the preview cache."""
+    return f"{uid}.facts.json"
 
 
 def _is_ours(media: object) -> bool:
@@ -615,14 +640,25 @@ def _optional_text(value: object, name: str) -> str | None:
         raise InvalidMetadata(why=f"{name} must be text, not {type(value).__name__}")
     _check_text(value, name)
     text = value.strip()
-    if any(unicodedata.category(char) == "Cc" for char in text):
+    if _has_control(text):
         raise InvalidMetadata(why=f"{name} has a control character")
     if len(text) > 1_000:
         raise InvalidMetadata(why=f"{name} has {len(text)} characters, the limit is 1,000")
     return text or None
 
 
+def _is_plain(text: str) -> bool:
+    """Tell a text of ASCII letters, digits, signs and spaces: nothing to be refused or normalised."""
+    return text.isascii() and text.isprintable()
+
+
+def _has_control(text: str) -> bool:
+    return not text.isprintable() and any(unicodedata.category(char) == "Cc" for char in text)
+
+
 def _check_text(text: str, name: str) -> None:
+    if _is_plain(text):
+        return
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -641,7 +677,7 @@ def _json_object(
         for key, item in value.items()
         if key not in leave_out
     }
-    size_bytes = len(canonical_json(clean).encode())
+    size_bytes = len(canonical_json(clean).encode()) if clean else 0
     if size_bytes > limits.metadata_bytes:
         why = f"{name} takes {size_bytes:,} bytes, the limit metadata_bytes is {limits.metadata_bytes:,}"
         raise InvalidMetadata(why=why)

@@ -47,6 +47,7 @@ __all__ = [
     "dumps",
     "facts_of",
     "is_same",
+    "load",
     "merge",
     "names",
     "parse",
@@ -273,7 +274,7 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         InvalidSidecar: not UTF-8, not JSON, not an object, a key twice, a value that could not be written
             again, or one of a wrong type.
     """
-    payload = _load(data, path, limits)
+    payload = load(data, path, limits)
     try:
         facts = facts_of(payload, limits, base)
     except InvalidMetadata as error:
@@ -334,6 +335,8 @@ def merge(base: Facts, theirs: Facts, ours: Facts, limits: Limits = Limits()) ->
         Tags are merged one by one. Any other field that both sides changed takes the file's value; ours goes
         to ``lost`` under the field's name (``license``, ``meta.artist``).
     """
+    if theirs is base and ours.meta is base.meta and ours.extra is base.extra:
+        return Merged(ours, {})
     lost: dict[str, Any] = {}
 
     def choose(name: str, old: Any, file: Any, new: Any) -> Any:
@@ -378,7 +381,7 @@ def _is_same(one: Any, other: Any) -> bool:
         return True
     if one is _ABSENT or other is _ABSENT or one != other:
         return False
-    if isinstance(one, str):
+    if isinstance(one, str) or (not one and isinstance(one, dict)):
         return True
     return canonical_json(one) == canonical_json(other)
 
@@ -432,7 +435,12 @@ def _describe_history(asset: Asset) -> dict[str, Any] | None:
     return {**newest, "history": older} if older else newest
 
 
-def _load(data: bytes, path: str, limits: Limits) -> dict[str, Any]:
+def load(data: bytes, path: str, limits: Limits = Limits()) -> dict[str, Any]:
+    """Return the strict JSON object that some bytes hold: what `dumps` wrote, or anything else.
+
+    Raises:
+        InvalidSidecar: they hold none.
+    """
     nesting = limits.metadata_nesting + _FRAME_NESTING
     with suppress(ValueError):
         found = orjson.loads(data)

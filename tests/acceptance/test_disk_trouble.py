@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from comfyvn import cli
-from comfyvn.errors import RegistryBusy, SourceUnreadable, StorageUnwritable
+from comfyvn.errors import RegistryBusy, RegistryUnusable, SourceUnreadable, StorageUnwritable
 from comfyvn.registry.verify import verify
 from comfyvn.storage import LocalStorage, Writes
 from comfyvn.studio.core import AssetRegistry
@@ -309,6 +309,23 @@ def test_from_python_a_full_disk_is_an_error_of_its_own(
     make_room(disk)
     assert registry.register_file(art[1], "art")["path"] == "art/1.png"
     assert registry.bulk_update_tags([uid], add_tags=["x"])[uid]["tags"] == ["x"]
+
+
+def test_a_commit_that_fails_leaves_no_newer_sidecar(
+    disk: Path, art: list[Path], open_registry: Callable[..., AssetRegistry]
+) -> None:
+    """The next change would take what was refused for an edit by hand."""
+    registry = open_registry(db_path=disk / "ledger.db")
+    uids = [registry.register_file(path, "art")["uid"] for path in art[:2]]
+    before = [registry.sidecar_path(uid).read_bytes() for uid in uids]  # type: ignore[union-attr]
+    fill(disk)
+
+    with pytest.raises(RegistryUnusable, match="the disk is full"):
+        registry.bulk_update_tags(uids, add_tags=["refused" * 20])
+
+    assert [registry.sidecar_path(uid).read_bytes() for uid in uids] == before  # type: ignore[union-attr]
+    make_room(disk)
+    assert registry.bulk_update_tags(uids, add_tags=["x"])[uids[0]]["tags"] == ["x"]
 
 
 def test_what_could_not_be_staged_takes_no_room(disk: Path) -> None:

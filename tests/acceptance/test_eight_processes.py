@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,7 @@ def main(home: Path, number: int, until: float) -> None:
         try:
             worker.work(until)
         except ComfyVNError as error:
+            traceback.print_exc()
             worker.refused[f"{type(error).__name__}: {error}"] += 1
     told = {"done": worker.done, "refused": worker.refused, "tags": worker.tags, "hand": worker.by_hand}
     print(json.dumps(told))

@@ -513,4 +513,4 @@ def test_a_sound_that_becomes_a_picture_leaves_no_waveform_behind(
     run(registry)
 
     made = sorted(path.name for path in Path("cache/thumbs").iterdir() if path.is_file())
-    assert made == [f"{uid}_256.webp", f"{uid}_512.webp"]
+    assert made == [f"{uid}.facts.json", f"{uid}_256.webp", f"{uid}_512.webp"]

@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from comfyvn.errors import ForeignLibrary, LibraryChanged, LibraryUnreachable
 from comfyvn.registry import console
 from comfyvn.registry import rebuild as rebuild_module
+from comfyvn.registry import rescan as rescan_module
 from comfyvn.registry.rebuild import rebuild_from_disk
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
@@ -313,6 +314,36 @@ def test_a_version_survives_the_loss_of_the_database(
     assert known[library["mara.png"]["uid"]]["version"] == 2
 
 
+@pytest.mark.parametrize("group", [1, 3, 64])
+def test_large_files_that_come_back_while_others_are_still_read_come_back_equal(
+    rebuild: Callable[..., Answer],
+    library: dict[str, AssetRecord],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group: int,
+) -> None:
+    """A copy with its sidecar, met after its original was recorded, would be taken for another asset."""
+    with AssetRegistry() as registry:
+        for number in range(8):
+            source = tmp_path / f"take {number}.bin"
+            source.write_bytes(bytes([number]) * (300 << 10))
+            registry.register_file(source, "takes", metadata={"tags": [f"take {number}"]})
+    for name in ("take 0.bin", "take 5.bin"):
+        for path in (Path("assets/takes", name), sidecar_of(Path("assets/takes", name))):
+            shutil.copyfile(path, path.with_name(f"zz {path.name}"))
+    known = everything()
+    delete_ledger()
+    monkeypatch.setattr(rescan_module, "_GROUP", group)
+
+    answer = rebuild("--json")
+
+    assert everything() == known
+    assert sorted(each["path"] for each in answer.report["duplicates"]) == [
+        "takes/zz take 0.bin",
+        "takes/zz take 5.bin",
+    ]
+
+
 def test_without_database_and_sidecars_a_png_still_tells_its_uid(
     rebuild: Callable[..., Answer], library: dict[str, AssetRecord]
 ) -> None:
@@ -381,7 +412,7 @@ def test_deleted_previews_are_made_again(
     answer = rebuild()
 
     assert answer.code == 0
-    assert len(before) == 11
+    assert len(before) == 17  # of five pictures and a sound, with the facts of each
     assert {path: path.read_bytes() for path in before} == before
     assert {record["preview_state"] for record in everything().values()} == {"ready", "none"}
 
@@ -396,7 +427,7 @@ def test_previews_that_nobody_waits_for_are_made_by_the_next_run(
     rebuild()
 
     assert answer.code == 0
-    assert len([path for path in Path("cache/thumbs").glob("*.*") if path.is_file()]) == 11
+    assert len([path for path in Path("cache/thumbs").glob("*.*") if path.is_file()]) == 17
 
 
 def test_overwriting_sidecars_keeps_hand_edits_and_a_copy_of_a_broken_one(

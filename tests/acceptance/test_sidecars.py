@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from comfyvn.errors import PathConflict
+from comfyvn.model import Asset
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
 KEYS_IN_ORDER = [
@@ -471,6 +472,47 @@ def test_a_change_whose_sidecar_can_not_be_written_is_rolled_back(
     assert events == []
 
 
+def test_a_sidecar_is_put_back_without_the_provenance_of_a_registration_that_failed(
+    registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """The next rebuild would record a source that nobody was told is registered."""
+    uid = registry.register_file(make_png(), "characters", provenance={"source": "first"})["uid"]
+    sidecar, mirrors = registry.sidecar_path(uid), registry.ASSETS_ROOT / "_meta/characters"
+    assert sidecar is not None
+    before = sidecar.read_bytes()
+    (mirrors / "mara.json").unlink()
+    mirrors.rmdir()
+    mirrors.write_text("a file where the folder of mirrors should be")
+
+    with pytest.raises((OSError, PathConflict)):
+        registry.register_file(make_png(), "characters", provenance={"source": "second"})
+
+    assert sidecar.read_bytes() == before
+    assert [row["source"] for row in registry.list_provenance(uid)] == ["first"]
+
+
+def test_sidecars_written_before_a_bulk_change_failed_are_put_back_byte_for_byte(
+    registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """The first assets would keep a tag in their sidecars that the ledger does not know."""
+    names = [f"{seed}.png" for seed in range(3)]
+    made = [registry.register_file(make_png(names[seed], seed=seed), "characters") for seed in range(3)]
+    uids = sorted(record["uid"] for record in made)  # the order in which they are changed
+    sidecars = [path for path in map(registry.sidecar_path, uids) if path is not None]
+    mirrors = [registry.ASSETS_ROOT / f"_meta/characters/{seed}.json" for seed in range(3)]
+    kept = [path.read_bytes() for path in (*sidecars[:2], *mirrors)]
+    sidecars[2].unlink()
+    sidecars[2].mkdir()
+
+    with pytest.raises((OSError, PathConflict)):
+        registry.bulk_update_tags(uids, add_tags=["night"])
+
+    assert [path.read_bytes() for path in (*sidecars[:2], *mirrors)] == kept
+    sidecars[2].rmdir()
+    done = registry.bulk_update_tags(uids, add_tags=["day"])
+    assert [done[uid]["tags"] for uid in uids] == [["day"]] * 3
+
+
 def test_a_broken_sidecar_is_the_error_that_scripts_of_older_releases_catch(
     registry: AssetRegistry, make_png: Callable[..., Path]
 ) -> None:
@@ -516,3 +558,27 @@ def test_raised_tag_limits_hold_for_merging_too(
     again = registry.register_file(picture, "characters", metadata={"tags": ["one more"]})
 
     assert again["tags"] == [*many, "one more"]
+
+
+def test_an_edit_that_is_saved_while_ours_is_being_written_is_taken_in(
+    registry: AssetRegistry, make_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be written over: an editor knows no lock of ours."""
+    uid = registry.register_file(make_png(), "characters")["uid"]
+    path, build = registry.sidecar_path(uid), registry.library._sidecar_data
+    assert path is not None
+
+    def save_first(asset: Asset) -> bytes:
+        monkeypatch.undo()
+        payload = json.loads(path.read_bytes())
+        path.write_text(json.dumps({**payload, "tags": ["by hand"]}))
+        return build(asset)
+
+    monkeypatch.setattr(registry.library, "_sidecar_data", save_first)
+
+    registry.bulk_update_tags([uid], add_tags=["ours"])
+
+    record = registry.get_asset(uid)
+    assert record is not None
+    assert record["tags"] == ["by hand", "ours"]
+    assert registry.read_sidecar(uid)["tags"] == ["by hand", "ours"]

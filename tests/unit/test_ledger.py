@@ -794,6 +794,22 @@ def test_a_forked_child_uses_connections_of_its_own(ledger: Ledger) -> None:
 
 # -- rows ---------------------------------------------------------------------------------------------
 
+
+def test_values_that_only_the_slower_writer_of_json_can_write_come_back_as_they_were(ledger: Ledger) -> None:
+    """A key that we don't know in a sidecar is kept verbatim, also a number of more than 64 bits."""
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested]
+    facts = replace(parse_facts({"seed": 0.1, "cfg": 1e-7}), extra={"big": 2**70, "nested": nested})
+    insert(ledger, replace(make(1), facts=facts))
+
+    with ledger.read() as rows:
+        read = rows.asset(f"{1:016x}")
+
+    assert read is not None
+    assert read.facts == facts
+
+
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | text,

@@ -107,6 +107,13 @@ def test_folding_a_folded_text_changes_nothing(value: str) -> None:
     assert fold(fold(value)) == fold(value)
 
 
+@given(st.text(st.characters(max_codepoint=127), max_size=20))
+def test_plain_texts_fold_by_the_same_rule_as_all_others(value: str) -> None:
+    """Names that were stored by the one way would not be found by the other."""
+    assert fold(value + "ß") == fold(value) + "ss"
+    assert fold(value) == unicodedata.normalize("NFC", value.casefold())
+
+
 @given(st.text(max_size=20))
 def test_unicode_forms_of_one_text_fold_to_one(value: str) -> None:
     """A name from macOS would not match the same name from Windows."""

@@ -109,7 +109,8 @@ class Engine:
         """
         self._notice_fork()
         with self._writer, self._lent() as connection:
-            level = self._synchronous if is_durable else "OFF"
+            # not OFF: a checkpoint that such a commit starts would trust a log which no disk has yet
+            level = self._synchronous if is_durable or self._synchronous == "OFF" else "NORMAL"
             if connection.synchronous != level:  # SQLite refuses to change it in a transaction
                 connection.execute(f"PRAGMA synchronous = {level}")
                 connection.synchronous = level

@@ -1,7 +1,8 @@
-"""The ledger: every SQL statement of the registry.
+"""The ledger: what the registry asks of its database and writes to it.
 
-Functions take values and give values. A `Reader` sees one state of the ledger; a `Writer` is a reader inside
-one write transaction. Lists page by key (``id < last``), never by offset; filters run in SQL.
+SQL stands here and, for filters and facets, in `comfyvn.db.filters` and `comfyvn.db.facets`. Functions take
+values and give values. A `Reader` sees one state of the ledger; a `Writer` is a reader inside one write
+transaction. Lists page by key (``id < last``), never by offset; filters run in SQL.
 """
 
 from __future__ import annotations
@@ -15,19 +16,28 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
 from comfyvn.db.engine import Engine
+from comfyvn.db.facets import FacetCounts, Facets, TermMemory
+from comfyvn.db.filters import Filters
+from comfyvn.db.terms import (
+    CODE_LENGTH,
+    TermKind,
+    decode_terms,
+    encode_terms,
+    fold_term,
+    search_text,
+    terms_of,
+)
 from comfyvn.model import (
     EVERYTHING,
     Asset,
     AssetFilter,
-    FactCondition,
     Facts,
     FileStat,
     Preview,
@@ -58,17 +68,8 @@ ACTING: Final[ContextVar[str | None]] = ContextVar("comfyvn_acting", default=Non
 _CHUNK: Final = 500
 _LARGEST: Final = 2**63 - 1
 _IDS_CHUNK: Final = 65_536
-_CODES_CHUNK: Final = 50_000
-_SCANNED_AT_ONCE: Final = 5  # texts that are looked at one after the other in the time of one found by index
-_TRIGRAM: Final = 3
-_MAX_TRIGRAMS: Final = 32
-_CODE_LENGTH: Final = 5
-_CODE_ZERO: Final = 48
-_CODE_BITS: Final = 6
 _T = TypeVar("_T")
 _Row = tuple[Any, ...]
-_TermKind = Literal["type", "license", "tag"]
-_KINDS: Final[tuple[_TermKind, ...]] = ("type", "license", "tag")
 
 _INDEXED_COLUMNS: Final = ("project_id", "uid", "path_full", "path_fold")
 """SQLite writes the indexes of each column that an UPDATE names, even with its old value."""
@@ -128,18 +129,6 @@ _KNOWN_UID: Final = (
     "SELECT a.uid FROM asset_versions v JOIN assets_registry a ON a.id = v.asset_id"
     " WHERE v.project_id = ? AND v.hash = ?"
     " ORDER BY a.hash != v.hash, a.missing_since IS NOT NULL, a.id LIMIT 1"
-)
-_HAS_TERM: Final = "EXISTS (SELECT 1 FROM asset_term_links t WHERE t.term_id = ? AND t.asset_id = {id})"
-_HAS_TEXT: Final = "EXISTS (SELECT 1 FROM asset_text t WHERE t.asset_id = {id} AND instr(t.folded, ?) > 0)"
-_IS_MINE: Final = (  # in the small index: the rows themselves are wide
-    "EXISTS (SELECT 1 FROM assets_registry a INDEXED BY ix_assets_registry_project"
-    " WHERE a.project_id = ? AND a.id = {id})"
-)
-_TELLS: Final = "EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = {id} AND %s)"
-_HAS_DIGEST: Final = (  # of content that came back the last version counts
-    "x.project_id = ? AND x.hash = ? AND EXISTS (SELECT 1 FROM assets_registry a WHERE a.id = x.asset_id"
-    " AND a.hash = x.hash) AND x.version ="
-    " (SELECT max(v.version) FROM asset_versions v WHERE v.asset_id = x.asset_id AND v.hash = x.hash)"
 )
 _SIDECAR_WRITTEN: Final = "asset_sidecar_written"
 
@@ -230,35 +219,6 @@ class CardRow(NamedTuple):
     media: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class FacetCounts:
-    """How many assets match, and how many of them have each type, licence ("" for none) and tag, most first.
-
-    Each group is counted under the other conditions, without its own choice.
-    """
-
-    total: int
-    types: tuple[tuple[str, int], ...]
-    licenses: tuple[tuple[str, int], ...]
-    tags: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Term:
-    id: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Search:
-    """A filter taken apart: its terms, rarest first, and the rest of it."""
-
-    terms: tuple[_Term, ...]
-    digest: str | None
-    text: str | None
-    where: tuple[FactCondition, ...]
-
-
 class Ledger:
     """The rows of one project in one database."""
 
@@ -266,12 +226,13 @@ class Ledger:
         self.engine = engine
         self.project_id = project_id
         self.actor = actor
+        self._terms = TermMemory(project_id)
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
         """Give a reader of one state of the ledger."""
         with self.engine.read() as connection:
-            yield Reader(connection, self.project_id)
+            yield Reader(connection, self.project_id, self._terms)
 
     @contextmanager
     def write(self, *, is_durable: bool = True) -> Iterator[Writer]:
@@ -327,9 +288,13 @@ class Ledger:
 class Reader:
     """Questions to one state of the ledger."""
 
-    def __init__(self, connection: sqlite3.Connection, project_id: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, project_id: str, memory: TermMemory | None = None
+    ) -> None:
         self._connection = connection
         self._project_id = project_id
+        self._filters = Filters(connection, project_id)
+        self._facets = Facets(connection, self._filters, memory)
 
     def find(
         self, wanted: AssetFilter, *, limit: int | None = None, before_id: int | None = None
@@ -341,10 +306,10 @@ class Reader:
             limit: at most so many.
             before_id: only assets with a smaller id: the last one of the page before.
         """
-        search = self._search(wanted)
+        search = self._filters.search(wanted)
         if search is None:
             return []
-        ids, values = self._ids(search, before_id, limit)
+        ids, values = self._filters.ids(search, before_id, limit)
         query = (
             f"{_SELECT_ASSET} FROM ({ids}) x CROSS JOIN assets_registry a ON a.id = x.id"
             " LEFT JOIN provenance n ON n.id = a.provenance_id"
@@ -354,35 +319,19 @@ class Reader:
 
     def ids(self, wanted: AssetFilter, *, limit: int, before_id: int | None = None) -> array[int]:
         """Return the ids of assets that match, newest first; conditions as in `find`."""
-        search = self._search(wanted)
+        search = self._filters.search(wanted)
         if search is None:
             return array("q")
-        rows = self._connection.execute(*self._ids(search, before_id, limit)).fetchall()
+        rows = self._connection.execute(*self._filters.ids(search, before_id, limit)).fetchall()
         return array("q", [row[0] for row in rows])
 
     def count(self, wanted: AssetFilter = EVERYTHING) -> int:
         """Return how many assets match."""
-        search = self._search(wanted)
-        if search is None:
-            return 0
-        if not (search.digest or search.text or search.where) and len(search.terms) < 2:
-            return search.terms[0].count if search.terms else self._total()
-        ids, values = self._ids(search, is_whole=True)
-        return int(self._one_value(f"SELECT count(*) FROM ({ids})", values))
+        return self._facets.total(wanted)
 
     def facets(self, wanted: AssetFilter, top_tags: int) -> FacetCounts:
         """Count the types, licences and the most frequent tags of what a filter finds; see `FacetCounts`."""
-        searches = {kind: self._search(wanted.without(kind)) for kind in _KINDS}
-        counts = {search: self._term_counts(search) for search in set(searches.values()) if search}
-        types, licenses, tags = (
-            self._ranked(kind, top_tags if kind == "tag" else -1, counts[search]) if search else ()
-            for kind, search in searches.items()
-        )
-        whole = self._search(wanted)
-        told = counts.get(whole) if whole else None
-        every = None if told is None else self._ranked("type", -1, told)  # each asset has one type
-        total = self.count(wanted) if every is None else sum(count for _, count in every)
-        return FacetCounts(total, types, licenses, tags)
+        return self._facets.count(wanted, top_tags)
 
     def asset(self, uid: str) -> Asset | None:
         """Return one asset with all of its provenance."""
@@ -442,7 +391,7 @@ class Reader:
             f" WHERE a.project_id = ? AND a.uid {_LISTED}"
         )
         lengths = [self._mine(query, _dump(chunk)).fetchone()[0] or 0 for chunk in _chunks(uids, _CHUNK)]
-        return max(0, max(lengths, default=0) // _CODE_LENGTH - 2)  # all have a type and a licence, or none
+        return max(0, max(lengths, default=0) // CODE_LENGTH - 2)  # all have a type and a licence, or none
 
     def known(self, digest: str) -> Asset | None:
         """Return the asset that has, or once had, this content; the one that has it now comes first."""
@@ -675,121 +624,6 @@ class Reader:
             for _, at, actor, assets, _ in [found[number]]
         ]
 
-    # -- filters --------------------------------------------------------------------------------------
-
-    def _search(self, wanted: AssetFilter) -> _Search | None:
-        """Take a filter apart; None when one of its terms is unknown, so nothing can match."""
-        terms = []
-        for kind, folded in _terms_wanted(wanted):
-            query = "SELECT id, count FROM asset_terms WHERE project_id = ? AND kind = ? AND fold = ?"
-            found = self._mine(query, kind, folded).fetchone()
-            if found is None or not found[1]:
-                return None
-            terms.append(_Term(*found))
-        terms.sort(key=lambda term: term.count)
-        text = fold(wanted.text) if wanted.text else None
-        return _Search(tuple(terms), wanted.digest, text, wanted.where)
-
-    def _ids(
-        self,
-        search: _Search,
-        before_id: int | None = None,
-        limit: int | None = None,
-        *,
-        is_whole: bool = False,
-    ) -> tuple[str, list[Any]]:
-        """Return the query for the ids of a search (``id``), newest first, and its values.
-
-        It walks the shortest list there is, newest first, and asks of each asset whether the rest holds.
-        ``is_whole``: all of them are wanted, not a page.
-        """
-        terms, mine = list(search.terms), self._project_id
-        asked: list[tuple[str, Sequence[Any]]] = []
-        table, id_column = "assets_registry", "x.id"
-        if search.digest is not None:
-            table, id_column = "asset_versions", "x.asset_id"
-            asked.append((_HAS_DIGEST, (mine, search.digest)))
-        elif search.text is not None and self._is_rarer(search.text, terms, is_whole=is_whole):
-            table, id_column = "asset_search", "x.rowid"
-            asked.append(("asset_search MATCH ?", (_trigrams(search.text),)))
-            if not terms:
-                asked.append((_IS_MINE, (mine,)))
-        elif terms:
-            table, id_column = "asset_term_links", "x.asset_id"
-            asked.append(("x.term_id = ?", (terms.pop(0).id,)))
-        elif search.text is not None:  # too short for the search index, or too frequent: a look at every text
-            table, id_column = "asset_text", "x.asset_id"
-            asked += [("instr(x.folded, ?) > 0", (search.text,)), (_IS_MINE, (mine,))]
-        else:
-            asked.append(("x.project_id = ?", (mine,)))
-        if before_id is not None:
-            asked.append(("{id} < ?", (before_id,)))
-        asked += [(_HAS_TERM, (term.id,)) for term in terms]
-        is_exact = table == "asset_text" or (table == "asset_search" and len(search.text or "") == _TRIGRAM)
-        if search.text is not None and not is_exact:
-            asked.append((_HAS_TEXT, (search.text,)))
-        asked += [(_TELLS % told, values) for told, values in map(_tells, search.where)]
-        conditions = " AND ".join(condition for condition, _ in asked).format(id=id_column)
-        values = [value for _, given in asked for value in given]
-        query = (
-            f"SELECT {id_column} AS id FROM {table} x WHERE {conditions} ORDER BY {id_column} DESC LIMIT ?"
-        )
-        return query, [*values, -1 if limit is None else limit]
-
-    def _is_rarer(self, text: str, terms: Sequence[_Term], *, is_whole: bool) -> bool:
-        """Tell whether the search index finds fewer assets for a text than there are to look at without it.
-
-        That is the rarest of some terms, or, of a whole project whose texts lie side by side, one in five.
-        """
-        if len(text) < _TRIGRAM:
-            return False
-        if not terms and not is_whole:
-            return True
-        most = terms[0].count if terms else self._total() // _SCANNED_AT_ONCE
-        query = "SELECT count(*) FROM (SELECT 1 FROM asset_search WHERE asset_search MATCH ? LIMIT ?)"
-        return int(self._one_value(query, (_trigrams(text), most))) < most
-
-    def _ranked(
-        self, kind: _TermKind, limit: int, counts: Mapping[int, int] | None
-    ) -> tuple[tuple[str, int], ...]:
-        """Return terms of a kind with their counts, most first; None counts the whole project."""
-        if counts is None:
-            query = (
-                "SELECT name, count FROM asset_terms WHERE project_id = ? AND kind = ? AND count > 0"
-                " ORDER BY count DESC, fold LIMIT ?"
-            )
-            return tuple(self._mine(query, kind, limit))
-        query = f"SELECT id, name, fold FROM asset_terms WHERE project_id = ? AND kind = ? AND id {_LISTED}"
-        named = self._mine(query, kind, _dump(list(counts)))
-        ranked = sorted((-counts[term_id], folded, name) for term_id, name, folded in named)
-        return tuple((name, -count) for count, _, name in (ranked if limit < 0 else ranked[:limit]))
-
-    def _term_counts(self, search: _Search) -> dict[int, int] | None:
-        """Count the assets of a search by term id, from the codes of ever so many assets at a time.
-
-        None is returned for a search without conditions: the terms count all assets themselves.
-        """
-        if search == _Search((), None, None, ()):
-            return None
-        import numpy as np  # only here: it takes longer to load than all else that a list needs
-
-        total = np.zeros(1, dtype=np.int64)
-        before_id = None
-        while True:
-            ids, values = self._ids(search, before_id, _CODES_CHUNK, is_whole=True)
-            query = f"SELECT count(*), min(x.id), group_concat(t.codes, '') FROM ({ids}) x"
-            query += " CROSS JOIN asset_codes t ON t.asset_id = x.id"
-            number, before_id, codes = self._connection.execute(query, values).fetchone()
-            digits = np.frombuffer((codes or "").encode(), dtype=np.uint8).reshape(-1, _CODE_LENGTH)
-            found = np.zeros(len(digits), dtype=np.int64)
-            for column in range(_CODE_LENGTH):
-                found = (found << _CODE_BITS) | (digits[:, column] - _CODE_ZERO)
-            counts = np.bincount(found, minlength=len(total))
-            counts[: len(total)] += total
-            total = counts
-            if number < _CODES_CHUNK:
-                return {int(term_id): int(total[term_id]) for term_id in np.flatnonzero(total)}
-
     # -- inside ---------------------------------------------------------------------------------------
 
     def _library_name(self) -> str:
@@ -819,11 +653,6 @@ class Reader:
     def _one_value(self, query: str, values: Sequence[Any] = ()) -> Any:
         return self._connection.execute(query, values).fetchone()[0]
 
-    def _total(self) -> int:
-        """Return how many assets the project has: each has one type."""
-        query = "SELECT coalesce(sum(count), 0) FROM asset_terms WHERE project_id = ? AND kind = 'type'"
-        return int(self._one_value(query, (self._project_id,)))
-
     def _one(self, condition: str, value: object) -> Asset | None:
         row = self._mine(f"{_ASSETS} WHERE a.project_id = ? AND {condition}", value).fetchone()
         return None if row is None else self._whole([_asset(row)])[0]
@@ -833,11 +662,7 @@ class Reader:
         listed = _dump([asset.id for asset in assets])
         histories, versions = self._provenance(listed), self._versions(listed)
         return [
-            replace(
-                _with_provenance(asset, histories.get(asset.id, [])),
-                versions=tuple(versions.get(asset.id, ())),
-            )
-            for asset in assets
+            _with_rows(asset, histories.get(asset.id, []), versions.get(asset.id, ())) for asset in assets
         ]
 
     def _versions(self, asset_ids: str) -> dict[int, list[Version]]:
@@ -883,7 +708,7 @@ class Reader:
             for row in self._mine(query, _dump(chunk)):
                 yield CardRow._make((*row[:-2], _glance(row[-2]), _glance(row[-1])))
 
-    def terms(self, kind: _TermKind, prefix: str, limit: int) -> list[tuple[str, int]]:
+    def terms(self, kind: TermKind, prefix: str, limit: int) -> list[tuple[str, int]]:
         """Return types, licences or tags that begin with a text, ignoring case (not of types), most first."""
         folded = prefix if kind == "type" else fold(prefix)
         query = (
@@ -938,9 +763,9 @@ class Writer(Reader):
         kept = self.taken_provenance_ids(row.id for row in rows)
         self.add_provenance([row for row in rows if kept.get(row.id) != row.asset_uid])
         terms = self._term_ids(assets, Counter())
-        texts = [(asset.id, _search_text(asset)) for asset in assets]
+        texts = [(asset.id, search_text(asset)) for asset in assets]
         self._many("INSERT INTO asset_text (asset_id, folded) VALUES (?, ?)", texts)
-        codes = [(asset.id, _codes(terms[asset.id])) for asset in assets]
+        codes = [(asset.id, encode_terms(terms[asset.id])) for asset in assets]
         self._many("INSERT INTO asset_codes (asset_id, codes) VALUES (?, ?)", codes)
         self._link({(term, asset.id) for asset in assets for term in terms[asset.id]}, set())
 
@@ -960,7 +785,7 @@ class Writer(Reader):
         known = {row[0]: row[1:] for row in self._connection.execute(query, (listed,))}
         wholes, others, texts, all_codes = list[_Row](), list[_Row](), list[_Row](), list[_Row]()
         new, gone = set[tuple[int, int]](), set[tuple[int, int]]()
-        held = Counter(term for _, codes, *_ in known.values() for term in _decoded(codes))
+        held = Counter(term for _, codes, *_ in known.values() for term in decode_terms(codes))
         terms = self._term_ids(assets, held)
         for asset in assets:
             folded, codes, *content = known.get(asset.id, ("", ""))
@@ -969,11 +794,11 @@ class Writer(Reader):
                 others.append((*_other_row(asset), asset.id))
             else:
                 wholes.append((*now, *_other_row(asset), asset.id))
-            if (text := _search_text(asset)) != folded:
+            if (text := search_text(asset)) != folded:
                 texts.append((text, asset.id))
-            if (code := _codes(terms[asset.id])) != codes:
+            if (code := encode_terms(terms[asset.id])) != codes:
                 links = {(term, asset.id) for term in terms[asset.id]}
-                before = {(term, asset.id) for term in _decoded(codes)}
+                before = {(term, asset.id) for term in decode_terms(codes)}
                 new |= links - before
                 gone |= before - links
                 all_codes.append((code, asset.id))
@@ -1028,14 +853,14 @@ class Writer(Reader):
         self._many(_SET_PREVIEW, values)
         query = f"SELECT asset_id, folded FROM asset_text WHERE asset_id {_LISTED}"
         known = dict(self._connection.execute(query, (_dump([asset.id for asset in assets]),)))
-        texts = [(_search_text(asset), asset.id) for asset in assets]
+        texts = [(search_text(asset), asset.id) for asset in assets]
         self._many(_UPDATE_TEXT, [text for text in texts if text[0] != known.get(text[1])])
 
     def remove(self, asset: Asset) -> None:
         """Drop an asset's row, versions, terms and text; its provenance stays and carries the uid."""
         query = "SELECT codes FROM asset_codes WHERE asset_id = ?"
         found = self._connection.execute(query, (asset.id,)).fetchone()
-        self._link(set(), {(term, asset.id) for term in _decoded(found[0] if found else "")})
+        self._link(set(), {(term, asset.id) for term in decode_terms(found[0] if found else "")})
         self._connection.execute("DELETE FROM assets_registry WHERE id = ?", (asset.id,))
         for table in ("asset_versions", "asset_text", "asset_codes"):
             self._connection.execute(f"DELETE FROM {table} WHERE asset_id = ?", (asset.id,))
@@ -1078,8 +903,8 @@ class Writer(Reader):
         A term is shown as the first asset spelled it, till none but these have it: ``held`` tells how many of
         them have had it so far.
         """
-        terms = {asset.id: _terms_of(asset) for asset in assets}
-        named: dict[tuple[_TermKind, str], str] = {}
+        terms = {asset.id: terms_of(asset) for asset in assets}
+        named: dict[tuple[TermKind, str], str] = {}
         for each in terms.values():
             for kind, folded, name in each:
                 named.setdefault((kind, folded), name)
@@ -1102,10 +927,10 @@ class Writer(Reader):
         }
 
     def _known_terms(
-        self, wanted: Iterable[tuple[_TermKind, str]]
-    ) -> dict[tuple[_TermKind, str], tuple[int, str, int]]:
+        self, wanted: Iterable[tuple[TermKind, str]]
+    ) -> dict[tuple[TermKind, str], tuple[int, str, int]]:
         """Return id, name and count of those of some terms that there are."""
-        by_kind: dict[_TermKind, list[str]] = {}
+        by_kind: dict[TermKind, list[str]] = {}
         for kind, folded in wanted:
             by_kind.setdefault(kind, []).append(folded)
         of_kind = f"FROM asset_terms WHERE project_id = ? AND kind = ? AND fold {_LISTED}"
@@ -1192,14 +1017,14 @@ def _provenance(row: _Row) -> Provenance:
     )
 
 
-def _with_provenance(asset: Asset, rows: Sequence[Provenance]) -> Asset:
-    """Give an asset its provenance, newest first; the newest is the one that the asset points to."""
-    if asset.provenance is None or not rows:
-        return asset
-    newest = next((row for row in rows if row.id == asset.provenance.id), rows[0])
-    return replace(
-        asset, provenance=newest, provenance_history=tuple(row for row in rows if row.id != newest.id)
-    )
+def _with_rows(asset: Asset, rows: Sequence[Provenance], versions: Iterable[Version]) -> Asset:
+    """Give an asset its versions and its provenance, newest first; the newest is the one it points to."""
+    newest, older = asset.provenance, list[Provenance]()
+    if newest is not None and rows:
+        pointed_to = newest.id
+        newest = next((row for row in rows if row.id == pointed_to), rows[0])
+        older = [row for row in rows if row is not newest]
+    return replace(asset, provenance=newest, provenance_history=tuple(older), versions=tuple(versions))
 
 
 def _indexed_row(asset: Asset) -> _Row:
@@ -1217,7 +1042,7 @@ def _other_row(asset: Asset) -> _Row:
         _dump(asset.facts.as_meta(asset.version)),
         asset.updated_at,
         asset.version,
-        _fold(asset.facts.license) if asset.facts.license else None,
+        fold_term(asset.facts.license) if asset.facts.license else None,
         _dump_object(asset.facts.extra),
         asset.provenance.id if asset.provenance else None,
         preview.kind,
@@ -1265,91 +1090,17 @@ def _provenance_row(row: Provenance, project_id: str) -> _Row:
     )
 
 
-def _terms_of(asset: Asset) -> list[tuple[_TermKind, str, str]]:
-    """Return an asset's terms: kind, the form that is compared, the form that is shown."""
-    facts = asset.facts
-    tags: list[tuple[_TermKind, str, str]] = [("tag", _fold(tag), tag) for tag in facts.tags]
-    licence = facts.license or ""
-    return [("type", asset.type, asset.type), ("license", _fold(licence), licence), *tags]
-
-
-def _terms_wanted(wanted: AssetFilter) -> list[tuple[_TermKind, str]]:
-    terms: list[tuple[_TermKind, str]] = [("tag", _fold(tag)) for tag in wanted.tags]
-    if wanted.type is not None:
-        terms.append(("type", wanted.type))
-    if wanted.license is not None:
-        terms.append(("license", _fold(wanted.license.strip())))
-    return terms
-
-
-_fold: Final = lru_cache(4_096)(fold)
-"""For tags and licences, of which a library has few and its assets many."""
-
-
-@lru_cache(4_096)
-def _code(term_id: int) -> str:
-    digits = (term_id >> shift & 63 for shift in range((_CODE_LENGTH - 1) * _CODE_BITS, -1, -_CODE_BITS))
-    return "".join(chr(_CODE_ZERO + digit) for digit in digits)
-
-
-def _codes(term_ids: Iterable[int]) -> str:
-    """Return term ids as five characters each, of the 64 that begin with "0", most significant first."""
-    return "".join(map(_code, term_ids))
-
-
-def _decoded(codes: str) -> list[int]:
-    parts = (codes[at : at + _CODE_LENGTH] for at in range(0, len(codes), _CODE_LENGTH))
-    return [
-        sum((ord(char) - _CODE_ZERO) << shift * _CODE_BITS for shift, char in enumerate(reversed(part)))
-        for part in parts
-    ]
-
-
-def _trigrams(text: str) -> str:
-    """Return a query of the search index for texts that hold the trigrams of a text, quoted: none is syntax.
-
-    What it finds is looked at again, so those that don't overlap are enough, and some 32 of a long text.
-    """
-    last = len(text) - _TRIGRAM
-    starts = range(0, last + 1, max(_TRIGRAM, -(-last // _MAX_TRIGRAMS)))
-    found = dict.fromkeys(text[at : at + _TRIGRAM] for at in (*starts, last))
-    return " AND ".join('"' + each.replace('"', '""') + '"' for each in found)
-
-
-def _tells(condition: FactCondition) -> tuple[str, list[Any]]:
-    """Return the condition on a fact; text is compared ignoring case, numbers never with text."""
-    path = "$." + ".".join(condition.path)
-    kind = "json_type(a.media, ?)"
-    if isinstance(condition.value, bool):
-        return f"{kind} {condition.operator} ?", [path, "true" if condition.value else "false"]
-    told = "json_extract(a.media, ?)"
-    if isinstance(condition.value, str):
-        lowered = "".join(char.lower() if char.isascii() else char for char in condition.value)  # as SQL does
-        return f"{kind} = 'text' AND lower({told}) {condition.operator} ?", [path, path, lowered]
-    numbers = f"{kind} IN ('integer', 'real') AND {told} {condition.operator} ?"
-    return numbers, [path, path, condition.value]
-
-
-def _search_text(asset: Asset) -> str:
-    """Return what a search looks through: the path, texts at the top of the metadata, the file's own tags."""
-    texts = [asset.key]
-    tags = asset.media.get("tags")
-    told = tags.values() if isinstance(tags, Mapping) else ()
-    for value in (*asset.facts.as_meta(asset.version).values(), *told):
-        if isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, list):
-            texts.extend(item for item in value if isinstance(item, str))
-    return fold("\n".join(texts))
-
-
 _scan: Final = json.JSONDecoder().raw_decode
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def _dump(value: object) -> str:
     """Return compact JSON with the keys in their own order: it is the order in which sidecars show them."""
-    return _encode(dict(value) if isinstance(value, Mapping) else value)
+    plain = dict(value) if type(value) is not dict and isinstance(value, Mapping) else value
+    try:
+        return orjson.dumps(plain).decode()
+    except TypeError:  # an integer beyond 64 bits, deeper than it goes: what only the slower one can write
+        return _encode(plain)
 
 
 def _dump_object(value: Mapping[str, Any]) -> str | None:

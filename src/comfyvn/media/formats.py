@@ -291,9 +291,10 @@ def formats() -> Iterator[MediaFormat]:
 
 def recognise(head: bytes, name: str = "") -> MediaFormat | None:
     """Return the first format that claims a file with these first bytes, None when it is plain data."""
+    head = head[:HEAD_BYTES]
     for candidate in formats():
         try:
-            if candidate.sniff(head[:HEAD_BYTES], name):
+            if candidate.sniff(head, name):
                 return candidate
         except Exception:  # a stranger's code: his mistake must not stop anybody's file
             log.exception("media format %s failed to look at a file; it is passed over", candidate.name)
@@ -361,10 +362,8 @@ def unavailable(kind: PreviewKind) -> str | None:
     """
     reasons = []
     for candidate in formats():
-        is_of_kind = candidate.preview_kind == kind or (
-            kind == "animation" and isinstance(candidate, TellsKind)
-        )
-        if is_of_kind and isinstance(candidate, SupportsPreview):
+        is_of_kind = candidate.preview_kind == kind or (kind == "animation" and tells_kind(candidate))
+        if is_of_kind and can_show(candidate):
             reason = candidate.unavailable()
             if reason is None:
                 return None

@@ -115,7 +115,7 @@ def _description(value: bytes, prefix: bytes, attributes: bytes) -> bytes:
     Raises:
         ValueError: the value is no printable ASCII.
     """
-    if any(byte < 0x20 or byte > 0x7E for byte in value):
+    if not (value.isascii() and value.decode("ascii").isprintable()):
         raise ValueError("a marker in XMP takes printable ASCII only")
     text = _escape(value)
     spaces = b" " * (len(value) * len(b"&amp;") - len(text))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fnmatch
 import mimetypes
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ __all__ = ["IngestItem", "Selection", "count_files", "ingest", "plan", "type_of_
 _JUNK: Final = frozenset(
     {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "_output_images_will_be_put_here"}
 )
-_UNFINISHED: Final = ("*.crdownload", "*.part", "*.partial", "*.tmp", "*~", "~$*")
+_UNFINISHED: Final = re.compile(
+    "|".join(map(fnmatch.translate, ("*.crdownload", "*.part", "*.partial", "*.tmp", "*~", "~$*")))
+)
 _TYPES: Final = {"image": "images", "audio": "audio", "video": "video", "font": "fonts"}
 
 
@@ -166,7 +169,7 @@ def why_no_asset(name: str) -> str | None:
     """
     if name.startswith(".") or name.casefold() in _JUNK:
         return "hidden files and folder leavings of the system are no assets"
-    if any(fnmatch.fnmatchcase(name.casefold(), pattern) for pattern in _UNFINISHED):
+    if _UNFINISHED.match(name.casefold()):
         return "a temporary or backup file of another program, by its name; rename it if it is an asset"
     return None
 
@@ -200,16 +203,18 @@ def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> It
     ours = {root, registry.THUMB_ROOT.resolve(), registry.library.config.home.resolve() / SETTINGS_FILE}
     ours |= {ledger.with_name(ledger.name + end) for end in ("", "-wal", "-shm", "-journal")}
     in_place_ours = {root / "_meta", root / ".comfyvn"}
-    for path in _files(top, in_place_ours if selection.is_in_place else ours):
-        if path.is_dir() and not path.is_symlink():
+    for path, relative, is_plain in _files(top, "", in_place_ours if selection.is_in_place else ours):
+        if not is_plain and path.is_dir() and not path.is_symlink():
             why = "this folder can't be read; nothing in it was registered. Check its permissions."
             yield IngestItem(str(path), "failed", reason=f"{path}: {why}")
             continue
-        reason = _why_skipped(path, top, selection, registry)
+        reason = _why_skipped(relative, selection, registry)
+        if reason is None and not is_plain:
+            reason = _why_link_skipped(path, top)
         if reason is not None:
             yield IngestItem(str(path), "skipped", reason=reason)
             continue
-        parts = path.relative_to(top).parts
+        parts = tuple(relative.split("/"))
         if selection.is_in_place:
             parts = (_real(path.parent) / path.name).relative_to(root).parts
         kind = selection.asset_type or (parts[0] if len(parts) > 1 else _name_of(top, selection, path))
@@ -217,16 +222,17 @@ def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> It
         yield _Found(path, kind, "/".join((kind, *below)))
 
 
-def _files(folder: Path, leave_out: set[Path]) -> Iterator[Path]:
+def _files(folder: Path, below: str, leave_out: set[Path]) -> Iterator[tuple[Path, str, bool]]:
     """Yield files, links, special files and unreadable folders below a folder, in sorted order.
 
-    Links to folders are not followed.
+    That is the path, the path below the folder (``below`` in front of it) with ``/``, and whether it is a
+    plain file, no link and nothing special. Links to folders are not followed.
     """
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError:
-        yield folder
+        yield folder, below.rstrip("/"), False
         return
     names = {path.name for path in leave_out}
     for entry in entries:
@@ -234,9 +240,9 @@ def _files(folder: Path, leave_out: set[Path]) -> Iterator[Path]:
         if entry.name in names and _real(path) in leave_out:
             continue
         if not entry.is_dir(follow_symlinks=False):
-            yield path
+            yield path, below + entry.name, entry.is_file(follow_symlinks=False)
         elif not entry.name.startswith("."):
-            yield from _files(path, leave_out)
+            yield from _files(path, f"{below}{entry.name}/", leave_out)
 
 
 def _real(path: Path) -> Path:
@@ -244,18 +250,21 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _why_skipped(path: Path, top: Path, selection: Selection, registry: AssetRegistry) -> str | None:
-    name, below = path.name, path.relative_to(top)
-    relative = below.as_posix()
+def _why_skipped(relative: str, selection: Selection, registry: AssetRegistry) -> str | None:
+    folder, _, name = relative.rpartition("/")
     if (reason := why_no_asset(name)) is not None:
         return reason
     if name.endswith(registry.sidecar_suffix):
         return "a sidecar, not an asset"
-    if relative.startswith("_meta/") or ("_meta" in below.parent.parts and name.endswith(".json")):
+    if relative.startswith("_meta/") or ("_meta" in folder.split("/") and name.endswith(".json")):
         return "a mirror of a sidecar, not an asset"
     for pattern in selection.exclude:
         if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(relative, pattern):
             return f"excluded by {pattern!r}"
+    return None
+
+
+def _why_link_skipped(path: Path, top: Path) -> str | None:
     if path.is_symlink() and not _real(path).is_relative_to(_real(top)):
         return "a link that leads out of the folder; ingest its target instead"
     if path.is_symlink() and path.is_dir():

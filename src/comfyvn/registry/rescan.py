@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +20,7 @@ from itertools import count
 from typing import Any, Final, Literal
 
 from comfyvn import media
+from comfyvn.db import Taken
 from comfyvn.errors import (
     ComfyVNError,
     ForeignLibrary,
@@ -39,6 +40,7 @@ from comfyvn.studio.core.registration import Outcome, Registrar, Request
 __all__ = ["RebuildReport", "Rescan"]
 
 _CHUNK: Final = 256
+_GROUP: Final = 64
 _LARGE_BYTES: Final = 256 << 10  # of smaller files a thread would cost more than the reading
 _NO_GOING_ON: Final = (RegistryUnusable, LibraryUnreachable, ForeignLibrary)
 """What would befall every further file as well."""
@@ -106,6 +108,24 @@ class _Visit:
 
 
 @dataclass(frozen=True, slots=True)
+class _Stranger:
+    """A file that the ledger does not know by its key: what is written of it, and what is in it.
+
+    ``marked_uid`` is the one that its marker names.
+    """
+
+    key: str
+    found: Sidecar | None
+    reading: media.Reading
+    marked_uid: str | None
+
+    def uids(self) -> list[str]:
+        """Return the uids that its sidecar and its marker name."""
+        said = self.found.uid if self.found is not None else None
+        return [uid for uid in (said, self.marked_uid) if uid]
+
+
+@dataclass(frozen=True, slots=True)
 class _Claim:
     """Content of one asset at the place of another; ``is_certain``: the sidecar beside it agrees."""
 
@@ -159,6 +179,7 @@ class Rescan:
         self._sidecars: dict[str, Beside | None] = {}
         self._returning: list[tuple[Request, Beside]] = []
         self._coming: set[str | None] = set()
+        self._taken: Taken | None = None
         self._shared_anyway = shared
         self._shared_mirrors: set[str | None] = set()
         self.has_newcomers = False
@@ -186,14 +207,21 @@ class Rescan:
         self.has_newcomers |= len(met) < len(files)
         self._report.processed += len(met)
         with self._reading_ahead([each for each in met if self._is_to_be_read(*each, owners.get(each[0]))]):
-            for key, stat in met:
-                if (owner := owners.get(key)) is None:
-                    self._try(key, partial(self._meet_stranger, key))
-                else:
-                    self._try(key, partial(self._revisit, owner, stat))
+            for at in range(0, len(met), _GROUP):
+                self._take_group(met[at : at + _GROUP], owners)
+                if not all(look.done() for look in self._ahead.values()):
+                    self._bring_back()  # instead of waiting for them
             self._flush()
         if self._on_files is not None:
             self._on_files(len(files))
+
+    def _take_group(self, met: Sequence[tuple[str, FileStat]], owners: Mapping[str, Asset]) -> None:
+        strangers = self._strangers([key for key, _ in met if key not in owners])
+        for key, stat in met:
+            if key in strangers:
+                self._try(key, partial(self._settle_stranger, strangers[key]))
+            elif key in owners:
+                self._try(key, partial(self._revisit, owners[key], stat))
 
     def take_newcomers(self, files: Sequence[tuple[str, FileStat]]) -> None:
         """Take in those of some files that `take` left for later."""
@@ -429,30 +457,58 @@ class Rescan:
 
     # -- a file where the ledger knows none -----------------------------------------------------------
 
+    def _strangers(self, keys: Iterable[str]) -> dict[str, _Stranger]:
+        """Look at some files, by key, and ask the ledger at once what it knows of all of them."""
+        found: dict[str, _Stranger] = {}
+
+        def look(key: str) -> None:
+            if (stranger := self._look_at_stranger(key)) is not None:
+                found[key] = stranger
+
+        for key in keys:
+            self._try(key, partial(look, key))
+        if found:
+            uids = [uid for stranger in found.values() for uid in stranger.uids()]
+            with self._library.read() as rows:
+                self._taken = rows.taken(uids, (), [each.reading.digest for each in found.values()])
+        return found
+
     def _meet_stranger(self, key: str, *, is_last: bool = False) -> None:
+        if (stranger := self._look_at_stranger(key)) is not None:
+            self._settle_stranger(stranger, is_last=is_last)
+
+    def _look_at_stranger(self, key: str) -> _Stranger | None:
+        """Return what is to be known of a file to settle it, None where it is none for us."""
         library = self._library
         if library.is_oldest_sidecar(key):
             why = "the sidecar of an older release; what it says was taken in with its file"
             self._report.skipped.append({"path": key, "why": why})
-            return
+            return None
         beside = self._beside(key)
         found = self._other_record(key) if beside is None else beside.said
-        if found is not None and found.uid is not None and found.uid in self._coming:
-            self._flush()  # of two whose sidecars name one asset the first is that asset
         if found is not None and found.project not in (None, library.ledger.project_id):
             why = f"its sidecar belongs to the project {found.project!r}"
             self._report.skipped.append({"path": key, "why": why})
-            return
+            return None
         why_not = None if found else next(filter(None, map(why_no_asset, key.split("/"))), None)
         if why_not is not None:
             self._report.skipped.append({"path": key, "why": why_not})
-            return
+            return None
         reading = self._read(key)
-        marked_uid = _uid_of(reading.marker)
-        with library.read() as rows:
-            named = rows.asset(found.uid) if found is not None and found.uid else None
-            known = rows.known(reading.digest)
-            marked = rows.asset(marked_uid) if marked_uid else None
+        return _Stranger(key, found, reading, _uid_of(reading.marker))
+
+    def _settle_stranger(self, stranger: _Stranger, *, is_last: bool = False) -> None:
+        key, found, reading, marked_uid = (
+            stranger.key,
+            stranger.found,
+            stranger.reading,
+            stranger.marked_uid,
+        )
+        if found is not None and found.uid is not None and found.uid in self._coming:
+            looks = self._looks.copy()
+            self._flush()  # of two whose sidecars name one asset the first is that asset
+            self._looks = looks
+        named, known, marked = self._known_of(stranger)
         if not is_last and (uid := self._claims_late(found, named, known, marked_uid, marked, reading)):
             self._late.setdefault(uid, []).append((key, found is not None and bool(found.uid)))
         elif named is not None and found is not None:
@@ -465,6 +521,16 @@ class Rescan:
             self._moves[marked.uid] = (key, reading)
         else:
             self._take_in(key, found, None if marked is not None else marked_uid)
+
+    def _known_of(self, stranger: _Stranger) -> tuple[Asset | None, Asset | None, Asset | None]:
+        """Return the assets that a file's sidecar names, that know its content, and that its marker names."""
+        found, digest, marked_uid = stranger.found, stranger.reading.digest, stranger.marked_uid
+        taken = self._taken
+        if taken is not None and digest not in taken.digests and taken.uids.isdisjoint(stranger.uids()):
+            return None, None, None
+        with self._library.read() as rows:
+            named = rows.asset(found.uid) if found is not None and found.uid else None
+            return named, rows.known(digest), rows.asset(marked_uid) if marked_uid else None
 
     def _claims_late(
         self,
@@ -507,6 +573,7 @@ class Rescan:
                 self._later.append(key)  # it was edited or copied; the very one that we wrote may come
         elif reading.digest == named.digest:
             self._note(self._report.duplicates, named.uid, key)
+            self._taken = None
             self._library.take_word(named.uid, found)
         else:
             why = f"its sidecar names the asset {named.uid}, whose file lies at {named.key}"
@@ -553,7 +620,7 @@ class Rescan:
     def _take_in(self, key: str, found: Sidecar | None, uid: str | None) -> None:
         """Register a file that nobody knows; what its sidecar says comes back with it."""
         kind = (found.type if found else None) or _type_of(key)
-        request = replace(self._request(key, kind), wanted_uid=uid)
+        request = self._request(key, kind, uid)
         beside = self._sidecars.get(key)
         if beside is not None and request.look is not None and _is_of(beside.said, key, request.look[0]):
             self._returning.append((request, beside))
@@ -655,21 +722,26 @@ class Rescan:
     # -- doing it, by chunks --------------------------------------------------------------------------
 
     def _flush(self) -> None:
+        self._taken = None
         moves, self._moves = self._moves, {}
         self._settle_moves([(uid, key, reading) for uid, (key, reading) in moves.items()])
         visits, self._visits = self._visits, []
         for at in range(0, len(visits), _CHUNK):
             self._settle_visits(visits[at : at + _CHUNK])
         requests, self._requests = self._requests, []
-        returning, self._returning = self._returning, []
         self._coming.clear()
-        for outcome in self._registrar.bring_back(returning) if returning else ():
-            self._note_outcome(outcome)
+        self._bring_back()
         for outcome in self._registrar.register_all(requests) if requests else ():
             self._note_outcome(outcome)
         self._looks.clear()
         self._sidecars.clear()
         self._renew_previews()
+
+    def _bring_back(self) -> None:
+        self._taken = None
+        returning, self._returning = self._returning, []
+        for outcome in self._registrar.bring_back(returning) if returning else ():
+            self._note_outcome(outcome)
 
     def _settle_moves(self, moves: Sequence[tuple[str, str, media.Reading]]) -> None:
         if not moves:
@@ -834,7 +906,7 @@ class Rescan:
         except (ComfyVNError, OSError) as error:
             self._fail(key, error)
 
-    def _request(self, key: str, kind: str) -> Request:
+    def _request(self, key: str, kind: str, wanted_uid: str | None = None) -> Request:
         return Request(
             source=self._library.storage.path(key),
             type=kind,
@@ -843,6 +915,7 @@ class Rescan:
             claim=self._claim,
             is_copy=False,
             is_rebuild=True,
+            wanted_uid=wanted_uid,
             look=self._looks.get(key),
         )
 

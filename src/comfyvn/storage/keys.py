@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 from comfyvn.errors import UnsafePath
@@ -47,7 +48,7 @@ def safe_key(path: str, *, sidecar_suffix: str = ".asset.json") -> str:
         raise UnsafePath(path=path, why="the path names a folder, not a file")
     if len(parts) > MAX_DEPTH:
         raise UnsafePath(path=path, why=f"{len(parts)} folders deep, the limit is {MAX_DEPTH}")
-    safe = [safe_name(part) for part in parts[:-1]] + [safe_name(parts[-1], sidecar_suffix)]
+    safe = [_safe_folder(part) for part in parts[:-1]] + [safe_name(parts[-1], sidecar_suffix)]
     if safe[0].startswith("~"):
         raise UnsafePath(path=path, why="the path is absolute")
     if len(safe) > 1 and safe[0].casefold() in OWN_FOLDERS:
@@ -74,6 +75,10 @@ def safe_name(name: str, sidecar_suffix: str = "") -> str:
     if len(safe.encode()) > MAX_NAME_BYTES:  # what is cut off may lay bare a device name or the suffix
         safe = _mend(_shorten(safe, MAX_NAME_BYTES - 3), sidecar_suffix)
     return safe
+
+
+_safe_folder: Final = lru_cache(1_024)(safe_name)
+"""For folders, of which a library has few and its keys many."""
 
 
 def _mend(text: str, sidecar_suffix: str) -> str:

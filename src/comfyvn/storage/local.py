@@ -56,6 +56,7 @@ _INODE: Final = 0x7FFF_FFFF_FFFF_FFFF  # what a database's integer holds of one
 _LOCK_OFFSET: Final = 1 << 30
 _MANY_FILES: Final = 24
 _SYNC_THREADS: Final = 6
+_BEGIN_WRITING: Final = 2  # SYNC_FILE_RANGE_WRITE
 _STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
 _NO_LINK_ERRNOS: Final = {
     errno.EPERM,
@@ -75,6 +76,7 @@ _REFUSALS: Final = {
 }
 PlainStat = tuple[int, int, int]
 """The values of a FileStat in their order: where there are very many, objects cost more than looking."""
+_T = TypeVar("_T")
 _M = TypeVar("_M", bound=Callable[..., Any])
 _O_SAFE: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _O_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -192,7 +194,7 @@ class Writes:
         """Remember a new or replaced file."""
         if self.is_wanted:
             self.files.append(path)
-            self.folders.add(os.path.dirname(path))
+            self.folders.add(_folder_of(path))
 
     def sync(self) -> None:
         """Bring all to the disk: contents, and the folders that name them.
@@ -224,12 +226,17 @@ class Writes:
 class Staged:
     """A file being made on the library's own volume, not yet visible under any key.
 
-    ``is_done``: it is placed, or thrown away.
+    ``place`` is where it lies. ``is_done``: it is placed, or thrown away.
     """
 
-    path: Path
+    place: str
     file: BinaryIO
     is_done: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, as a path."""
+        return Path(self.place)
 
     def __enter__(self) -> Staged:
         return self
@@ -237,13 +244,20 @@ class Staged:
     def __exit__(self, *_: object) -> None:
         self.discard()
 
+    def write_early(self) -> None:
+        """Have the system, where it can, begin to write what is in the file: a sync then waits for less."""
+        call = _sync_file_range()
+        if call is not None:
+            call(self.file.fileno(), 0, 0, _BEGIN_WRITING)  # it reports nothing that a sync does not
+
     def discard(self) -> None:
         """Throw the file away; once it is placed this does nothing."""
         if self.is_done:
             return
         with suppress(OSError):  # on a full disk closing fails too
             self.file.close()
-        self.path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self.place)
         self.is_done = True
 
 
@@ -284,11 +298,12 @@ class LocalStorage:
             OutsideLibrary: it doesn't, after following links.
             UnsafePath: its name has bytes that are not text, so no ledger could hold it.
         """
-        place = path.parent.resolve() / path.name
-        try:
-            key = place.relative_to(self.root.resolve()).as_posix()
-        except ValueError as error:
-            raise OutsideLibrary(path=path, root=self.root) from error
+        # not with `Path.resolve` and `relative_to`, which take several times as long
+        folder, root = os.path.realpath(path.parent), os.path.realpath(self._root_text)
+        inside = f"{root.rstrip(os.sep)}{os.sep}"
+        if not os.path.normcase(f"{folder}{os.sep}").startswith(os.path.normcase(inside)):
+            raise OutsideLibrary(path=path, root=self.root)
+        key = os.path.join(folder, path.name)[len(inside) :].replace(os.sep, "/")
         try:
             key.encode()
         except UnicodeEncodeError as error:
@@ -482,8 +497,7 @@ class LocalStorage:
     @_writes
     def stage(self) -> Staged:
         """Open a new file on the library's volume; discard it, or use it in ``with``, if it is not placed."""
-        path = self._new_name()
-        return Staged(Path(path), open(path, "x+b", buffering=0))
+        return Staged(*self._make(_open_new))
 
     @_writes
     def place(self, staged: Staged, key: str, writes: Writes) -> FileStat:
@@ -496,20 +510,28 @@ class LocalStorage:
         """
         staged.file.close()
         target = self._prepare(key, writes)
-        _move_exclusive(str(staged.path), target)
+        _move_exclusive(staged.place, target)
         staged.is_done = True
         writes.note(target)
         return _file_stat(os.lstat(target))
 
     @_writes
-    def write(self, key: str, data: bytes, writes: Writes) -> FileStat:
+    def write(self, key: str, data: bytes, writes: Writes, *, over: FileStat | None = None) -> FileStat:
         """Write a small file of our own, atomically, over its older self.
 
+        Args:
+            key: where.
+            data: what.
+            writes: notes it, to be synced.
+            over: what the caller knows to lie there; None writes over whatever does.
+
         Raises:
+            FileExistsError: something else than ``over`` lies there; it was left as it is.
             OutsideLibrary: the folder leads out of the root.
         """
         target = self._prepare(key, writes)
-        return self._put(data, target, os.replace, writes)
+        move = os.replace if over is None else functools.partial(_replace_known, over)
+        return self._put(data, target, move, writes)
 
     @_writes
     def create(self, key: str, data: bytes, writes: Writes) -> FileStat:
@@ -523,9 +545,9 @@ class LocalStorage:
         return self._put(data, target, _move_exclusive, writes)
 
     def _put(self, data: bytes, target: str, move: Callable[[str, str], None], writes: Writes) -> FileStat:
-        path = self._new_name()
+        path, number = self._make(_create_new)
         try:
-            _write_new(path, data)
+            _write_and_close(number, data)
             written = _file_stat(os.lstat(path))  # of ours: an editor may save right after we do
             move(path, target)
         except BaseException:
@@ -672,18 +694,27 @@ class LocalStorage:
         """Return where a key lies, as text."""
         return f"{self._root_text}{os.sep}{key if os.sep == '/' else key.replace('/', os.sep)}"
 
-    def _new_name(self) -> str:
-        """Return a new name in our staging folder, which is made where it is missing."""
+    def _make(self, make: Callable[[str], _T]) -> tuple[str, _T]:
+        """Make a file under a new name in our staging folder; somebody may have removed that."""
+        path = self._new_name()
+        try:
+            return path, make(path)
+        except FileNotFoundError:
+            path = self._new_name(gone=os.path.dirname(path))
+            return path, make(path)
+
+    def _new_name(self, gone: str | None = None) -> str:
+        """Return a new name in our staging folder; ``gone`` is one that was removed."""
         with self._staging_guard:  # of two folders made at once, one would be swept with its files
             staging = self._staging
-            if staging is None or staging.pid != os.getpid() or not os.path.isdir(staging.text):
+            if staging is None or staging.pid != os.getpid() or staging.text == gone:
                 staging = self._staging = _StagingFolder(self._own_folder("staging"))
             return f"{staging.text}{os.sep}{next(staging.numbers):x}"
 
     def _prepare(self, key: str, writes: Writes) -> str:
         """Return where a key goes, its folder made; new folders are to be synced like new files."""
         target = self._text(key)
-        folder = os.path.dirname(target)
+        folder = _folder_of(target)
         if self._way_to(folder) != "plain":
             if not os.path.isdir(folder):
                 self._make_folder(self.path(key), writes)
@@ -712,7 +743,7 @@ class LocalStorage:
         Raises:
             OutsideLibrary: it leads out.
         """
-        folder = os.path.dirname(path)
+        folder = _folder_of(path)
         if self._way_to(folder) == "unclear":
             root, parent = os.path.realpath(self._within_text), os.path.realpath(folder)
             if parent != root and not parent.startswith(root.rstrip(os.sep) + os.sep):
@@ -854,8 +885,20 @@ def _try_lock(file: IO[bytes], *, if_unknown: bool = False) -> bool:
     return True
 
 
-def _write_new(path: str, data: bytes) -> None:
-    number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _O_SAFE, 0o666)
+def _folder_of(place: str) -> str:
+    """Return the folder that a file of a `LocalStorage` lies in, faster than `os.path.dirname` does."""
+    return place.rpartition(os.sep)[0]
+
+
+def _open_new(path: str) -> BinaryIO:
+    return open(path, "x+b", buffering=0)
+
+
+def _create_new(path: str) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _O_SAFE, 0o666)
+
+
+def _write_and_close(number: int, data: bytes) -> None:
     try:
         rest = memoryview(data)
         while rest:
@@ -879,6 +922,17 @@ def _move_exclusive(staged: str, target: str) -> None:
         os.replace(staged, target)
         return
     os.unlink(staged)
+
+
+def _replace_known(known: FileStat, staged: str, target: str) -> None:
+    """Move a file over another one that is still the known one, as near as the two steps can be."""
+    try:
+        there = _file_stat(os.lstat(target))
+    except FileNotFoundError:
+        there = known
+    if there != known:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    os.replace(staged, target)
 
 
 def _drop_empty(folder: Path, root: Path) -> None:
@@ -1092,6 +1146,19 @@ def _syncfs() -> Any:
     import ctypes
 
     return getattr(ctypes.CDLL(None), "syncfs", None)
+
+
+@functools.cache
+def _sync_file_range() -> Any:
+    """Return Linux's ``sync_file_range``, which waits for nothing when it is told so."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return call
 
 
 def _sync_folder(folder: str) -> None:

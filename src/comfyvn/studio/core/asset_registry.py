@@ -1057,7 +1057,8 @@ class AssetRegistry:
 
         if not isinstance(source_path, (str, Path)) or not str(source_path):
             raise UnsafePath(path=source_path, why="the source must be a path")
-        source, library = Path(source_path), self._library
+        source = source_path if isinstance(source_path, Path) else Path(source_path)
+        library = self._library
         kind = normalise_type(asset_type)
         facts = parse_facts(metadata, library.limits, normalise_license(license_tag))
         claim = parse_provenance(
@@ -1071,7 +1072,9 @@ class AssetRegistry:
             wanted = f"{kind}/{source.name}" if dest_relative is None else _relative(dest_relative)
             key = safe_key(wanted, sidecar_suffix=library.sidecar_suffix)
             facts = _keep_original_name(facts, wanted, key)
-            is_copy = not _is_same_file(source if file is None else file, library.storage.path(key))
+            target = library.storage.path(key)
+            there = source if file is None else file
+            is_copy = not (library.storage.exists(key) and _is_same_file(there, target))
         else:
             key = self._key_in_place(source)
         stated = (metadata or {}).get("version", 1)

@@ -32,6 +32,7 @@ from comfyvn.model import (
     PreviewKind,
     Version,
     canonical_json,
+    facts_name,
     merge_registered,
     preview_names,
     utc_now,
@@ -250,7 +251,7 @@ class History:
         """Drop an asset's row; its sidecar, and its file if told, move to the trash."""
         library = self._library
         was_missing = not library.storage.exists(asset.key)
-        previews = [] if change.rows.is_shared(asset.uid) else library.preview_paths(asset)
+        previews = [] if change.rows.is_shared(asset.uid) else library.cached_paths(asset)
         folder = _trash_name(asset.uid, change.operation_id)
         # the file first: killed behind it, the sidecar is still there with all that was written into it
         beside = [library.sidecar_key(asset.key)] if self._is_own_sidecar(asset) else []
@@ -348,7 +349,10 @@ class History:
         keys += [asset.key] if has_file else []
         if not keys:
             return False
-        change.undo.append(storage.take_from_trash(folder, {key: key for key in keys}, change.writes))
+        try:
+            change.undo.append(storage.take_from_trash(folder, {key: key for key in keys}, change.writes))
+        except FileExistsError:
+            return False
         if has_file:
             if asset.missing_since is not None:
                 change.tell("asset_restored", asset, before={"missing_since": asset.missing_since})
@@ -403,7 +407,7 @@ class History:
         thumbs = self._library.thumbs
         for uid in sorted(self.uids_in_trash()):
             names = [name for kind in get_args(PreviewKind) for name in preview_names(uid, kind).values()]
-            left = [name for name in names if thumbs.stat(name) is not None]
+            left = [name for name in (*names, facts_name(uid)) if thumbs.stat(name) is not None]
             if not left:
                 continue
             with self._library.ledger.write(is_durable=False) as rows:  # nobody brings it back meanwhile
@@ -425,7 +429,11 @@ class History:
             moves[old_beside] = beside
         if is_trashed:
             moves[was.key] = key
-        change.undo.append(storage.take_from_trash(folder, moves, change.writes))
+        try:
+            change.undo.append(storage.take_from_trash(folder, moves, change.writes))
+        except FileExistsError as error:  # a registration places its files before it has its turn here
+            why = "another program put a file there at this moment; try again"
+            raise RestoreRefused(path=key, uid=was.uid, why=why) from error
         stat = storage.stat(key)
         asset = replace(
             was,
@@ -617,7 +625,9 @@ class History:
         if not sidecar.is_same(asset.facts, facts_told(edits[-1].after)):
             raise PathConflict(path=asset.key, why=_since(change.rows, rows[-1], "it was edited"))
         wanted = facts_told(edits[0].before)
-        updated = self._library.change_one(change, asset, wanted)
+        updated = self._library.change_one(change, asset, wanted, is_as_read=True)
+        if sidecar.is_same(updated.facts, wanted):
+            return True
         changed, stays = _fields_that_stay(asset.facts, wanted, updated.facts)
         names = ", ".join(stays)
         if stays and len(stays) == len(changed):

@@ -44,6 +44,7 @@ from comfyvn.model import (
     Provenance,
     ProvenanceClaim,
     canonical_json,
+    facts_name,
     fold,
     id_floor,
     merge_registered,
@@ -66,7 +67,8 @@ class Transaction:
     """A write transaction with the files that go with it.
 
     ``rows`` writes to the ledger; `Library.write_sidecar` notes in ``undo`` how to take a rewritten sidecar
-    back; ``afterwards`` waits for the commit; `tell` records a change, which is then announced.
+    back, and in ``sidecars`` which of them are our own; ``afterwards`` waits for the commit; `tell` records a
+    change, which is then announced.
     """
 
     rows: Writer
@@ -78,6 +80,7 @@ class Transaction:
     entries: list[JournalEntry] = field(default_factory=list)
     payloads: list[Callable[[], dict[str, Any]]] = field(default_factory=list)
     undo: list[Callable[[], None]] = field(default_factory=list)
+    sidecars: dict[str, list[FileStat]] = field(default_factory=dict)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     @property
@@ -128,13 +131,17 @@ class Transaction:
             with self.rows.savepoint():
                 yield
         except BaseException:
-            for step in reversed(self.undo[lengths[2] :]):
-                step()
+            self.put_files_back(lengths[2])
             for each, length in zip(lists, lengths, strict=True):
                 del each[length:]
             self.updates = updates
             self.stated_operation_id, self.reserved_overruling_id = ids
             raise
+
+    def put_files_back(self, since: int = 0) -> None:
+        """Take back what was done to files, from one of the steps in ``undo`` on, the last one first."""
+        while len(self.undo) > since:
+            self.undo.pop()()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,17 +241,22 @@ class Library:
         """
         self.check_place()
         with self._order:
-            with self.ledger.write() as rows:
-                change = Transaction(rows, self.new_writes(), operation_id)
-                try:
-                    yield change
-                    rows.update(list(change.updates.values()))
-                    change.writes.sync()
-                    at = rows.record(change.entries)
-                except BaseException:
-                    for step in reversed(change.undo):
-                        step()
-                    raise
+            change = None
+            try:
+                with self.ledger.write() as rows:
+                    change = Transaction(rows, self.new_writes(), operation_id)
+                    try:
+                        yield change
+                        rows.update(list(change.updates.values()))
+                        change.writes.sync()
+                        at = rows.record(change.entries)
+                    except BaseException:
+                        change.put_files_back()  # before others may write
+                        raise
+            except BaseException:
+                if change is not None:
+                    change.put_files_back()  # the commit itself failed: the ledger's disk is full
+                raise
             for step in change.afterwards:
                 _try(step)
             self.bus.post({**payload(), "timestamp": at} for payload in change.payloads)
@@ -294,7 +306,7 @@ class Library:
         done: dict[str, Asset] = {}
         with self.transaction(operation_id) as change:
             for asset in change.rows.assets(list(uids)):
-                done[asset.uid] = self.change_one(change, asset, edit(asset), force=force)
+                done[asset.uid] = self.change_one(change, asset, edit(asset), force=force, is_as_read=True)
         return done
 
     def change_one(
@@ -305,9 +317,16 @@ class Library:
         *,
         force: bool = False,
         announce: bool = False,
+        is_as_read: bool = False,
     ) -> Asset:
-        """Change one asset inside a transaction; see `change`. ``announce`` it even if no fact changed."""
-        found = self.edits_on_disk(asset)
+        """Change one asset inside a transaction; see `change`.
+
+        ``announce`` it even if no fact changed. ``is_as_read``: nothing of it was changed since it was read
+        from the ledger, so that a sidecar which we wrote last says the same.
+        """
+        stat = self.storage.stat(self.sidecar_key(asset.key))
+        is_as_written = stat is not None and stat == asset.sidecar_file
+        found = None if is_as_written else self.edits_on_disk(asset)
         theirs = asset.facts if found is None else found.facts
         merged = sidecar.merge(asset.facts, theirs, wanted, self.limits)
         whole = asset if found is None else self.take_back(change, asset, found)
@@ -317,7 +336,12 @@ class Library:
             if as_it_is != asset:
                 change.update(as_it_is)
             return as_it_is
-        updated = self.write_sidecar(change, updated)
+        try:
+            updated = self.write_sidecar(change, updated, asset if is_as_written and is_as_read else None)
+        except FileExistsError:  # an editor was faster: what it saved is taken in first
+            return self.change_one(
+                change, asset, wanted, force=force, announce=announce, is_as_read=is_as_read
+            )
         change.update(updated)
         if merged.lost:  # our change and what overrules it are two steps, so that each can be undone
             ours = replace(asset, facts=wanted)
@@ -504,14 +528,13 @@ class Library:
         """
         if beside.said.payload != sidecar.build(asset, self.sidecar_suffix):
             return None
-        known = replace(asset, sidecar_file=beside.stat)
         if self.mirrors is None:
-            return known
+            return replace(asset, sidecar_file=beside.stat)
         for name in islice(_mirror_keys(asset.key), 2):
             with suppress(SourceUnreadable):
                 found = self.mirrors.read(name, self.config.sidecar_bytes)
                 if found is not None and found[0] == beside.data:
-                    return replace(known, mirror_key=name)
+                    return replace(asset, sidecar_file=beside.stat, mirror_key=name)
                 if found is not None and not self._is_mirror_of(name, asset.uid):
                     continue
             return None
@@ -572,9 +595,12 @@ class Library:
         copy = self.storage.keep_copy(key)
         _log.warning("%s. A copy is kept as %s.", why, copy)
 
-    def write_sidecar(self, change: Transaction, asset: Asset) -> Asset:
-        """Write sidecar and mirror inside a transaction; return the asset with what is remembered of them."""
-        written = self.replace_sidecar(change, asset)
+    def write_sidecar(self, change: Transaction, asset: Asset, known: Asset | None = None) -> Asset:
+        """Write sidecar and mirror inside a transaction; return the asset with what is remembered of them.
+
+        ``known`` is the asset as its sidecar says, if that is what we wrote last.
+        """
+        written = self.replace_sidecar(change, asset, known)
         self.tell_sidecar_written(change, asset)
         return written
 
@@ -597,24 +623,42 @@ class Library:
             self.storage.delete(key)
             raise
 
-    def replace_sidecar(self, change: Transaction, asset: Asset) -> Asset:
-        """Write sidecar and mirror inside a transaction, unannounced; they are put back if it fails."""
+    def replace_sidecar(self, change: Transaction, asset: Asset, known: Asset | None = None) -> Asset:
+        """Write sidecar and mirror inside a transaction, unannounced; they are put back if it fails.
+
+        ``known`` as in `write_sidecar`: then nobody needs to read what is to be put back.
+
+        Raises:
+            FileExistsError: somebody saved the sidecar since it was ``known``; it was left as it is.
+        """
         data = self._sidecar_data(asset)
         key = self.sidecar_key(asset.key)
-        written: list[FileStat] = []
-        old = self._note_undo(change, self.storage, key, written)
-        stat = self.storage.write(key, data, change.writes)
+        written = change.sidecars.setdefault(key, [])
+        over = None if known is None else known.sidecar_file
+        if known is None or over is None:
+            old = self._note_undo(change, self.storage, key, written)
+            size_bytes = -1 if old is None else len(old)
+        else:
+            size_bytes = over.size_bytes
+            self._note_rewrite(change, known, written)
+        try:
+            stat = self.storage.write(key, data, change.writes, over=over)
+        except FileExistsError:
+            change.undo.pop()
+            raise
         written.append(stat)
-        return replace(asset, sidecar_file=stat, mirror_key=self._replace_mirror(change, asset, data, old))
+        mirror_key = self._replace_mirror(change, asset, data, size_bytes)
+        return replace(asset, sidecar_file=stat, mirror_key=mirror_key)
 
     def _replace_mirror(
-        self, change: Transaction, asset: Asset, data: bytes, old_sidecar: bytes | None
+        self, change: Transaction, asset: Asset, data: bytes, old_size_bytes: int
     ) -> str | None:
+        """Write the mirror; ``old_size_bytes`` is how long the sidecar was, -1 where there was none."""
         if self.mirrors is None or asset.mirror_key is None:
             return self._write_mirror(asset, data, change.writes)
         old = self._note_undo(change, self.mirrors, asset.mirror_key)
-        # the very bytes of its own sidecar: no need to parse them to see whose mirror it is
-        is_ours = old is not None and old == old_sidecar and sidecar.names(old, asset)
+        # as long as its own sidecar and with its uid at the top: no need to parse it to see whose it is
+        is_ours = old is not None and len(old) == old_size_bytes and sidecar.names(old, asset)
         if not is_ours:
             return self._write_mirror(asset, data, change.writes)
         self.mirrors.write(asset.mirror_key, data, change.writes)
@@ -840,7 +884,7 @@ class Library:
             return False
 
     def _note_undo(
-        self, change: Transaction, storage: LocalStorage, key: str, written: Sequence[FileStat] = ()
+        self, change: Transaction, storage: LocalStorage, key: str, written: list[FileStat] | None = None
     ) -> bytes | None:
         """Have a file put back if the transaction fails, unless somebody saved it after we had written it.
 
@@ -848,21 +892,18 @@ class Library:
             What it holds now, None if it is not there.
         """
         try:
-            before = storage.read(key, self.config.sidecar_bytes)
+            found = storage.read(key, self.config.sidecar_bytes)
         except SourceUnreadable:
             return None  # a folder or link lies there; writing will say so
+        before = None if found is None else found[0]
+        change.undo.append(functools.partial(_put_back, storage, key, lambda: before, written))
+        return before
 
-        def restore() -> None:
-            with suppress(OSError):
-                if written and storage.stat(key) != written[0]:
-                    return
-                if before is None:
-                    storage.delete(key)
-                else:
-                    storage.write(key, before[0], Writes(is_wanted=False))
-
-        change.undo.append(restore)
-        return None if before is None else before[0]
+    def _note_rewrite(self, change: Transaction, known: Asset, written: list[FileStat]) -> None:
+        """Have the sidecar of an asset, which is what we wrote last, written so again; see `_note_undo`."""
+        key = self.sidecar_key(known.key)
+        before = functools.partial(self._sidecar_data, known)
+        change.undo.append(functools.partial(_put_back, self.storage, key, before, written))
 
     def named(self, uids: Sequence[str]) -> list[Asset]:
         """Return the assets with some uids, each once.
@@ -904,6 +945,11 @@ class Library:
             return [self.thumbs.path(asset.preview.path.replace("\\", "/").rpartition("/")[2])]
         return [self.thumbs.path(name) for name in preview_names(asset.uid, asset.preview.kind).values()]
 
+    def cached_paths(self, asset: Asset) -> list[Path]:
+        """Return where all lies that the preview cache may hold of an asset: its preview, and its facts."""
+        facts = [] if asset.preview.kind is None else [self.thumbs.path(facts_name(asset.uid))]
+        return [*self.preview_paths(asset), *facts]
+
     # -- inside ---------------------------------------------------------------------------------------
 
     def commit_hash(self) -> str | None:
@@ -933,6 +979,22 @@ class Library:
             raise RegistryUnusable(path=self.config.assets_root, why=why) from error
         with self.ledger.write() as writer:
             writer.claim_library(self.library_id)
+
+
+def _put_back(
+    storage: LocalStorage, key: str, before: Callable[[], bytes | None], written: list[FileStat] | None
+) -> None:
+    """Give a file its older content back, unless somebody saved it after we had ``written`` it."""
+    with suppress(OSError, InvalidMetadata):  # the latter: beyond a limit that is lower by now
+        if written and storage.stat(key) not in written:
+            return
+        data = before()
+        if data is None:
+            storage.delete(key)
+        else:
+            stat = storage.write(key, data, Writes(is_wanted=False))
+            if written is not None:
+                written.append(stat)
 
 
 def _try(step: Callable[[], None]) -> None:

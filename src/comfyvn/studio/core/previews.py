@@ -18,6 +18,7 @@ from comfyvn.media.worker import Job
 from comfyvn.model import Asset, Preview, PreviewKind, preview_names
 from comfyvn.sidecar import describe_preview
 from comfyvn.storage import Writes
+from comfyvn.studio.core.facts import OF_STRUCTURE, has_facts, keep_facts
 from comfyvn.studio.core.library import Library
 
 __all__ = ["POOL", "PreviewNeed", "PreviewPool", "build_preview", "need_of", "renew"]
@@ -56,9 +57,10 @@ class PreviewPool:
         self._load = self._count = self._running = 0
 
     def submit(self, library: Library, assets: Iterable[Asset]) -> None:
-        """Queue the previews of assets that are pending, and the facts of those whose preview is ready."""
+        """Queue the previews of assets that are pending, and the facts of those that are ready without."""
         for asset in sorted(assets, key=_turn_of):
-            if asset.preview.kind is not None and asset.preview.state in ("pending", "ready"):
+            is_bare = asset.preview.state == "ready" and not has_facts(asset)
+            if asset.preview.kind is not None and (is_bare or asset.preview.state == "pending"):
                 self._submit(library, asset)
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -163,8 +165,6 @@ POOL: Final = PreviewPool()
 PreviewNeed = Literal["ready", "missing", "failed", "none"]
 """What a preview needs: nothing; to be made, or its file to be looked at; another try; there is none."""
 
-_OF_STRUCTURE: Final = ("format", "stamped", "not_stamped_because")
-
 
 def _turn_of(asset: Asset) -> int:
     """Return how soon a preview is made; facts alone are asked for last."""
@@ -195,7 +195,7 @@ def need_of(library: Library, asset: Asset) -> PreviewNeed:
     if preview.state == "failed":
         return "failed"
     is_whole = all(path.is_file() for path in library.preview_paths(asset))
-    return "ready" if is_whole and asset.media.get("recipe") == media.FACTS_RECIPE else "missing"
+    return "ready" if is_whole and has_facts(asset) else "missing"
 
 
 def renew(library: Library, asset: Asset, *, is_forced: bool = False) -> None:
@@ -222,21 +222,23 @@ def renew(library: Library, asset: Asset, *, is_forced: bool = False) -> None:
 def build_preview(library: Library, asset: Asset) -> Asset:
     """Make the files of one asset's preview and ask its file for facts; return the asset with both.
 
-    A preview that is ready already is left, and only the facts are asked for. One that fails says why. On a
-    full or read-only disk, and where the file was just changed or moved away (another asset's may lie there
-    now), it stays pending: the next ingest or rebuild tries again.
+    A preview that is ready already is left, and only the facts are asked for, where these are told without
+    decoding. One that fails says why. On a full or read-only disk, and where the file was just changed or
+    moved away (another asset's may lie there now), it stays pending: the next ingest or rebuild tries again.
     """
     preview = asset.preview
     assert preview.kind is not None
-    wanted = None if preview.state == "ready" else preview.kind
+    wanted = None if preview.state == "ready" and not _is_decoded_for_facts(asset) else preview.kind
     try:
         with library.storage.open(asset.key) as source:
             if asset.file not in (None, source.stat):
                 raise SourceChanged(path=asset.key)
             made = WORKERS.make(source.file, source.path, _job(library, asset.key, wanted))
-        told = {name: asset.media[name] for name in _OF_STRUCTURE if name in asset.media}
+        told = {name: asset.media[name] for name in OF_STRUCTURE if name in asset.media}
         asset = replace(asset, media={**made.facts, **told, "recipe": media.FACTS_RECIPE})
         if wanted is None:
+            if made.failure is None:
+                keep_facts(library, asset)
             return asset
         names = preview_names(asset.uid, wanted)
         why = made.failure
@@ -257,7 +259,13 @@ def build_preview(library: Library, asset: Asset) -> Asset:
     except OSError as error:
         why = f"the preview could not be written: {error.strerror or error}"
         return replace(asset, preview=Preview(preview.kind, "failed", why, preview.recipe))
+    keep_facts(library, asset)
     return replace(asset, preview=replace(preview, state="ready", recipe=media.RECIPES[wanted]))
+
+
+def _is_decoded_for_facts(asset: Asset) -> bool:
+    """Tell a file whose facts are whole only after it was decoded, as for its preview: loudness, for one."""
+    return asset.preview.kind == "waveform" or asset.media.get("format") == "jxl"
 
 
 def _job(library: Library, key: str, kind: PreviewKind | None) -> Job:

@@ -37,6 +37,7 @@ from comfyvn.model import (
 )
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import Source, Staged, Writes, borrow_source, numbered_key, open_source
+from comfyvn.studio.core.facts import with_kept_facts
 from comfyvn.studio.core.library import Beside, Library, Move, Transaction, provenance_row, rows_told
 from comfyvn.studio.core.previews import POOL, need_of, renew
 
@@ -45,7 +46,7 @@ __all__ = ["Outcome", "Registrar", "Request"]
 _BATCH: Final = 256
 _BATCH_BYTES: Final = 64 << 20
 _BATCH_S: Final = 1.0
-_GROUP: Final = 16
+_GROUP: Final = 64
 _SMALL_BYTES: Final = 64 << 10
 _AHEAD: Final = 16
 _DAY_S: Final = 86_400.0
@@ -191,6 +192,7 @@ class Registrar:
     ) -> None:
         self._library = library
         self._is_repeatable = is_repeatable
+        self._is_synced = library.config.durability != "off"
         self._operation_id = operation_id
 
     def register(self, request: Request) -> Outcome:
@@ -249,26 +251,30 @@ class Registrar:
         self._operation_id = self._operation_id or self._library.ledger.reserve_ids(1)[0]
         batch = _Batch(self._library.new_writes())
         numbers = self._library.ledger.reserve_ids(2 * len(returning))
-        for at, (request, beside) in enumerate(returning):
-            ids = numbers[2 * at : 2 * at + 2]
-            admitted = self._try_bring_back(request, beside, ids)
-            if admitted is None:
-                yield from self._settle(iter([[self._try_arrive(request, ids)]]))
-            else:
-                batch.add(admitted)
+        left = []
+        with self._library.read() as rows:
+            for at, (request, beside) in enumerate(returning):
+                ids = numbers[2 * at : 2 * at + 2]
+                admitted = self._try_bring_back(request, beside, ids, rows)
+                if admitted is None:
+                    left.append((request, ids))
+                else:
+                    batch.add(admitted)
+        for request, ids in left:
+            yield from self._settle(iter([[self._try_arrive(request, ids)]]))
         yield from self._record(batch)
 
-    def _try_bring_back(self, request: Request, beside: Beside, ids: range) -> _Admitted | None:
+    def _try_bring_back(self, request: Request, beside: Beside, ids: range, rows: Reader) -> _Admitted | None:
         """Return what is to be recorded of a file, None where more is to be done than that."""
         if request.look is None or request.look[1].size_bytes == 0:
             return None
         reading, stat = request.look
         arrival = _Arrival(request, ids[0], ids[1], utc_now(), reading, stat)
         try:
-            with self._library.read() as rows:
-                if rows.other_owner(request.key) is not None or reading.digest != beside.said.digest:
-                    return None
-            asset = self._new_asset(_Placed(arrival, request.key, stat), str(beside.said.uid), beside.said)
+            if rows.other_owner(request.key) is not None or reading.digest != beside.said.digest:
+                return None
+            placed = _Placed(arrival, request.key, stat)
+            asset = self._new_asset(placed, str(beside.said.uid), beside.said, rows)
             asset_there = self._library.with_sidecar_beside(asset, beside)
         except (ComfyVNError, OSError):  # that way says what is wrong with it
             return None
@@ -398,6 +404,8 @@ class Registrar:
                 if staged is not None:
                     staged.discard()
                 raise
+            if staged is not None and self._is_synced and source.stat.size_bytes >= _SMALL_BYTES:
+                staged.write_early()
         return _Arrival(request, asset_id, provenance_id, created_at, reading, source.stat, staged)
 
     # -- stamp, place, sidecar, record, announce, preview ---------------------------------------------
@@ -546,6 +554,8 @@ class Registrar:
 
         Projects that share an assets folder share no file: the uid of equal content is equal in both.
         """
+        if not self._library.storage.exists(self._library.sidecar_key(key)):
+            return "nothing"
         try:
             found = self._library.read_sidecar(key)
         except InvalidSidecar:
@@ -611,7 +621,9 @@ class Registrar:
                 arrival = replace(arrival, provenance_id=provenance_id, created_at=created_at)
         return replace(arrival, reading=reading, stat=source.stat, staged=None)
 
-    def _new_asset(self, placed: _Placed, uid: str, said: Sidecar | None = None) -> Asset:
+    def _new_asset(
+        self, placed: _Placed, uid: str, said: Sidecar | None = None, rows: Reader | None = None
+    ) -> Asset:
         """Put together the asset that is to be recorded; what a sidecar beside the file says is kept."""
         arrival, key = placed.arrival, placed.key
         request, reading = arrival.request, arrival.reading
@@ -637,7 +649,7 @@ class Registrar:
             other = self._library.read_other_record(key)
             found = other if other is not None and other.uid == uid else None
         if found is not None:
-            asset = self._inherit(asset, found, request)
+            asset = self._inherit(asset, found, request, rows)
         is_told = found is not None and found.uid == uid and bool(found.payload.get("schema"))
         if request.is_rebuild and (asset.provenance is not None or is_told):
             return asset  # nothing is invented: it had none before
@@ -649,7 +661,7 @@ class Registrar:
         newest = provenance_row(asset, request.claim, row_id, arrival.created_at)
         return replace(asset, provenance=newest, provenance_history=history)
 
-    def _inherit(self, asset: Asset, found: Sidecar, request: Request) -> Asset:
+    def _inherit(self, asset: Asset, found: Sidecar, request: Request, reader: Reader | None = None) -> Asset:
         """Give a new asset what the sidecar beside its file says: facts, version, dates, ids, provenance."""
         facts = merge_registered(
             found.facts,
@@ -658,7 +670,7 @@ class Registrar:
             limits=self._library.limits,
         )
         ceiling = id_floor(time.time() + _DAY_S)  # an id from the future would push all later ones ahead
-        with self._library.read() as rows:
+        with nullcontext(reader) if reader is not None else self._library.read() as rows:
             wanted = found.asset_id if found.uid == asset.uid else None
             asset_id = wanted if wanted and wanted < ceiling and not rows.has_id(wanted) else asset.id
             # a removed asset's provenance stays in the ledger
@@ -670,17 +682,19 @@ class Registrar:
         is_repainted = found.digest not in (None, asset.digest)
         is_ours = bool(found.payload.get("schema"))  # an older release stamped files after it hashed them
         version = max(asset.version, found.version + (1 if is_repainted and is_ours else 0))
-        return replace(
+        whole = replace(
             asset,
             facts=facts,
             version=version,
-            versions=_versions_told(replace(asset, version=version), found),
+            versions=_versions_told(asset, version, found),
             preview=asset.preview if is_repainted and is_ours else self._preview_left(asset, found),
             created_at=found.created_at or asset.created_at,
             updated_at=found.updated_at or asset.updated_at,
             provenance=told[0] if told else None,
             provenance_history=tuple(told[1:]),
         )
+        has_look = whole.preview.state == "ready" and bool(whole.media)
+        return with_kept_facts(self._library, whole) if has_look else whole
 
     def _preview_left(self, asset: Asset, found: Sidecar) -> Preview:
         """Return the preview as ready if its files are still there, made by today's recipe."""
@@ -714,8 +728,8 @@ class Registrar:
             batch.writes.sync()
             with self._library.transaction(self._operation_id) as change:
                 # a removal may have taken the file that we adopted: it moves files under this lock
-                stat = self._library.storage.stat
-                there = [each for each in batch.admitted if stat(each.asset.key) is not None]
+                is_there = self._library.storage.exists
+                there = [each for each in batch.admitted if is_there(each.asset.key)]
                 done = self._insert(change, _on_time(change.rows, there))
         except (ComfyVNError, OSError) as error:
             return [
@@ -881,7 +895,7 @@ class Registrar:
             )
             wanted = self._merge(current.facts, request)
             newer = library.change_one(change, newer, wanted, force=True, announce=True)
-        for path in set(library.preview_paths(current)) - set(library.preview_paths(newer)):
+        for path in set(library.cached_paths(current)) - set(library.cached_paths(newer)):
             path.unlink(missing_ok=True)  # it was of another kind: a sound that is a picture now
         POOL.submit(library, [newer])
         return Outcome(request, "updated", newer)
@@ -907,19 +921,19 @@ def _marker(request: Request, provenance_id: int, created_at: str, uid: str, dig
     return marker_value(request.claim, provenance_id, created_at, uid, digest)
 
 
-def _versions_told(asset: Asset, found: Sidecar) -> tuple[Version, ...]:
+def _versions_told(asset: Asset, present: int, found: Sidecar) -> tuple[Version, ...]:
     """Return the versions of an asset that comes back: those of its sidecar below the present one."""
     known = {each.version: each for each in found.versions}
     if found.digest is not None and found.version not in known:
         at = found.created_at or asset.created_at
         known[found.version] = Version(found.version, found.digest, found.size_bytes or 0, at)
     is_ours = bool(found.payload.get("schema"))
-    told = known.pop(asset.version, None)
+    told = known.pop(present, None)
     if told is not None and told.digest != asset.digest and not is_ours:
         known[0] = replace(told, version=0)
     if told is None or told.digest != asset.digest:
-        told = Version(asset.version, asset.digest, asset.size_bytes, asset.updated_at)
-    older = sorted((each for each in known.values() if each.version < asset.version), key=_by_version)
+        told = Version(present, asset.digest, asset.size_bytes, asset.updated_at)
+    older = sorted((each for each in known.values() if each.version < present), key=_by_version)
     return (told, *older) if older else ()
 
 

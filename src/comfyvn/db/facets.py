@@ -1,0 +1,323 @@
+"""Facets: how many assets match a filter, and how many of them have each type, licence and tag.
+
+The ledger counts a third of a million assets in a tenth of a second, and a question may need that three
+times. A process that has asked so often that it would have paid keeps the terms of all assets in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakKeyDictionary
+
+from comfyvn.db.filters import Filters, Search
+from comfyvn.db.terms import KINDS, TermKind
+from comfyvn.model import AssetFilter
+
+if TYPE_CHECKING:
+    from comfyvn.db.columns import Counts, LayeredColumns, Mask
+
+__all__ = ["FacetCounts", "Facets", "TermMemory"]
+
+_CODES_CHUNK: Final = 50_000
+_MOST_LINKS: Final = 8_000_000  # they take 80 MB, and twice as much for a moment when some are replaced
+_MOST_CHANGES: Final = 10_000
+_PART_OF_ALL: Final = 4  # reading all terms takes as long as counting all assets; who asks twice asks on
+_SOON_WALKED: Final = 5_000  # so many are looked at in the ledger before a million are in memory
+_MASKS: Final = 4
+_NOTHING: Final = Search()
+
+_Newest = tuple[int, str, int, int]
+"""A row of the journal: its number, when and of which asset and operation. No two ledgers share one."""
+_State = tuple[int, int]
+_Masks = WeakKeyDictionary[sqlite3.Connection, tuple[_State, dict[Search, "Mask"]]]
+"""What was looked for in columns by each connection, with what the ledger was then to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FacetCounts:
+    """How many assets match, and how many of them have each type, licence ("" for none) and tag, most first.
+
+    Each group is counted under the other conditions, without its own choice.
+    """
+
+    total: int
+    types: tuple[tuple[str, int], ...]
+    licenses: tuple[tuple[str, int], ...]
+    tags: tuple[tuple[str, int], ...]
+
+
+class TermMemory:
+    """The terms of all assets of a project, kept in memory by a process that asks for them often.
+
+    They are read once a good part of the assets was counted without them. From then on the journal tells
+    which assets to read again: every change of an asset's terms is a row of it in the same transaction. A
+    reader gets them as its own transaction sees them, or not at all.
+    """
+
+    def __init__(self, project_id: str) -> None:
+        self._project_id = project_id
+        self._lock = threading.Lock()
+        self._kept: tuple[_Newest | None, LayeredColumns, _Masks] | None = None
+        self._counted = 0
+
+    def note(self, counted: int) -> None:
+        """Note that so many assets were counted without these terms."""
+        self._counted += counted
+
+    def recall(self, connection: sqlite3.Connection) -> tuple[LayeredColumns, dict[Search, Mask]] | None:
+        """Return the terms as a connection's transaction sees them, None where they are not worth their cost.
+
+        With them come masks that were made of them in this state of the ledger, to look up or to add. While
+        one thread brings the terms up to date, others go without; so does a process that was forked then.
+        """
+        newest = _newest(connection)
+        kept = self._kept
+        if kept is None or kept[0] != newest:
+            if not self._lock.acquire(blocking=False):
+                return None
+            try:
+                columns = self._followed(connection, newest) or self._loaded(connection)
+                if columns is None:
+                    return None
+                kept = self._kept = newest, columns, WeakKeyDictionary()
+            finally:
+                self._lock.release()
+        return kept[1], _masks(kept[2], connection)
+
+    def _followed(self, connection: sqlite3.Connection, newest: _Newest | None) -> LayeredColumns | None:
+        """Return the columns that are kept with what the journal says changed since; None if it can't say."""
+        at, columns, _ = self._kept or (None, None, None)
+        if at is None or columns is None or newest is None:
+            return None
+        if columns.link_count > _MOST_LINKS:
+            self._kept = None
+            return None
+        query = "SELECT seq, at, asset_id, operation_id FROM asset_journal WHERE seq = ?"
+        if newest[0] - at[0] > _MOST_CHANGES or connection.execute(query, (at[0],)).fetchone() != at:
+            return None
+        from comfyvn.db.columns import TermColumns, parse_ids
+
+        query = "SELECT DISTINCT asset_id FROM asset_journal WHERE +project_id = ? AND seq > ?"
+        query = f"SELECT group_concat(asset_id, ' ') FROM ({query})"
+        ids = parse_ids(connection.execute(query, (self._project_id, at[0])).fetchone()[0])
+        now = TermColumns.load(connection, self._project_id, ids)
+        return None if now is None else columns.with_changed(ids, now)
+
+    def _loaded(self, connection: sqlite3.Connection) -> LayeredColumns | None:
+        query = "SELECT coalesce(sum(count), 0) FROM asset_terms WHERE project_id = ?"
+        if self._counted * _PART_OF_ALL < Filters(connection, self._project_id).total():
+            return None
+        self._counted = 0
+        if connection.execute(query, (self._project_id,)).fetchone()[0] > _MOST_LINKS:
+            return None
+        from comfyvn.db.columns import LayeredColumns
+
+        return LayeredColumns.load(connection, self._project_id)
+
+
+class _Counter(Protocol):
+    def counts(self, search: Search, kind: TermKind) -> Counts: ...
+
+    def total(self, search: Search) -> int: ...
+
+
+class Facets:
+    """Counts what matches a filter in one project, as one connection's transaction sees it.
+
+    Args:
+        connection: in a transaction.
+        filters: of the project.
+        memory: its terms in memory, if the transaction changes nothing.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, filters: Filters, memory: TermMemory | None = None
+    ) -> None:
+        self._connection = connection
+        self._filters = filters
+        self._memory = memory
+
+    def count(self, wanted: AssetFilter, top_tags: int) -> FacetCounts:
+        """Count the types, licences and the most frequent tags of what a filter finds."""
+        searches = {kind: self._filters.search(wanted.without(kind)) for kind in KINDS}
+        whole = self._filters.search(wanted)
+        counter = self._counter({search for search in searches.values() if search})
+        groups = list[tuple[tuple[str, int], ...]]()
+        for kind, search in searches.items():
+            limit = top_tags if kind == "tag" else -1
+            if search is None:
+                groups.append(())
+            elif search == _NOTHING:
+                groups.append(self._most_frequent(kind, limit))
+            else:
+                groups.append(self._ranked(kind, limit, counter.counts(search, kind)))
+        return FacetCounts(0 if whole is None else counter.total(whole), *groups)
+
+    def total(self, wanted: AssetFilter) -> int:
+        """Count what a filter finds."""
+        search = self._filters.search(wanted)
+        if search is None:
+            return 0
+        if search == _NOTHING or (search.terms and search.terms[0].count < _SOON_WALKED):
+            return self._filters.count(search)
+        return self._counter({search}).total(search)
+
+    def _counter(self, searches: set[Search]) -> _Counter:
+        if self._memory is not None and not searches <= {_NOTHING}:
+            recalled = self._memory.recall(self._connection)
+            if recalled is not None:
+                return _MemoryCounter(self._connection, self._filters, *recalled, searches)
+        return _SqlCounter(self._connection, self._filters, self._memory)
+
+    def _most_frequent(self, kind: TermKind, limit: int) -> tuple[tuple[str, int], ...]:
+        """Return terms of a kind with their counts in the whole project, most first."""
+        query = (
+            "SELECT name, count FROM asset_terms WHERE project_id = ? AND kind = ? AND count > 0"
+            " ORDER BY count DESC, fold LIMIT ?"
+        )
+        return tuple(self._connection.execute(query, (self._filters.project_id, kind, limit)))
+
+    def _ranked(self, kind: TermKind, limit: int, counts: Counts) -> tuple[tuple[str, int], ...]:
+        """Return the names of terms with their counts, most first."""
+        import numpy as np
+
+        found = np.flatnonzero(counts)
+        if 0 <= limit < len(found):
+            least = np.partition(counts[found], -limit)[-limit]
+            found = found[counts[found] >= least]
+        query = (
+            "SELECT id, name, fold FROM asset_terms"
+            " WHERE project_id = ? AND kind = ? AND id IN (SELECT value FROM json_each(?))"
+        )
+        named = self._connection.execute(query, (self._filters.project_id, kind, json.dumps(found.tolist())))
+        ranked = sorted((-int(counts[term_id]), folded, name) for term_id, name, folded in named)
+        return tuple((name, -count) for count, _, name in (ranked if limit < 0 else ranked[:limit]))
+
+
+class _SqlCounter:
+    """Counts from the codes of the assets that match, ever so many at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, filters: Filters, memory: TermMemory | None) -> None:
+        self._connection = connection
+        self._filters = filters
+        self._memory = memory
+        self._found: dict[Search, Mapping[TermKind, Counts]] = {}
+
+    def counts(self, search: Search, kind: TermKind) -> Counts:
+        """Count the terms of a kind of the assets of a search."""
+        if search not in self._found:
+            self._found[search] = self._by_kind(search)
+        return self._found[search][kind]
+
+    def total(self, search: Search) -> int:
+        """Return how many assets match; each has one type."""
+        found = self._found.get(search)
+        return self._filters.count(search) if found is None else int(found["type"].sum())
+
+    def _by_kind(self, search: Search) -> Mapping[TermKind, Counts]:
+        import numpy as np
+
+        from comfyvn.db.columns import KIND_NUMBERS, term_kinds
+
+        counts = self._term_counts(search)
+        kinds = term_kinds(self._connection, self._filters.project_id).take(
+            np.arange(len(counts)), mode="clip"
+        )
+        return {kind: np.where(kinds == number, counts, 0) for kind, number in KIND_NUMBERS.items()}
+
+    def _term_counts(self, search: Search) -> Counts:
+        import numpy as np
+
+        from comfyvn.db.columns import decode_codes
+
+        total = np.zeros(1, dtype=np.int64)
+        before_id = None
+        while True:
+            ids, values = self._filters.ids(search, before_id, _CODES_CHUNK, is_whole=True)
+            query = f"SELECT count(*), min(x.id), group_concat(t.codes, '') FROM ({ids}) x"
+            query += " CROSS JOIN asset_codes t ON t.asset_id = x.id"
+            number, before_id, codes = self._connection.execute(query, values).fetchone()
+            counts = np.bincount(decode_codes(codes or ""), minlength=len(total))
+            counts[: len(total)] += total
+            total = counts
+            if self._memory is not None:
+                self._memory.note(number)
+            if number < _CODES_CHUNK:
+                return total
+
+
+class _MemoryCounter:
+    """Counts from the terms in memory; only what is no term is looked for in the ledger."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        filters: Filters,
+        columns: LayeredColumns,
+        masks: dict[Search, Mask],
+        searches: set[Search],
+    ) -> None:
+        self._connection = connection
+        self._filters = filters
+        self._columns = columns
+        self._masks = masks
+        self._is_rest_apart = any(search.text or search.digest or not search.terms for search in searches)
+        self._known: dict[Search, Mask] = {}
+
+    def counts(self, search: Search, kind: TermKind) -> Counts:
+        """Count the terms of a kind of the assets of a search."""
+        return self._columns.counts(kind, self._matching(search))
+
+    def total(self, search: Search) -> int:
+        """Return how many assets match."""
+        return int(self._matching(search).sum())
+
+    def _matching(self, search: Search) -> Mask:
+        if search not in self._known:
+            mask = self._columns.everything() if search.has_only_terms else self._rest(search).copy()
+            for term in search.terms:
+                mask &= self._columns.having(term.id)
+            self._known[search] = mask
+        return self._known[search]
+
+    def _rest(self, search: Search) -> Mask:
+        """Return which assets match what a search asks besides terms.
+
+        That is asked without the terms, once for all groups and for the next questions, unless it is about
+        facts alone and every group has terms, so that fewer facts are looked at.
+        """
+        from comfyvn.db.columns import parse_ids
+
+        rest = replace(search, terms=()) if self._is_rest_apart else search
+        if rest not in self._masks:
+            ids, values = self._filters.ids(rest, is_whole=True, is_mine=False)
+            query = f"SELECT group_concat(id, ' ') FROM ({ids})"
+            found = parse_ids(self._connection.execute(query, values).fetchone()[0])
+            while len(self._masks) >= _MASKS:
+                del self._masks[next(iter(self._masks))]
+            self._masks[rest] = self._columns.among(found)
+        return self._masks[rest]
+
+
+def _newest(connection: sqlite3.Connection) -> _Newest | None:
+    query = "SELECT seq, at, asset_id, operation_id FROM asset_journal ORDER BY seq DESC LIMIT 1"
+    found: _Newest | None = connection.execute(query).fetchone()
+    return found
+
+
+def _masks(known: _Masks, connection: sqlite3.Connection) -> dict[Search, Mask]:
+    """Return the masks that still hold: texts and facts may change without the journal.
+
+    What SQLite says of commits of other connections is a number that means something to one connection only.
+    Of its own it says nothing, but those changed rows.
+    """
+    state = (connection.execute("PRAGMA data_version").fetchone()[0], connection.total_changes)
+    found = known.get(connection)
+    if found is None or found[0] != state:
+        found = known[connection] = state, {}
+    return found[1]
