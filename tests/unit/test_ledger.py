@@ -760,7 +760,7 @@ ledger.engine.close()
 
 
 @pytest.mark.parametrize(
-    ("durability", "durable", "lasting"), [("full", 2, 0), ("batch", 2, 0), ("off", 0, 0)]
+    ("durability", "durable", "lasting"), [("full", 2, 1), ("batch", 2, 1), ("off", 0, 0)]
 )
 def test_a_commit_waits_for_the_disk_as_the_setting_says(
     durability: str, durable: int, lasting: int, open_ledger: Callable[..., Ledger]
