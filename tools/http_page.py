@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from comfyvn.config import settings_table
-from comfyvn.server.description import describe
+from comfyvn.server import create_app
 from comfyvn.server.examples import recorded
+from comfyvn.studio.core import AssetRegistry
 
 _ADDRESS: Final = "http://127.0.0.1:8765"
 _EXAMPLE_LINES: Final = 24
@@ -26,7 +28,7 @@ Node = dict[str, Any]
 
 def http_page(page: Path) -> str:
     """Return the page with its made parts made anew; what was written by hand stays."""
-    description = describe()
+    description = _describe()
     text = page.read_text("utf-8")
     made: Mapping[str, Callable[[], Iterable[str]]] = {
         "limits": _limits,
@@ -51,6 +53,16 @@ def _limits() -> Iterator[str]:
 
 
 # -- problems ---------------------------------------------------------------------------------------------
+
+
+def _describe() -> Node:
+    """Return the description of a server, with a library that nobody sees."""
+    with tempfile.TemporaryDirectory(prefix="comfyvn-") as folder:
+        home = Path(folder)
+        with AssetRegistry(
+            home / "ledger.db", assets_root=home / "assets", thumb_root=home / "thumbs", durability="off"
+        ) as registry:
+            return create_app(registry).openapi()
 
 
 def _problems_of_all(description: Node) -> Iterator[str]:

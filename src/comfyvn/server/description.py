@@ -7,9 +7,7 @@ needs, the problems that it may answer, and those that every route may.
 from __future__ import annotations
 
 import inspect
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -25,7 +23,7 @@ from comfyvn.server.answers import PROBLEM_JSON, json_answer
 from comfyvn.server.examples import example_of_problem, recorded
 from comfyvn.server.schemas import Problem
 
-__all__ = ["NOT_MODIFIED", "DescribedApp", "binary", "describe", "problems", "router"]
+__all__ = ["NOT_MODIFIED", "DescribedApp", "binary", "problems", "router"]
 
 Responses = dict[int | str, dict[str, Any]]
 """What a route takes as ``responses``."""
@@ -95,19 +93,6 @@ async def show_description(request: Request) -> Response:
     """Return this description (OpenAPI 3.1)."""
     app: Any = request.app
     return json_answer(app.openapi(), request=request)
-
-
-def describe() -> dict[str, Any]:
-    """Return the description without a library that is served, for tools."""
-    from comfyvn.server.app import create_app
-    from comfyvn.studio.core import AssetRegistry
-
-    with tempfile.TemporaryDirectory(prefix="comfyvn-") as folder:
-        home = Path(folder)
-        with AssetRegistry(
-            home / "ledger.db", assets_root=home / "assets", thumb_root=home / "thumbs", durability="off"
-        ) as registry:
-            return create_app(registry).openapi()
 
 
 class DescribedApp(FastAPI):
