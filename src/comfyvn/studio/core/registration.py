@@ -20,7 +20,14 @@ from typing import Any, BinaryIO, Final, Literal, TypeVar
 
 from comfyvn import media
 from comfyvn.db import Reader, Taken
-from comfyvn.errors import ComfyVNError, InvalidSidecar, PathConflict, SourceUnreadable, StorageUnwritable
+from comfyvn.errors import (
+    ComfyVNError,
+    InvalidSidecar,
+    LedgerConflict,
+    PathConflict,
+    SourceUnreadable,
+    StorageUnwritable,
+)
 from comfyvn.model import (
     Asset,
     Facts,
@@ -49,6 +56,7 @@ _BATCH_S: Final = 1.0
 _GROUP: Final = 64
 _SMALL_BYTES: Final = 64 << 10
 _AHEAD: Final = 16
+_TRIES: Final = 3
 _DAY_S: Final = 86_400.0
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -201,12 +209,16 @@ class Registrar:
         Raises:
             ComfyVNError: what is wrong with the file or the library; nothing is registered then.
         """
-        ids = self._library.ledger.reserve_ids(2 if self._operation_id else 3)
-        self._operation_id = self._operation_id or ids[2]
-        outcome = next(self._settle(iter([[self._try_arrive(request, ids[:2])]])))
-        if outcome.error is not None:
-            raise outcome.error
-        return outcome
+        for tries_left in reversed(range(_TRIES)):
+            ids = self._library.ledger.reserve_ids(2 if self._operation_id else 3)
+            self._operation_id = self._operation_id or ids[2]
+            outcome = next(self._settle(iter([[self._try_arrive(request, ids[:2])]])))
+            if isinstance(outcome.error, LedgerConflict) and tries_left:
+                continue  # another program took the place at this moment: now its asset is known
+            if outcome.error is not None:
+                raise outcome.error
+            return outcome
+        raise AssertionError("the last try returns or raises")  # pragma: no cover
 
     def register_all(self, requests: Iterable[Request]) -> Iterator[Outcome]:
         """Register many files; yield an outcome for each, in order, once its batch is recorded and synced.
