@@ -112,8 +112,8 @@ def _routes(description: Node) -> Iterator[str]:
 
 def _route(description: Node, method: str, path: str, operation: Node, common: set[str]) -> Iterator[str]:
     yield f"### {method.upper()} {path}\n\n{operation['description']}\n"
-    scopes = {scope for each in operation["security"] for scopes in each.values() for scope in scopes}
-    yield f"Scope: {f'`{scopes.pop()}`' if scopes else 'none; everybody may ask'}.\n"
+    scope = _scope(operation)
+    yield f"Scope: {f'`{scope}`' if scope else 'none; everybody may ask'}.\n"
     yield from _parameters(operation)
     yield from _body(operation)
     yield f"Answers: {'; '.join(_answers(operation))}.\n"
@@ -121,6 +121,11 @@ def _route(description: Node, method: str, path: str, operation: Node, common: s
     if own:
         yield f"Problems: {_listed(own)}.\n"
     yield from _example(operation)
+
+
+def _scope(operation: Node) -> str:
+    """Return the scope that a route asks for; empty where everybody may ask."""
+    return next((scope for each in operation["security"] for found in each.values() for scope in found), "")
 
 
 def _parameters(operation: Node) -> Iterator[str]:
@@ -173,8 +178,9 @@ def _curl(operation: Node, found: Node) -> str:
     parts = ["curl"]
     if found["method"] not in ("GET", "POST") or (found["method"] == "POST" and not _sends(operation, found)):
         parts += ["-X", found["method"]]
-    if operation["security"] and found["method"] != "GET":
-        parts += ["-H", '"Authorization: Bearer $TOKEN"']
+    scope = _scope(operation)
+    if scope == "admin" or (scope and found["method"] != "GET"):
+        parts += ["-H", f'"Authorization: Bearer ${"ADMIN" if scope == "admin" else "TOKEN"}"']
     content = next(iter(operation.get("requestBody", {}).get("content", {})), "")
     if content == "multipart/form-data":
         parts += [
@@ -188,8 +194,15 @@ def _curl(operation: Node, found: Node) -> str:
     elif found["body"] is not None:
         body = json.dumps(found["body"], ensure_ascii=False)
         parts += ["-H", '"Content-Type: application/json"', "-d", shlex.quote(body)]
+    name = found["path"].partition("?")[0].rpartition("/")[2]
+    flags = {
+        "text/event-stream": "-N",
+        "*/*": "-OJ",
+        "application/octet-stream": f"-o {name}.bin",
+        "image/*": f"-o {name}.webp",
+    }
     kinds = operation["responses"].get("200", {}).get("content", {})
-    parts += [flag for kind, flag in (("text/event-stream", "-N"), ("*/*", "-OJ")) if kind in kinds]
+    parts += [flag for kind, flag in flags.items() if kind in kinds]
     return " ".join([*parts, shlex.quote(_ADDRESS + found["path"])])
 
 

@@ -29,7 +29,11 @@ def settings_page() -> str:
         "environment variable, `comfyvn.toml` in the project folder, its default. `comfyvn doctor` shows\n"
         "each value and where it came from. Relative paths in variables and in `comfyvn.toml` start at\n"
         "the project folder.\n\n"
-        '```toml\n# comfyvn.toml\nassets_root = "game/assets"\nuser = "mika"\n```\n\n'
+        '```toml\n# comfyvn.toml\nassets_root = "game/assets"\nuser = "mika"\n'
+        'allowed_hosts = ["gpu.lan", "vn.example"]\n```\n\n'
+        "In a variable a list is written with commas: `COMFYVN_ALLOWED_HOSTS=gpu.lan,vn.example`. Between\n"
+        "folders stands what the system puts between those of `PATH`: `:`, on Windows `;`. Programs read\n"
+        "their settings when they start: end `comfyvn serve` and start it again after a change.\n\n"
         "| setting | variable | default | what it is |\n|---|---|---|---|\n"
     )
     rows = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -24,6 +25,8 @@ SETTINGS_FILE: Final = "comfyvn.toml"
 SECRETS: Final = frozenset({"api_token"})
 """Settings whose values nobody prints."""
 _LIMITS: Final = Limits()
+_HOSTS: Final = frozenset({"allowed_hosts", "webhook_hosts"})
+_ORIGIN: Final = re.compile(r"https?://[^/\s]+/?")
 
 
 def _setting(
@@ -104,7 +107,9 @@ class Config:
     upload_bytes: int = _setting(
         "The largest upload, all files of one request together, in bytes.", 512_000_000
     )
-    uploads_at_once: int = _setting("How many uploads may run at once; more are asked to come back.", 8)
+    uploads_at_once: int = _setting(
+        "How many uploads may run at once, half of them of one sender; more are asked to come back.", 8
+    )
     request_bytes: int = _setting("The largest JSON body of a request, in bytes.", 1_000_000)
     request_nesting: int = _setting("How deep the JSON body of a request may be nested.", 64)
     header_bytes: int = _setting("Headers of a request, its path and query among them, in bytes.", 32_768)
@@ -120,7 +125,8 @@ class Config:
     )
     event_streams: int = _setting("How many streams of events may be open at once.", 200)
     webhook_hosts: tuple[str, ...] = _setting(
-        "Hosts to which webhooks may be sent; private addresses must be named here. None: all public ones.",
+        "Hosts to which webhooks may be sent besides public ones, with or without a port: private addresses "
+        "must be named here.",
         (),
     )
     origins: Mapping[str, str] = field(default_factory=dict, metadata={"internal": True})
@@ -272,7 +278,15 @@ def _to_several(name: str, kind: Any, raw: Any, origin: str, base: Path) -> tupl
         raw = [part for part in raw.split(os.pathsep if one is Path else ",") if part.strip()]
     if not isinstance(raw, (list, tuple)):
         raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be a list of texts")
-    return tuple(_convert(name, one, part, origin, base) for part in raw)
+    found = tuple(_convert(name, one, part, origin, base) for part in raw)
+    for part in found:
+        if name in _HOSTS and ("/" in part or any(map(str.isspace, part))):
+            why = f"{part!r} must be a host, with or without a port, such as 'gpu.lan'"
+            raise InvalidSetting(name=name, value=raw, origin=origin, why=why)
+        if name == "allowed_origins" and not _ORIGIN.fullmatch(part):
+            why = f"{part!r} must be an origin, such as 'http://127.0.0.1:8188'"
+            raise InvalidSetting(name=name, value=raw, origin=origin, why=why)
+    return found
 
 
 def _to_path(name: str, raw: Any, origin: str, base: Path) -> Path:

@@ -24,6 +24,7 @@ __all__ = [
     "ForeignLibrary",
     "HeadersTooLarge",
     "HostRefused",
+    "ImportMissing",
     "InvalidAssetType",
     "InvalidBody",
     "InvalidFilter",
@@ -51,6 +52,7 @@ __all__ = [
     "OlderLibrary",
     "OpenToAll",
     "OperationNotFound",
+    "OriginMissing",
     "OriginRefused",
     "OutsideLibrary",
     "PathConflict",
@@ -158,6 +160,11 @@ class SourceMissing(ComfyVNError, FileNotFoundError):
     """{path}: no such file. Check the name; nothing was registered."""
 
     status, exit_code = 404, 3
+
+
+class ImportMissing(SourceMissing):
+    """{path}: there is no such file in the assets folder or in a folder of the setting import_roots. Nothing
+    was registered; to send a file from elsewhere, upload it."""
 
 
 class SourceUnreadable(ComfyVNError, OSError):
@@ -355,14 +362,19 @@ class RequestRefused(ComfyVNError, PermissionError):
 
 
 class HostRefused(RequestRefused):
-    """This server is not known under the name {host!r}. Use the address that `comfyvn serve` printed, or list
-    the name in the setting allowed_hosts."""
+    """This server is not known under the name {host!r}. Use its address, or list the name in the
+    setting allowed_hosts."""
 
     status = 421
 
 
 class OriginRefused(RequestRefused):
     """A web page of {origin!r} may not use this server. List it in the setting allowed_origins if it may."""
+
+
+class OriginMissing(RequestRefused):
+    """This change comes with a session cookie, but does not say from which page. Browsers tell that by the
+    header Origin; a script sends its token instead, as `Authorization: Bearer TOKEN`."""
 
 
 class TokenMissing(RequestRefused):
@@ -390,8 +402,8 @@ class ScopeMissing(RequestRefused):
 
 
 class OpenToAll(ComfyVNError, RuntimeError):
-    """Nobody would be kept out: {address} can be reached from other machines, and there is no token yet. Make
-    one with `comfyvn token create --scope assets.write`, then start again."""
+    """{why}, so every request needs a token, but there is no valid token. Make one with `comfyvn token create
+    --scope assets.write`, then start again."""
 
     status, exit_code = 500, 4
 

@@ -84,6 +84,8 @@ _encode_canonical: Final = json.JSONEncoder(
 ).encode
 _encode_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 
+_FILTER_TAGS: Final = 100
+_FILTER_FACTS: Final = 20
 _ID_EPOCH_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 _ID_SEQUENCE_BITS: Final = 12
 
@@ -269,7 +271,8 @@ class AssetFilter:
 
     ``tags``: all of them, ignoring case. ``license`` ignores case, ``""`` means "has none". ``text``: a
     substring of the path, of a top-level text in the metadata or of the file's own tags, ignoring case.
-    ``where``: what the file tells about itself.
+    ``where``: what the file tells about itself. At most 100 tags and 20 such conditions: each one is looked
+    up for every asset that the others let through.
     """
 
     type: str | None = None
@@ -293,7 +296,7 @@ class AssetFilter:
         """Build a filter from what a caller passed; ``where`` as `FactCondition.parse` takes it.
 
         Raises:
-            InvalidFilter: a value has the wrong type or is too long.
+            InvalidFilter: a value has the wrong type or is too long, or there are too many.
         """
         texts = {"type": asset_type, "hash": hash_value, "license": license, "text": text}
         for name, value in texts.items():
@@ -307,9 +310,13 @@ class AssetFilter:
             wanted = normalise_tags(tags)
         except InvalidMetadata as error:
             raise InvalidFilter(why=str(error.fields["why"])) from error
+        if len(wanted) > _FILTER_TAGS:
+            raise InvalidFilter(why=f"{len(wanted)} tags, the limit is {_FILTER_TAGS}")
         digest = hash_value.strip().lower() if hash_value else None
         conditions = [where] if isinstance(where, str) else list(where or ())
-        facts = tuple(FactCondition.parse(each) for each in conditions)
+        if len(conditions) > _FILTER_FACTS:
+            raise InvalidFilter(why=f"{len(conditions)} conditions in where, the limit is {_FILTER_FACTS}")
+        facts = tuple(dict.fromkeys(FactCondition.parse(each) for each in conditions))
         return cls(asset_type or None, digest, wanted, license, text or None, facts)
 
     def without(self, kind: Literal["type", "license", "tag"]) -> AssetFilter:

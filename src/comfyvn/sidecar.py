@@ -494,7 +494,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the key {name!r} stands twice")
+            raise ValueError(f"the key {name!r:.80} stands twice")
         found[name] = value
     return found
 

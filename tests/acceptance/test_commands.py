@@ -10,16 +10,20 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import comfyvn
-from comfyvn.config import settings_table
+from comfyvn.config import load, settings_table
+from comfyvn.registry import doctor
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 from support import Answer
 
+ROOT = Path(__file__).parents[2]
 COMFYVN = str(Path(sys.executable).with_name("comfyvn"))
 CONTROL = "\x1b[31m"
 
@@ -590,6 +594,23 @@ def test_doctor_names_every_setting_with_its_value_and_where_it_comes_from(
     assert found["assets_root"] == (str(project / "assets"), "default")
 
 
+def test_doctor_names_each_package_that_the_server_needs(
+    run: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug report about the server would not say which one it was, or what to install."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    packages = [re.split("[><=]", each)[0] for each in wanted["server"]]
+
+    answer = run("doctor", "--json")
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    lacking = {each.name: each for each in doctor.examine(load())}
+
+    found = {each["name"]: each["value"] for each in answer.document["findings"]}
+    assert {name: found.get(name) for name in packages} == {name: version(name) for name in packages}
+    assert lacking["fastapi"].why == 'for `comfyvn serve`: pip install "comfyvn[server]"'
+    assert {lacking[name].level for name in packages} == {"note"}
+
+
 def test_doctor_tells_people_the_same_as_programs(
     run: Callable[..., Answer], library: dict[str, AssetRecord]
 ) -> None:
@@ -671,6 +692,7 @@ def test_demo_draws_and_registers_a_library_that_other_commands_then_know(projec
     assert {item["type"] for item in items} == {"characters"}
     assert {item["license"] for item in items} == {"CC0-1.0"}
     assert shell(COMFYVN, "--home", "my library", "audit", "--strict").returncode == 0
+    assert re.search(r'^  \S*comfyvn --home "my library" serve$', answer.stdout, re.MULTILINE)
 
 
 # -- the door ---------------------------------------------------------------------------------------------

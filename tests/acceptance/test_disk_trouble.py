@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from comfyvn import cli
-from comfyvn.errors import RegistryBusy, RegistryUnusable, SourceUnreadable, StorageUnwritable
+from comfyvn.errors import RegistryBusy, RegistryUnusable, StorageUnwritable
 from comfyvn.registry.verify import verify
 from comfyvn.storage import LocalStorage, Writes
 from comfyvn.studio.core import AssetRegistry
@@ -298,7 +298,7 @@ def test_from_python_a_full_disk_is_an_error_of_its_own(
     uid = registry.register_file(art[0], "art")["uid"]
     fill(disk)
 
-    with pytest.raises(SourceUnreadable, match="the disk is full"):
+    with pytest.raises(StorageUnwritable, match="the disk is full"):
         registry.register_file(art[1], "art")
     with pytest.raises(StorageUnwritable, match="the disk is full"):
         registry.bulk_update_tags([uid], add_tags=["x"])

@@ -7,13 +7,14 @@ import json
 import os
 import random
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from comfyvn.db import JournalEntry
 from comfyvn.db.tokens import Tokens
+from comfyvn.registry.news import Page, Position, news_behind, page_after, position_at
+from comfyvn.server import hub
 from comfyvn.studio.core import AssetRegistry
 from serving import running, serve
 from support import TIMEOUT_S, run_all
@@ -93,6 +96,25 @@ def tell(registry: AssetRegistry, count: int, **after: object) -> None:
         )
 
 
+def position_of(registry: AssetRegistry, seq: int) -> str:
+    return str(position_at(registry, seq))
+
+
+@contextmanager
+def copied(registry: AssetRegistry, place: Path) -> Iterator[sqlite3.Connection]:
+    """Make a copy of the ledger, to be changed and put back."""
+    with closing(sqlite3.connect(place)) as copy:
+        with closing(sqlite3.connect(registry.library.ledger.engine.path)) as ledger:
+            ledger.backup(copy)
+        yield copy
+
+
+def put_back(registry: AssetRegistry, copy: sqlite3.Connection) -> None:
+    copy.commit()
+    with closing(sqlite3.connect(registry.library.ledger.engine.path, timeout=TIMEOUT_S)) as ledger:
+        copy.backup(ledger)
+
+
 def seqs_of(registry: AssetRegistry) -> list[int]:
     return [entry["seq"] for entry in registry.follow(0, timeout_s=0)]
 
@@ -128,14 +150,15 @@ def test_a_stream_begins_with_its_position_and_tells_each_change(
         known = registry.register_file(make_png("new.png", seed=2), "props", metadata={"tags": ["mara"]})
         message, frame = next(stream), hear(opened)
 
-    assert {"event": "hello", "seq": before, "revision": before} == told
-    assert (hello["name"], hello["seq"], hello["id"]) == ("hello", before, str(before))
+    position = position_of(registry, before)
+    assert {"event": "hello", "seq": before, "position": position, "revision": before} == told
+    assert (hello["name"], hello["seq"], hello["id"]) == ("hello", before, position)
     entry = next(registry.follow(before, timeout_s=0))
     for each in (message, frame):
         assert {name: each[name] for name in entry} == dict(entry)
         assert (each["type"], each["path"], each["cut"]) == ("props", known["path"], False)
         assert each["revision"] == each["seq"]
-    assert message["id"] == str(entry["seq"])
+    assert message["id"] == message["position"] == frame["position"] == position_of(registry, entry["seq"])
 
 
 _ELSEWHERE = """
@@ -180,6 +203,32 @@ def test_only_wanted_events_of_wanted_types_are_told(
             ("asset_registered", first["uid"]),
             ("asset_removed", first["uid"]),
         ]
+
+
+def test_a_change_has_a_type_after_its_asset_was_removed_too(
+    registry: AssetRegistry, client: httpx.Client, make_png: Callable[..., Path]
+) -> None:
+    """Else who was away when it was removed would not hear of what he asked for."""
+    known = registry.register_file(make_png("a.png", seed=1), "props")
+    registry.update_asset_meta(known["uid"], {"note": 1})
+    before = page_after(registry, Position(0), 100).news
+    registry.remove_asset(known["uid"])
+    last = registry.journal_position()
+
+    with listening(client, "/events?since=0&type=props") as stream:
+        next(stream)
+        heard = []
+        for message in stream:
+            heard.append(message)
+            if message["seq"] == last:
+                break
+    delivered = news_behind(registry, 0, None, 100)
+
+    assert [each["seq"] for each in heard] == seqs_of(registry)
+    assert {(each["type"], each["path"]) for each in heard} == {("props", known["path"])}
+    assert {each.type for each in before} == {"props"}
+    assert delivered is not None
+    assert {each.type for each in delivered[0]} == {"props"}
 
 
 def test_a_long_change_is_told_without_what_it_says(registry: AssetRegistry, client: httpx.Client) -> None:
@@ -246,7 +295,7 @@ def test_who_missed_too_much_is_told_to_start_anew(
                 assert [each["name"] for each in heard] == ["hello", "reset"]
                 assert [each["event"] for each in seen] == ["hello", "reset"]
                 assert {each["seq"] for each in heard + seen} == {30}
-                assert heard[1]["id"] == "30"
+                assert heard[1]["id"] == position_of(registry, 30)
         with listening(client, "/events?since=20") as stream:
             assert next(stream)["name"] == "hello"
             assert take(stream, 30) == list(range(21, 31))
@@ -274,6 +323,65 @@ def test_an_older_ledger_in_its_place_is_told_to_who_listens(
     assert [(each["event"], each["seq"]) for each in seen] == [("reset", 5), ("asset_meta_updated", 6)]
 
 
+def test_an_older_ledger_put_back_while_one_was_away_is_told(
+    tmp_path: Path, registry: AssetRegistry, client: httpx.Client
+) -> None:
+    """Else he would miss the changes that have the numbers of those he heard of."""
+    tell(registry, 3)
+    with copied(registry, tmp_path / "copy.db") as copy:
+        tell(registry, 4)
+        common, gone = position_of(registry, 3), position_of(registry, 7)
+        with listening(client, "/events?since=6") as stream:
+            next(stream)
+            heard = next(stream)
+        put_back(registry, copy)
+    tell(registry, 9)
+
+    told = list[list[tuple[str, int]]]()
+    for since in (heard["id"], common, "7"):
+        with listening(client, last_event_id=since) as stream, socket_to(client, f"?since={since}") as opened:
+            lines = [next(stream), next(stream)]
+            seen = [hear(opened), hear(opened)]
+        assert [(each["event"], each["seq"]) for each in lines] == [
+            (each["event"], each["seq"]) for each in seen
+        ]
+        told.append([(each["event"], each["seq"]) for each in lines])
+
+    assert heard["id"] == gone
+    assert told[0] == [("hello", 12), ("reset", 12)]
+    assert told[1] == [("hello", 3), ("asset_meta_updated", 4)]
+    assert told[2] == [("hello", 7), ("asset_meta_updated", 8)]  # a bare number can't show it
+
+
+def test_another_ledger_that_is_no_shorter_is_told_to_who_listens(
+    tmp_path: Path, registry: AssetRegistry, client: httpx.Client
+) -> None:
+    """Else a backup with as many changes as there were would go unnoticed."""
+    tell(registry, 3)
+
+    with copied(registry, tmp_path / "copy.db") as copy:
+        time.sleep(0.002)
+        tell(registry, 4)
+        copy.executescript(
+            "INSERT INTO asset_journal (project_id, at, event, uid, asset_id, operation_id)"
+            " SELECT project_id, at, event, uid, asset_id, 0 FROM asset_journal;"
+            "INSERT INTO asset_journal (project_id, at, event, uid, asset_id, operation_id)"
+            " SELECT project_id, at, event, uid, asset_id, 0 FROM asset_journal;"
+        )
+        with listening(client, "/events?since=6") as stream, socket_to(client) as opened:
+            heard = [next(stream), next(stream)]
+            hear(opened)
+            put_back(registry, copy)
+            heard += [next(stream)]
+            seen = [hear(opened)]
+            tell(registry, 1)
+            heard += [next(stream)]
+            seen += [hear(opened)]
+
+    assert [each["seq"] for each in heard] == [6, 7, 12, 13]
+    assert [(each["event"], each["seq"]) for each in seen] == [("reset", 12), ("asset_meta_updated", 13)]
+
+
 def test_a_position_that_is_none_is_refused(client: httpx.Client) -> None:
     """Else a client with a fault would be told from anywhere on."""
     for path, headers in (
@@ -282,12 +390,16 @@ def test_a_position_that_is_none_is_refused(client: httpx.Client) -> None:
         (f"/events?since={2**63}", {}),
         ("/events", {"last-event-id": "x"}),
         ("/events", {"last-event-id": "9" * 40}),
+        ("/events", {"last-event-id": "0" * 5_000}),
+        ("/events", {"last-event-id": "1-"}),
+        ("/events?since=1-xyz", {}),
+        (f"/events?since={'0' * 5_000}", {}),
         ("/events?event=asset_sold", {}),
     ):
         answer = client.get(path, headers=headers)
         assert answer.status_code == 422
         assert answer.headers["content-type"] == "application/problem+json"
-    for query in ("?since=-1", "?since=x", f"?since={2**63}", "?event=asset_sold"):
+    for query in ("?since=-1", "?since=x", f"?since={'0' * 5_000}", f"?since={2**63}", "?event=asset_sold"):
         with pytest.raises(InvalidStatus) as refused, socket_to(client, query):
             pass
         assert refused.value.response.status_code == 422
@@ -311,6 +423,43 @@ def test_fifty_listeners_hear_the_same(registry: AssetRegistry) -> None:
         heard = [take(each, 100) for each in streams] + [take(frames(each), 100) for each in opened]
 
     assert heard == [list(range(1, 101))] * 50
+
+
+def test_who_comes_back_from_far_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch, registry: AssetRegistry
+) -> None:
+    """Else a hundred galleries that connect again would stop the server for seconds."""
+    tell(registry, 1_000)
+    asked, going_on, running_now, most = list[int](), threading.Event(), set[int](), list[int]()
+
+    def read(registry: AssetRegistry, position: Position, limit: int) -> Page:
+        if threading.current_thread().name.startswith("comfyvn-server"):
+            asked.append(position.seq)
+            running_now.add(threading.get_ident())
+            most.append(len(running_now))
+            assert going_on.wait(TIMEOUT_S)
+            running_now.discard(threading.get_ident())
+        return page_after(registry, position, limit)
+
+    monkeypatch.setattr(hub, "page_after", read)
+    with serve(registry) as client, ExitStack() as stack:
+        streams = [
+            stack.enter_context(listening(client, f"/events?since={1 + number % 4}")) for number in range(12)
+        ]
+        nothing = [
+            stack.enter_context(listening(client, "/events?since=5&type=nosuch&event=asset_removed"))
+            for _ in range(12)
+        ]
+        assert {next(each)["name"] for each in streams + nothing} == {"hello"}
+        wait_until(lambda: len(asked) == 2, "two that read")
+        answer = httpx.get(f"{client.base_url}/assets", trust_env=False, timeout=TIMEOUT_S)
+        going_on.set()
+        heard = [take(each, 1_000) for each in streams]
+
+    assert answer.status_code == 200
+    assert heard == [list(range(2 + number % 4, 1_001)) for number in range(12)]
+    assert max(most) == 2
+    assert len(asked) < 60  # each page is read once for those who ask for it at the same time
 
 
 def test_one_listener_too_many_is_told_to_come_back(
@@ -393,8 +542,8 @@ def test_a_reader_who_takes_nothing_is_dropped_and_others_are_not_disturbed(
             got, seen = _read_all(lines), _read_all(frames_of, b"too slow")
 
     assert heard == list(range(1, 4_001))
-    assert b"id: 1\n" in got
-    assert b"id: 4000\n" not in got
+    assert b"\nid: 1-" in got
+    assert b"\nid: 4000-" not in got
     assert not got.endswith(b"0\r\n\r\n")  # cut off, so that no reader takes it for whole
     assert struct.pack("!H", 1013) + b"too slow" in seen[-100:]
 
@@ -432,10 +581,10 @@ def test_a_silent_stream_shows_that_it_lives_and_keeps_its_position(registry: As
             told = set[str]()
             for line in lines:
                 told.add(line)
-                if line == "id: 7":
+                if line.startswith("id: 7-"):
                     break
 
-    assert told == {"", ": still here", "id: 0", "id: 7"} or told == {"", ": still here", "id: 7"}
+    assert told - {"id: 0"} == {"", ": still here", f"id: {position_of(registry, 7)}"}
 
 
 def test_what_a_client_sends_is_ignored_and_too_much_ends_it(

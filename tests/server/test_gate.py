@@ -79,6 +79,7 @@ def test_a_name_that_is_not_ours_is_refused(client: httpx.Client, host: str) -> 
 
     assert answer.status_code == 421
     assert answer.json()["type"] == "urn:comfyvn:problem:host-refused"
+    assert "allowed_hosts" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -240,6 +241,58 @@ def test_every_answer_says_how_it_may_be_used(
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
 
 
+def test_whatever_can_be_read_can_be_asked_about(
+    registry: AssetRegistry, client: httpx.Client, make_png: Callable[..., Path]
+) -> None:
+    """Else `curl -I` and what watches over servers would be told that there is nothing to see."""
+    uid = registry.register_file(make_png(), "characters")["uid"]
+    registry.wait_for_thumbnails()
+    described = client.get("/openapi.json").json()["paths"]
+    paths = [path for path, methods in described.items() if "get" in methods and path != "/events"]
+    changing = {"date", "x-request-id", "transfer-encoding"}
+    wrong: list[tuple[str, object, object]] = []
+
+    for path in [*paths, "/assets?limit=x", "/nothing"]:
+        address = path.replace("{uid}", uid).replace("{", "").replace("}", "")
+        read, asked = client.get(address), client.head(address)
+        left = changing | ({"content-length"} if path == "/metrics" else set())
+        expected = {name: value for name, value in read.headers.items() if name not in left}
+        found = {name: value for name, value in asked.headers.items() if name not in left}
+        if (read.status_code, expected, b"") != (asked.status_code, found, asked.content):
+            wrong.append((path, (read.status_code, expected), (asked.status_code, found)))
+
+    assert len(paths) > 15
+    assert wrong == []
+
+
+def test_a_stream_can_only_be_read(client: httpx.Client) -> None:
+    """Else a question about it would never be answered."""
+    answer = client.head("/events")
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/assets", "GET, HEAD"),
+        ("/assets/0123456789abcdef", "GET, HEAD, PATCH, DELETE"),
+        ("/assets/0123456789abcdef/download", "GET, HEAD"),
+        ("/session", "GET, HEAD, POST, DELETE"),
+    ],
+)
+def test_who_asks_for_the_impossible_is_told_what_is_possible(
+    client: httpx.Client, path: str, allowed: str
+) -> None:
+    """Else a client would take it that an asset can be changed but not read."""
+    answer = client.put(path)
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == allowed
+    assert allowed in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("stated", "is_taken"),
     [
@@ -385,11 +438,13 @@ def test_requests_are_counted_by_route(client: httpx.Client) -> None:
         client.get(f"/assets/{uid:016x}")
         client.get(f"/nothing/{uid}")
     client.get("/assets")
+    client.head("/assets")
 
     told = numbers(client)
 
     assert told['comfyvn_requests_total{method="GET",route="/assets/{uid}",status="4xx"}'] == 20
     assert told['comfyvn_requests_total{method="GET",route="/assets",status="2xx"}'] == 1
+    assert told['comfyvn_requests_total{method="HEAD",route="/assets",status="2xx"}'] == 1
     assert told['comfyvn_requests_total{method="GET",route="none",status="4xx"}'] == 20
     assert told['comfyvn_request_duration_seconds_count{method="GET",route="/assets/{uid}"}'] == 20
     buckets = 'comfyvn_request_duration_seconds_bucket{method="GET",route="/assets/{uid}",le="+Inf"}'
@@ -438,3 +493,16 @@ def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
 
     assert log._waiting.qsize() <= 10_000
     released.set()
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "websocket", None])
+def test_a_page_of_another_site_can_not_have_questions_asked(client: httpx.Client, mode: str | None) -> None:
+    """It could not read the answers, but keep the library busy from any tab."""
+    headers = {"sec-fetch-site": "cross-site", **({"sec-fetch-mode": mode} if mode else {})}
+
+    embedded = client.get("/assets", headers=headers)
+    followed = client.get("/assets", headers={**headers, "sec-fetch-mode": "navigate"})
+
+    assert embedded.status_code == 403
+    assert embedded.json()["type"] == "urn:comfyvn:problem:origin-refused"
+    assert followed.status_code == 200

@@ -118,7 +118,6 @@ BROKEN: dict[str, tuple[bytes, tuple[int, ...]]] = {
         b"GET /assets HTTP/1.1\r\n" + HOST + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n",
         (400,),
     ),
-    "an empty token": (b"GET /assets HTTP/1.1\r\n" + HOST + b"Authorization: Bearer\r\n\r\n", (401,)),
     "a token of bytes": (
         b"GET /assets HTTP/1.1\r\n" + HOST + b"Authorization: Bearer cvn_\xff_\xfe\r\n\r\n",
         (401,),
@@ -264,6 +263,20 @@ def test_requests_sent_ahead_are_answered_in_order(address: Address) -> None:
     assert statuses(answer) == [200, 404, 200, 404]
 
 
+def test_an_answer_without_a_body_is_the_end_of_it(address: Address) -> None:
+    """Else the next answer on that connection would begin in the middle of the one before."""
+    paths = (b"/assets", b"/healthz", b"/openapi.json", b"/assets?limit=x", b"/nothing", b"/assets/index")
+    asked = b"".join(b"HEAD " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n" for path in paths)
+    last = b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+
+    answer = converse(address, asked + last, must_close=True)
+
+    *heads, body = answer.split(b"\r\n\r\n")
+    assert statuses(answer) == [200, 200, 200, 422, 404, 200, 200]
+    assert all(each.startswith(b"HTTP/1.1 ") for each in heads)
+    assert body == b'{"ok":true}'
+
+
 def test_garbage_behind_a_request_spoils_no_answer(address: Address) -> None:
     """Else what is appended to a request could put words into its answer."""
     ask = b"GET /assets HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -377,3 +390,94 @@ def test_noise_is_no_danger(address: Address) -> None:
             connection.settimeout(3)
             with suppress(TimeoutError, ConnectionError):
                 check(connection.recv(65_536))
+
+
+# -- who sends slowly, or too much --------------------------------------------------------------------------
+
+
+def begun(length: int = 900_000, path: bytes = b"/assets/rows") -> bytes:
+    """Return a request of which nearly all is still to come."""
+    return b"POST " + path + b" HTTP/1.1\r\n" + HOST + JSON + b"Content-Length: %d\r\n\r\n[" % length
+
+
+def test_half_sent_requests_keep_nobody_out(address: Address) -> None:
+    """Else as many bodies that never come as there are places would turn everybody away."""
+    with ExitStack() as held:
+        for _ in range(60):
+            connection = held.enter_context(closing(socket.create_connection(address, timeout=10)))
+            connection.sendall(begun(path=b"/assets/bulk"))
+        answer = converse(address, b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n")
+
+    assert statuses(answer) == [200]
+
+
+def test_who_is_still_sending_outlasts_who_is_silent(
+    open_registry: Callable[..., AssetRegistry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the crowd that sends nothing would throw the upload out that is under way."""
+    monkeypatch.setenv("COMFYVN_CONNECTIONS", "16")
+    head, body = begun(10, b"/assets/bulk")[:-1], b"[1, 2, 3] "
+    with running(open_registry()) as (_, text), ExitStack() as held:
+        address = ("127.0.0.1", int(text.rpartition(":")[2]))
+        at_work = held.enter_context(closing(socket.create_connection(address, timeout=10)))
+        at_work.sendall(head)
+        for number in range(30):
+            connection = held.enter_context(closing(socket.create_connection(address, timeout=10)))
+            connection.sendall(begun(path=b"/assets/bulk"))
+            if number % 4 == 0 and number < 4 * 9:
+                at_work.sendall(body[number // 4 : number // 4 + 1])
+                httpx.get(f"{text}/healthz", timeout=TIMEOUT_S, trust_env=False)
+        at_work.sendall(body[8:])
+        answer = at_work.recv(65_536)
+
+    assert statuses(answer) == [422]  # a list is no bulk edit: the whole body was read
+
+
+def test_a_body_sent_a_byte_at_a_time_is_given_up(address: Address) -> None:
+    """Else a byte every second would hold a connection for days."""
+    answer, begun_at = b"", time.monotonic()
+    with closing(socket.create_connection(address, timeout=10)) as connection:
+        connection.settimeout(0.05)
+        connection.sendall(begun(path=b"/assets/bulk"))
+        while not answer and time.monotonic() < begun_at + TIMEOUT_S:
+            with suppress(TimeoutError):
+                connection.sendall(b" ")
+                answer = connection.recv(1_000)
+
+    assert statuses(answer) == [408]
+    assert b"too slowly" in answer
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\x89\x80\0\0\0\0", b"\x81\x81\0\0\0\0a", b"\x8a\x80\0\0\0\0"], ids=["pings", "texts", "pongs"]
+)
+def test_who_floods_a_socket_is_hung_up_on(address: Address, frame: bytes) -> None:
+    """Else one client with small frames would take all the time that the others need."""
+    with closing(socket.create_connection(address, timeout=10)) as connection:
+        connection.sendall(HANDSHAKE + b"\r\n")
+        answer = b""
+        while b"hello" not in answer:
+            answer += connection.recv(65_536)
+        answer = b""
+        with suppress(ConnectionError):  # what is still on its way to it makes its system reset
+            connection.sendall(frame * 200)
+            while part := connection.recv(65_536):
+                answer += part
+
+    assert b"\x88\x13\x03\xf0too much was sent" in answer
+
+
+def test_a_few_frames_a_second_are_nothing_to_hang_up_on(address: Address) -> None:
+    """Else a page that says a word now and then would lose its stream."""
+    with closing(socket.create_connection(address, timeout=10)) as connection:
+        connection.sendall(HANDSHAKE + b"\r\n")
+        answer = b""
+        while b"hello" not in answer:
+            answer += connection.recv(65_536)
+        for _ in range(4):
+            connection.sendall(b"\x89\x80\0\0\0\0" * 10)
+            time.sleep(0.3)
+        answer = connection.recv(65_536)
+
+    assert answer.startswith(b"\x8a\x00" * 10)
+    assert b"\x88" not in answer

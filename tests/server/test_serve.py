@@ -11,18 +11,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
-from comfyvn.studio.core import AssetRegistry
+from comfyvn.studio.core import AssetRegistry, editing, history
 from serving import running, serve_process
 from support import TIMEOUT_S, Answer
 
 ENDING_S = 2.0
 SLACK_S = 1.5  # for the start and end of Python itself on a busy machine
+MANY = 200
 
 
 @pytest.fixture(autouse=True)
@@ -216,3 +218,39 @@ def test_all_places_can_be_taken_and_given_back() -> None:
     assert answers == [200] * 30
     assert code == 0
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("kind", ["bulk", "undo"])
+def test_a_long_change_ends_at_a_safe_point_and_tells_how_far_it_came(
+    library: AssetRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Else the end would wait for thousands of assets, and nobody would learn which of them were changed."""
+    monkeypatch.setattr(editing, "_CHUNK", 1)
+    monkeypatch.setattr(history, "_CHUNK", 1)
+    for number in range(MANY):
+        (tmp_path / f"{number}.dat").write_bytes(b"asset %d" % number)
+    files = [{"source_path": tmp_path / f"{number}.dat", "asset_type": "many"} for number in range(MANY)]
+    assert all(each["asset"] for each in library.register_many(files))
+    path, body = "/assets/bulk", {"filter": {"type": "many"}, "expected": MANY, "add_tags": ["night"]}
+    operation = None
+    if kind == "undo":
+        operation = library.bulk_edit(matching={"asset_type": "many"}, add_tags=["night"])["operation"]
+        path, body = f"/assets/operations/{operation}/undo", {}
+    position = library.journal_position()
+
+    with running(library) as (server, address), ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, address + path, json=body, timeout=TIMEOUT_S, trust_env=False)
+        deadline = time.monotonic() + TIMEOUT_S
+        while library.journal_position() == position and time.monotonic() < deadline:
+            time.sleep(0.005)
+        server.end()
+        answer = asked.result(TIMEOUT_S).json()
+
+    assert answer["stopped"] is True
+    tagged = library.count_assets(tags=["night"])
+    assert 0 < tagged < MANY
+    if operation is None:
+        assert answer["counts"] == {"total": MANY, "changed": tagged, "unchanged": 0, "failed": MANY - tagged}
+    else:
+        assert answer["counts"] == {"undone": MANY - tagged, "refused": 0, "kept": 0}
+        assert len(library.undo(operation)["undone"]) == tagged

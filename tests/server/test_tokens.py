@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from comfyvn.db.tokens import Scope, Tokens
 from comfyvn.errors import InvalidToken, TokenNotFound
 from comfyvn.server import access, create_app
 from comfyvn.studio.core import AssetRegistry
-from serving import COMFYVN, serve, serve_process
+from serving import COMFYVN, converse, serve, serve_process
 from support import TIMEOUT_S, Answer
 
 UNKNOWN = "cvn_00000000_" + "0" * 48
@@ -129,14 +130,30 @@ def test_a_wrong_token_is_refused_also_for_reads(client: httpx.Client, text: str
     assert answer.json()["type"] == "urn:comfyvn:problem:token-refused"
 
 
+@pytest.mark.parametrize("header", [b"Bearer", b"Bearer ", b"bearer \t "])
+def test_an_empty_token_is_none(registry: AssetRegistry, header: bytes) -> None:
+    """Else `curl -H "Authorization: Bearer $TOKEN"` would be told of a wrong token where none is set."""
+    ask = b"GET /session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: %b\r\n\r\n"
+
+    with serve(registry) as client:
+        local = converse(("127.0.0.1", client.base_url.port or 0), ask % header)
+    with serve(registry, is_exposed=True) as client:
+        asked = converse(("127.0.0.1", client.base_url.port or 0), ask % header)
+
+    assert b'"scope":"admin"' in local
+    assert asked.startswith(b"HTTP/1.1 401 ")
+    assert b"urn:comfyvn:problem:token-missing" in asked
+
+
 def test_a_token_in_the_address_is_no_token(registry: AssetRegistry, client: httpx.Client) -> None:
     """Else tokens would end up in logs, histories and Referer headers."""
     _, text = tokens_of(registry).create("ci", "admin")
 
-    told = client.get("/session", params={"token": text, "access_token": text, "api_token": text}).json()
+    names = ("token", "access_token", "api_token")
+    answers = [client.get("/session", params={name: text}) for name in names]
 
-    assert told["scope"] == "assets.read"
-    assert told["name"] is None
+    assert [each.status_code for each in answers] == [422] * len(names)
+    assert not any(text in each.text for each in answers)
 
 
 def test_guessing_is_stopped_while_good_tokens_go_on(
@@ -424,14 +441,25 @@ def test_a_browser_keeps_its_token_in_a_cookie(registry: AssetRegistry) -> None:
     assert refused.status_code == 401
     assert begun.status_code == 200
     assert text not in cookie
+    assert base64.urlsafe_b64encode(text.encode()).decode().rstrip("=") not in cookie
     assert {"HttpOnly", "Path=/", "SameSite=strict"} <= set(cookie.split("; "))
     assert f"comfyvn_session_{client.base_url.port}=" in cookie
     assert "Secure" not in cookie
     assert reads.json() == {"ok": True, "scope": "assets.write", "name": "mara"}
     assert changes.status_code == 404
     assert [foreign.status_code, silent.status_code] == [403, 403]
+    assert foreign.json()["type"] == "urn:comfyvn:problem:origin-refused"
+    assert silent.json()["type"] == "urn:comfyvn:problem:origin-missing"
     assert ended.status_code == 200
     assert after.status_code == 401
+
+
+def test_the_description_names_the_cookie(registry: AssetRegistry, client: httpx.Client) -> None:
+    """Else a client made from the description would send a cookie that the server does not know."""
+    described = client.get("/openapi.json").json()["components"]["securitySchemes"]["cookie"]
+
+    assert described["name"] == f"comfyvn_session_{registry.library.config.server_port}"
+    assert "port" in described["description"]
 
 
 def test_a_cookie_over_tls_is_for_tls_only(
@@ -463,6 +491,170 @@ def test_a_cookie_of_a_revoked_token_takes_itself_away(registry: AssetRegistry) 
 
     assert [refused.status_code, again.status_code] == [401, 200]
     assert "Max-Age=0" in refused.headers["set-cookie"]
+
+
+def sign_in(client: httpx.Client, token: str) -> str:
+    """Begin a session and return what its cookie holds."""
+    own = str(client.base_url).rstrip("/")
+    client.post("/session", headers={"origin": own, **bearer(token)}).raise_for_status()
+    return client.cookies[f"comfyvn_session_{client.base_url.port}"]
+
+
+def cookie(client: httpx.Client, session: str) -> dict[str, str]:
+    """Return the header by which a browser shows a session to a server."""
+    return {"cookie": f"comfyvn_session_{client.base_url.port}={session}"}
+
+
+def test_a_cookie_is_of_use_to_one_server_only(registry: AssetRegistry) -> None:
+    """Else any other server on this machine, to which browsers send it too, could come in by it."""
+    _, text = tokens_of(registry).create("mara", "admin")
+
+    with serve(registry, is_exposed=True) as client, serve(registry, is_exposed=True) as other:
+        first, second = sign_in(client, text), sign_in(other, text)
+        there = httpx.get(
+            f"{other.base_url}/session", headers=cookie(other, first), timeout=TIMEOUT_S, trust_env=False
+        )
+        as_token = httpx.get(
+            f"{client.base_url}/session", headers=bearer(first), timeout=TIMEOUT_S, trust_env=False
+        )
+
+    assert first != second
+    assert len(first) >= 22  # 128 bits
+    assert [there.status_code, as_token.status_code] == [401, 401]
+    assert "Max-Age=0" in there.headers["set-cookie"]
+
+
+def test_a_session_that_was_ended_is_over(registry: AssetRegistry) -> None:
+    """Else whoever has a copy of the cookie would go on after its owner signed out."""
+    _, text = tokens_of(registry).create("mara", "assets.write")
+
+    with serve(registry, is_exposed=True) as client:
+        own = {"origin": str(client.base_url).rstrip("/")}
+        first = sign_in(client, text)
+        second = sign_in(client, text)
+        replaced = client.get("/session", headers=cookie(client, first))
+        current = client.get("/session", headers=cookie(client, second))
+        client.delete("/session", headers={**own, **cookie(client, second)}).raise_for_status()
+        ended = client.get("/session", headers=cookie(client, second))
+
+    assert [replaced.status_code, current.status_code, ended.status_code] == [401, 200, 401]
+    assert current.json()["name"] == "mara"
+
+
+def test_a_session_ends_with_its_token(registry: AssetRegistry) -> None:
+    """Else a browser would go on with a token that has expired."""
+    _, text = tokens_of(registry).create("mara", "assets.write", lifetime=timedelta(days=1))
+
+    with serve(registry, is_exposed=True) as client:
+        session = sign_in(client, text)
+        before = client.get("/session", headers=cookie(client, session))
+        with registry.library.ledger.engine.write() as connection:
+            connection.execute("UPDATE asset_tokens SET expires_at = '2020-01-01T00:00:00.000Z'")
+        after = client.get("/session", headers=cookie(client, session))
+
+    assert [before.status_code, after.status_code] == [200, 401]
+    assert "Max-Age=0" in after.headers["set-cookie"]
+
+
+def test_the_token_of_older_set_ups_can_begin_a_session(
+    open_registry: Callable[..., AssetRegistry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else pages could not be used where only API_TOKEN is set."""
+    monkeypatch.setenv("API_TOKEN", "päss word")
+
+    with serve(open_registry(), is_exposed=True) as client:
+        own = {"origin": str(client.base_url).rstrip("/")}
+        token = {b"authorization": "Bearer päss word".encode()}
+        begun = client.post("/session", headers={b"origin": own["origin"].encode(), **token})
+        told = client.get("/session").json()
+
+    assert begun.status_code == 200
+    assert told == {"ok": True, "scope": "admin", "name": "api_token"}
+
+
+def test_a_stream_ends_with_its_session(registry: AssetRegistry, make_png: Callable[..., Path]) -> None:
+    """Else a page would go on hearing of the library after its user signed out."""
+    _, text = tokens_of(registry).create("mara", "assets.read")
+
+    with serve(registry, is_exposed=True) as client:
+        own = {"origin": str(client.base_url).rstrip("/")}
+        sign_in(client, text)
+        with client.stream("GET", "/events") as stream:
+            lines = stream.iter_lines()
+            begun = next(lines)
+            client.delete("/session", headers=own).raise_for_status()
+            registry.register_file(make_png(), "characters")
+            rest = list(lines)
+
+    assert stream.status_code == 200
+    assert begun
+    assert "asset_registered" not in "".join(rest)
+
+
+def test_a_wrong_token_leaves_the_session_alone(registry: AssetRegistry) -> None:
+    """Else a mistyped token would sign out who is signed in."""
+    _, text = tokens_of(registry).create("mara", "assets.read")
+
+    with serve(registry, is_exposed=True) as client:
+        sign_in(client, text)
+        wrong = client.get("/session", headers=bearer(UNKNOWN))
+        after = client.get("/session")
+
+    assert [wrong.status_code, after.status_code] == [401, 200]
+    assert "set-cookie" not in wrong.headers
+
+
+@pytest.mark.parametrize("session", ["", "x", "a" * 9_000, "%00", "cvn_00000000_0"])
+def test_cookies_of_before_are_no_guesses(
+    open_registry: Callable[..., AssetRegistry], monkeypatch: pytest.MonkeyPatch, session: str
+) -> None:
+    """Else a page with many pictures would lock its user out after each start of the server."""
+    monkeypatch.setenv("API_TOKEN", "short")
+
+    with serve(open_registry()) as client:
+        stale = [client.get("/assets", headers=cookie(client, session)) for _ in range(30)]
+        after = client.get("/assets", headers=bearer("short"))
+
+    assert {each.status_code for each in stale} == {401}
+    assert all("Max-Age=0" in each.headers["set-cookie"] for each in stale)
+    assert after.status_code == 200
+
+
+def test_what_is_remembered_of_sessions_is_bounded() -> None:
+    """Else somebody with a token could fill the memory."""
+    sessions = access._Sessions()
+    visitor = access.Visitor("assets.read", "ci", "01234567")
+
+    begun = [sessions.begin(visitor) for _ in range(3_000)]
+
+    found = [sessions.find(access.digest_of(each)) for each in begun]
+    assert len(set(begun)) == 3_000
+    assert [each is not None for each in found] == [False] * 2_000 + [True] * 1_000
+
+
+@pytest.mark.parametrize("state", ["none", "revoked", "expired"])
+def test_a_server_for_others_names_why_it_does_not_start(
+    run: Callable[..., Answer], registry: AssetRegistry, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Else its maker would look for the reason in the wrong place."""
+    if state != "none":
+        made, _ = tokens_of(registry).create("ci", "assets.read", lifetime=timedelta(days=1))
+        if state == "revoked":
+            tokens_of(registry).revoke(made.id)
+        with registry.library.ledger.engine.write() as connection:
+            connection.execute("UPDATE asset_tokens SET expires_at = '2020-01-01T00:00:00.000Z'")
+
+    reachable = run("serve", "--host", "0.0.0.0", "--port", "0")
+    monkeypatch.setenv("COMFYVN_ALLOWED_HOSTS", "vn.example.com")
+    listed = run("serve", "--port", "0")
+
+    assert [reachable.code, listed.code] == [4, 4]
+    assert "can be reached from other machines" in reachable.err
+    assert "0.0.0.0" in reachable.err
+    assert "allowed_hosts" in listed.err
+    assert "127.0.0.1" not in listed.err
+    assert "no valid token" in reachable.err
+    assert "no valid token" in listed.err
 
 
 def test_a_server_for_others_does_not_start_without_a_token(project: Path, registry: AssetRegistry) -> None:

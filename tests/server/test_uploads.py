@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image
 
 from comfyvn.studio.core import AssetRegistry
+from disks import small_disk
 from serving import serve
 from support import TIMEOUT_S
 
@@ -390,6 +392,78 @@ def test_an_upload_that_stops_coming_is_ended(open_registry: Open, monkeypatch: 
         wait_for(lambda: files_of(registry) == set())
 
     assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_upload_that_comes_drop_by_drop_is_ended(
+    open_registry: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a byte every few seconds would hold a place for ever, and eight of them all places."""
+    monkeypatch.setenv("COMFYVN_IDLE_TIME_S", "0.4")
+    registry = open_registry()
+    answer, begun_at = b"", time.monotonic()
+
+    with serve(registry) as client:
+        with half_sent(client, part("file", b"", filename="slow.bin")[:-2], 100_000) as connection:
+            connection.settimeout(0.05)
+            while not answer and time.monotonic() < begun_at + TIMEOUT_S:
+                with suppress(TimeoutError):
+                    connection.sendall(b"x")
+                    answer = connection.recv(65_536)
+        wait_for(lambda: files_of(registry) == set())
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"too slowly" in answer
+
+
+def test_a_slow_line_that_goes_on_may_take_its_time(
+    open_registry: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else large files could not be sent from far away."""
+    monkeypatch.setenv("COMFYVN_IDLE_TIME_S", "0.4")
+    registry = open_registry()
+    body = part("file", b"x" * 40_000, filename="slow.bin") + f"--{_BOUNDARY}--\r\n".encode()
+
+    with serve(registry) as client, half_sent(client, b"", len(body)) as connection:
+        for at in range(0, len(body), 2_000):
+            connection.sendall(body[at : at + 2_000])
+            time.sleep(0.05)
+        answer = connection.recv(65_536)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_one_sender_does_not_get_all_places(open_registry: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one client who sends slowly could shut all others out."""
+    monkeypatch.setenv("COMFYVN_UPLOADS_AT_ONCE", "4")
+    registry = open_registry()
+    begun = part("file", b"x" * 300_000, filename="slow.bin")
+
+    with serve(registry) as client, ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(half_sent(client, begun, len(begun) + 100))
+        wait_for(lambda: sum("staging" in name for name in files_of(registry)) >= 2)
+        refused = upload(client)
+        elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+        with httpx.Client(base_url=client.base_url, transport=elsewhere, timeout=TIMEOUT_S) as neighbour:
+            other = upload(neighbour, "b.png", 2)
+
+    assert (refused.status_code, problem_of(refused)) == (503, "too-busy")
+    assert "uploads of yours" in refused.json()["detail"]
+    assert other.status_code == 200
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_upload(open_registry: Open, tmp_path: Path) -> None:
+    """Else a client would look for the mistake in his file, and never send it again."""
+    with small_disk(tmp_path / "disk", 12_000_000) as disk:
+        registry = open_registry(assets_root=disk / "assets")
+        data = random.Random(3).randbytes(7_000_000)
+        with serve(registry) as client:
+            answer = client.post("/assets/upload", files={"file": ("big.bin", data)})
+        registry.close()
+
+    assert (answer.status_code, problem_of(answer)) == (503, "storage-unwritable")
+    assert "full" in answer.json()["detail"]
+    assert str(tmp_path) not in answer.text
 
 
 def test_uploads_that_are_cut_off_anywhere_leave_nothing(

@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from standardwebhooks import Webhook as Judge
 
 from comfyvn.errors import InvalidFilter, InvalidRequest, InvalidWebhook, NothingThere, WebhookNotFound
+from comfyvn.registry import deliveries
 from comfyvn.registry.deliveries import Deliverer
 from comfyvn.registry.outgoing import Post, check_url
 from comfyvn.registry.webhooks import Webhooks
@@ -102,11 +104,11 @@ def registry(monkeypatch: pytest.MonkeyPatch, open_registry: Callable[..., Asset
 @contextmanager
 def delivering(
     registry: AssetRegistry, schedule_s: Sequence[float] = _QUICK, timeout_s: float = 10.0
-) -> Iterator[None]:
+) -> Iterator[Deliverer]:
     deliverer = Deliverer(registry, schedule_s=schedule_s, timeout_s=timeout_s)
     deliverer.start()
     try:
-        yield
+        yield deliverer
     finally:
         deliverer.stop()
 
@@ -308,6 +310,74 @@ def _dawdle(listening: socket.socket) -> None:
             time.sleep(0.1)
 
 
+def test_receivers_that_never_answer_hold_up_nobody_else(
+    registry: AssetRegistry, receiver: Receiver, make_png: Callable[..., Path]
+) -> None:
+    """Else two of them would take all threads, and the others would be told late or never."""
+    webhooks = Webhooks(registry)
+
+    with _silence() as silent, delivering(registry, timeout_s=10 * TIMEOUT_S):
+        for _ in range(12):
+            webhooks.add(silent, events=["asset_registered"])
+        good = webhooks.add(receiver.url, events=["asset_registered"])
+        for number in range(20):
+            registry.register_file(make_png(f"{number}.png", seed=number), "props")
+        wait_until(lambda: is_settled(registry, good["id"]), "the one that answers")
+
+    assert len(set(receiver.seqs)) == 20
+
+
+def test_receivers_that_never_answer_take_a_bounded_number_of_threads(
+    registry: AssetRegistry,
+    receiver: Receiver,
+    make_png: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a hundred of them would be a hundred threads, or leave none for one that has always answered."""
+    for name, value in (("_MOST", 8), ("_RESERVED", 2), ("_SOUND", 3), ("_AILING", 2), ("_SLOW_S", 0.1)):
+        monkeypatch.setattr(deliveries, name, value)
+    webhooks = Webhooks(registry)
+    good = webhooks.add(receiver.url, events=["asset_registered"])
+
+    with _silence() as silent, delivering(registry, timeout_s=10 * TIMEOUT_S) as deliverer:
+        registry.register_file(make_png("first.png", seed=99), "props")
+        wait_until(lambda: is_settled(registry, good["id"]), "the first one")
+        for _ in range(20):
+            webhooks.add(silent, events=["asset_registered"])
+        for number in range(10):
+            registry.register_file(make_png(f"{number}.png", seed=number), "props")
+            wait_until(lambda: is_settled(registry, good["id"]), "the one that answers")
+        wait_until(lambda: deliverer._running() == 6, "the others")
+        registry.register_file(make_png("last.png", seed=98), "props")
+        wait_until(lambda: is_settled(registry, good["id"]), "the last one")
+        assert len(deliverer._workers) <= 8
+
+    assert len(set(receiver.seqs)) == 12
+
+
+def test_a_receiver_that_answers_again_is_told_everything(
+    registry: AssetRegistry, receiver: Receiver, make_png: Callable[..., Path]
+) -> None:
+    """Else the smaller share of one that failed would cost him changes."""
+    made = Webhooks(registry).add(receiver.url)
+    receiver.statuses += [500, 204, 503, 503]
+
+    with delivering(registry):
+        for number in range(30):
+            registry.register_file(make_png(f"{number}.png", seed=number), "props")
+        wait_until(lambda: is_settled(registry, made["id"]), "the deliveries")
+
+    assert set(receiver.seqs) == {entry["seq"] for entry in registry.follow(0, timeout_s=0)}
+    assert len(receiver.got) == len(set(receiver.seqs)) + 3
+
+
+@contextmanager
+def _silence() -> Iterator[str]:
+    """Give the address of a receiver that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+
+
 # -- where it may go ------------------------------------------------------------------------------------
 
 
@@ -369,8 +439,9 @@ def test_what_is_no_address_for_a_webhook_is_refused(url: str) -> None:
         check_url(url, ())
 
 
-def test_a_list_of_hosts_lets_only_those_through() -> None:
-    """Else the setting would only ever widen what is reached."""
+def test_a_listed_host_lets_nothing_else_through_that_is_private() -> None:
+    """Else the setting would open more than it names, or close what is public."""
+    check_url("https://1.1.1.1/", ["127.0.0.1"])
     check_url("http://127.0.0.1:9/", ["127.0.0.1"])
     check_url("http://127.0.0.1:9/", ["127.0.0.1:9"])
     check_url("http://[::1]:9/", ["[::1]:9"])
@@ -378,10 +449,10 @@ def test_a_list_of_hosts_lets_only_those_through() -> None:
 
     for url, hosts in (
         ("http://127.0.0.1:8/", ["127.0.0.1:9"]),
-        ("https://1.1.1.1/", ["127.0.0.1"]),
-        ("http://localhost.example.org/", ["localhost"]),
+        ("http://127.0.0.2/", ["127.0.0.1"]),
+        ("http://[::1]/", ["127.0.0.1"]),
     ):
-        with pytest.raises(InvalidWebhook, match="does not list"):
+        with pytest.raises(InvalidWebhook, match="not a public one"):
             check_url(url, hosts)
 
 
@@ -528,6 +599,75 @@ def test_stopping_does_not_wait_for_a_slow_receiver(
     assert len(set(receiver.seqs)) == 1
 
 
+def test_an_older_ledger_put_back_during_a_round_skips_nothing(
+    registry: AssetRegistry, receiver: Receiver, make_png: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Else the position of the ledger that is gone would be noted, and as many new changes never told."""
+    made = Webhooks(registry).add(receiver.url)
+
+    with delivering(registry):
+        registry.register_file(make_png("first.png", seed=1), "props")
+        wait_until(lambda: is_settled(registry, made["id"]), "the first one")
+        copy_ledger(registry.library.ledger.engine.path, tmp_path / "older.db")
+        receiver.may_answer.clear()
+        for number in range(8):
+            registry.register_file(make_png(f"lost{number}.png", seed=10 + number), "props")
+        receiver.wait(3)
+        copy_ledger(tmp_path / "older.db", registry.library.ledger.engine.path)
+        receiver.may_answer.set()
+        for number in range(12):
+            registry.register_file(make_png(f"new{number}.png", seed=30 + number), "props")
+        wait_until(lambda: is_settled(registry, made["id"]), "the new ones")
+
+    assert {body["data"]["uid"] for body in receiver.bodies} >= {
+        entry["uid"] for entry in registry.follow(0, timeout_s=0)
+    }
+
+
+def test_an_older_ledger_put_back_skips_nothing_behind_what_was_passed_over(
+    registry: AssetRegistry, receiver: Receiver, make_png: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Else what was read of the ledger that is gone would count as read in the one that was put back."""
+    made = Webhooks(registry).add(receiver.url, events=["asset_registered"], types=["props"])
+
+    with delivering(registry) as deliverer:
+        registry.register_file(make_png("first.png", seed=1), "props")
+        wait_until(lambda: is_settled(registry, made["id"]), "the first one")
+        copy_ledger(registry.library.ledger.engine.path, tmp_path / "older.db")
+        for number in range(8):
+            registry.register_file(make_png(f"other{number}.png", seed=10 + number), "characters")
+        end = registry.journal_position()
+        wait_until(lambda: deliverer._lanes[made["id"]].reached == end, "the reading")
+        copy_ledger(tmp_path / "older.db", registry.library.ledger.engine.path)
+        wanted = registry.register_file(make_png("new.png", seed=30), "props")
+        receiver.wait(2)
+
+    assert receiver.bodies[-1]["data"]["uid"] == wanted["uid"]
+
+
+def test_a_position_past_the_end_of_the_journal_is_mended(
+    registry: AssetRegistry, receiver: Receiver, make_png: Callable[..., Path]
+) -> None:
+    """Else a number from nowhere would keep a receiver uninformed till the journal has come that far."""
+    made = Webhooks(registry).add(receiver.url)
+    with registry.library.ledger.engine.write() as connection:
+        connection.execute("UPDATE asset_webhooks SET position = 1000")
+
+    with delivering(registry):
+        wait_until(lambda: Webhooks(registry).get(made["id"])["position"] == 0, "the true position")
+        known = registry.register_file(make_png(), "props")
+        receiver.wait(1)
+        wait_until(lambda: is_settled(registry, made["id"]), "the delivery")
+
+    assert receiver.bodies[0]["data"]["uid"] == known["uid"]
+
+
+def copy_ledger(source: Path, target: Path) -> None:
+    """Put one ledger in the place of another, as a backup tool does."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target, timeout=TIMEOUT_S)) as new:
+        old.backup(new)
+
+
 # -- the doors ------------------------------------------------------------------------------------------
 
 
@@ -572,12 +712,13 @@ def test_a_webhook_that_may_not_be_is_refused_with_the_reason(
     private = client.post("/webhooks", json={"url": "http://10.0.0.1/"})
     unknown = client.post("/webhooks", json={"url": "http://127.0.0.1:1/", "events": ["asset_sold"]})
     strange = client.post("/webhooks", json={"url": "http://127.0.0.1:1/", "secret": "mine"})
+    asked = client.post("/webhooks", params={"tpye": "props"}, json={"url": "http://127.0.0.1:1/"})
 
     assert private.status_code == 400
     assert "webhook_hosts" in private.json()["detail"]
     assert unknown.status_code == 422
     assert "asset_registered" in unknown.json()["detail"]
-    assert strange.status_code == 422
+    assert (strange.status_code, asked.status_code) == (422, 422)
     assert client.get("/webhooks").json()["items"] == []
 
 
@@ -608,6 +749,31 @@ def test_the_commands_do_the_same(
     assert "1 change again" in replayed.out
     assert single.code == 0
     assert (both.code, removed.code, again.code) == (2, 0, 3)
+
+
+def test_a_webhook_is_switched_off_and_on_by_commands(
+    registry: AssetRegistry, receiver: Receiver, run: Callable[..., Answer], make_png: Callable[..., Path]
+) -> None:
+    """Else one that a receiver's 410 switched off would stay off for who works at a terminal."""
+    made = Webhooks(registry).add(receiver.url, events=["asset_registered"])
+    receiver.statuses += [410]
+
+    with delivering(registry):
+        registry.register_file(make_png("a.png", seed=1), "characters")
+        wait_until(lambda: not Webhooks(registry).get(made["id"])["is_enabled"], "the end of the webhook")
+        told = run("webhook", "list").out
+        enabled = run("webhook", "enable", made["id"])
+        receiver.wait(2)
+        wait_until(lambda: is_settled(registry, made["id"]), "the change")
+        disabled = run("webhook", "disable", made["id"], "--json").document
+    unknown = [run("webhook", which, "wh_0").code for which in ("enable", "disable")]
+
+    assert "410" in told
+    assert f"`comfyvn webhook enable {made['id']}`" in told
+    assert enabled.code == 0
+    assert len(set(receiver.seqs)) == 1
+    assert (disabled["is_enabled"], disabled["disabled_why"]) == (False, "by hand")
+    assert unknown == [3, 3]
 
 
 def test_a_secret_stands_in_no_text_that_is_shown(registry: AssetRegistry, receiver: Receiver) -> None:

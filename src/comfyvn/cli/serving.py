@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import signal
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +18,6 @@ from comfyvn.errors import ExtraMissing, OpenToAll
 from comfyvn.registry import console
 
 if TYPE_CHECKING:
-    import socket
-
     from comfyvn.server.access import Doorkeeper
     from comfyvn.server.access_log import AccessLog
     from comfyvn.studio.core import AssetRegistry
@@ -60,7 +59,7 @@ def serve(host: str | None, port: int | None, has_log: bool, **library: str | No
             _raise_file_limit()
             _spare_garbage_collection()
             server = make_server(registry, is_exposed=is_exposed, access_log=access_log)
-            _welcome(registry, opened, server.state.doorkeeper)
+            _welcome(registry, opened, server.state.doorkeeper, is_reachable=is_exposed)
             # these stay: behind the server there is only the library to close, and that is not to be cut off
             for number in _ENDING:
                 signal.signal(number, server.end)
@@ -68,14 +67,18 @@ def serve(host: str | None, port: int | None, has_log: bool, **library: str | No
             POOL.cancel()  # what is waiting is made by the next `comfyvn previews`
 
 
-def _welcome(registry: AssetRegistry, opened: socket.socket, doorkeeper: Doorkeeper) -> None:
+def _welcome(
+    registry: AssetRegistry, opened: socket.socket, doorkeeper: Doorkeeper, *, is_reachable: bool
+) -> None:
     """Say where the server is and who may come in.
 
     Raises:
-        OpenToAll: it can be reached from elsewhere, and nobody would be kept out.
+        OpenToAll: every request needs a token, and there is none.
     """
     address, port = opened.getsockname()[:2]
-    shown = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    shown = " and ".join(
+        f"http://{f'[{each}]' if ':' in each else each}:{port}" for each in _reached(address)
+    )
     who = "Programs of this machine may read and change all, till `comfyvn token create` makes a token."
     if doorkeeper.is_fenced():
         who = "Programs of this machine may read; a change needs a token (`comfyvn token create`)."
@@ -83,8 +86,22 @@ def _welcome(registry: AssetRegistry, opened: socket.socket, doorkeeper: Doorkee
         who = "Every request needs a token (`comfyvn token create`)."
         if not doorkeeper.has_token():
             doorkeeper.close()
-            raise OpenToAll(address=shown)
+            why = "The setting allowed_hosts gives this server names for other machines"
+            raise OpenToAll(why=f"{address} can be reached from other machines" if is_reachable else why)
     console.echo(f"Serving project {registry.project_id} at {shown}\n{who}\nCtrl+C ends it.", err=True)
+
+
+def _reached(address: str) -> list[str]:
+    """Return under which addresses a server is reached that listens on one, or on all of them."""
+    if not ip_address(address.partition("%")[0]).is_unspecified:
+        return [address]
+    with suppress(OSError):
+        found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+        kinds = (socket.AF_INET, socket.AF_INET6) if ":" in address else (socket.AF_INET,)
+        named = [str(each[4][0]) for each in found if each[0] in kinds and "%" not in str(each[4][0])]
+        others = [each for each in dict.fromkeys(named) if not ip_address(each).is_loopback]
+        return ["127.0.0.1", *others]
+    return ["127.0.0.1"]
 
 
 @contextmanager

@@ -291,6 +291,7 @@ def _print_next(folder: Path, records: list[AssetRecord]) -> None:
     console.echo(f"  {program} --home {home} list --type characters --tag sample")
     console.echo(f"  {program} --home {home} show {uid}")
     console.echo(f"  {program} --home {home} tag {uid} --add favourite --license CC-BY-4.0")
+    console.echo(f"  {program} --home {home} serve")
 
 
 def _is_on_path(program: str) -> bool:

@@ -1,4 +1,4 @@
-"""The commands of webhooks: ``webhook add``, ``list``, ``remove``, ``test``, ``replay``, ``deliveries``."""
+"""The commands below ``webhook``: who is told of changes, and what did not arrive."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def webhook() -> None:
     """Have other programs told of changes by a signed POST (Standard Webhooks), while `comfyvn serve` runs.
 
     A change is delivered at least once; what fails is tried again for about 16 hours, then kept as dead.
+    A receiver that answers 410 is told nothing more till you enable its webhook again.
     Private addresses must be listed in the setting webhook_hosts.
     """
 
@@ -54,7 +55,7 @@ def add(
 @json_option
 @console.library_options
 def list_webhooks(as_json: bool, **library: str | None) -> None:
-    """List the webhooks, and how it stands with them."""
+    """List the webhooks: how it stands with each. For one that is off: why, and how to switch it on."""
     with _webhooks(library) as webhooks:
         found = webhooks.all()
     if as_json:
@@ -78,6 +79,24 @@ def remove(webhook_id: str, as_json: bool, **library: str | None) -> None:
         console.emit_json({"removed": webhook_id})
     else:
         console.echo(f"Webhook {webhook_id} is removed.")
+
+
+@webhook.command()
+@click.argument("webhook_id", metavar="ID")
+@json_option
+@console.library_options
+def enable(webhook_id: str, as_json: bool, **library: str | None) -> None:
+    """Switch a webhook on again. It is told of what happened meanwhile, too."""
+    _switch(webhook_id, True, as_json, library)
+
+
+@webhook.command()
+@click.argument("webhook_id", metavar="ID")
+@json_option
+@console.library_options
+def disable(webhook_id: str, as_json: bool, **library: str | None) -> None:
+    """Switch a webhook off. What happens meanwhile waits till it is on again."""
+    _switch(webhook_id, False, as_json, library)
 
 
 @webhook.command()
@@ -163,10 +182,23 @@ def _webhooks(library: dict[str, str | None]) -> Iterator[Webhooks]:
         yield Webhooks(registry)
 
 
+def _switch(webhook_id: str, is_enabled: bool, as_json: bool, library: dict[str, str | None]) -> None:
+    with _webhooks(library) as webhooks:
+        changed = webhooks.change(webhook_id, is_enabled=is_enabled)
+    if as_json:
+        console.emit_json(changed)
+    elif is_enabled:
+        console.echo(f"Webhook {webhook_id} is on: a running server tells it what it has not heard of yet.")
+    else:
+        console.echo(f"Webhook {webhook_id} is off. Switch it on with `comfyvn webhook enable {webhook_id}`.")
+
+
 def _describe(each: dict[str, Any]) -> str:
     wanted = [*each["events"], *(f"type {name}" for name in each["types"])]
     parts = [", ".join(wanted) or "everything", f"told up to {each['position']}"]
     parts += [f"{each[state]} {state}" for state in ("waiting", "dead") if each[state]]
-    parts += [f"disabled: {each['disabled_why']}"] if not each["is_enabled"] else []
     parts += [f"last: {each['last_error']}"] if each["last_error"] else []
+    if not each["is_enabled"]:
+        how = f"switch it on with `comfyvn webhook enable {each['id']}`"
+        parts += [f"off since {each['disabled_at']} ({each['disabled_why']}): {how}"]
     return "; ".join(parts)

@@ -13,17 +13,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from comfyvn.db.files import MEND, check_files, files_of, is_frozen
-from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
+from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable, TooBusy
 from comfyvn.model import Limits
 
 if TYPE_CHECKING:
     from comfyvn.db.legacy import Upgrade
 
-__all__ = ["HEAD", "VERSION_TABLE", "Engine", "inspect_ledger", "open_engine", "rehearse_upgrade"]
+__all__ = [
+    "GIVE_UP",
+    "HEAD",
+    "VERSION_TABLE",
+    "Engine",
+    "inspect_ledger",
+    "open_engine",
+    "rehearse_upgrade",
+]
+
+GIVE_UP: Final[ContextVar[Callable[[], bool] | None]] = ContextVar("comfyvn_give_up", default=None)
+"""Asked again and again while this task or thread reads: once it says True, the question ends with `TooBusy`.
+
+A write is never given up.
+"""
 
 HEAD: Final = "0004"
 """The newest revision in ``migrations/versions``; opening a ledger at this revision runs no migration."""
@@ -34,10 +49,12 @@ _LIMITS: Final = Limits()
 _COPY_TRIES: Final = 5
 _IDLE_CONNECTIONS: Final = 8
 _CACHED_STATEMENTS: Final = 256
+_ASKED_EVERY: Final = 10_000  # instructions of SQLite, about a millisecond
 _NO_SEARCH: Final = (
     f"the SQLite of this Python ({sqlite3.sqlite_version}) has no full-text index of trigrams (FTS5; since "
     "3.34). Use a Python with a newer one, as those of python.org and of Linux distributions since 2022 are."
 )
+_GIVEN_UP: Final = "The question was given up: who asked it is gone, or the server ends."
 _OURS_MEANWHILE: Final = ("asset_upgrade_", "asset_tag", "asset_search", "ix_assets_registry_")
 """How names begin that an upgrade or the migrations use, be it for a moment."""
 _SHM_BYTES: Final = 65_536
@@ -88,12 +105,23 @@ class Engine:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """Give a connection that sees one state of the ledger."""
+        """Give a connection that sees one state of the ledger.
+
+        Raises:
+            TooBusy: `GIVE_UP` said so.
+        """
+        give_up = GIVE_UP.get()
+        if give_up is not None and give_up():
+            raise TooBusy(why=_GIVEN_UP)
         with self._lent() as connection:
             connection.execute("BEGIN")
+            if give_up is not None:
+                connection.set_progress_handler(give_up, _ASKED_EVERY)
             try:
                 yield connection
             finally:
+                if give_up is not None:
+                    connection.set_progress_handler(None, 0)
                 _end(connection, "COMMIT")
         if self._frozen_at is not None and self._frozen_at != _size_and_time(self.path):
             why = "another program wrote to it while it was read from where it can't be written. Try again."
@@ -214,11 +242,13 @@ class Engine:
                     raise
                 time.sleep(0.02)
 
-    def _explain(self, error: sqlite3.Error) -> RegistryUnusable | LedgerConflict | None:
+    def _explain(self, error: sqlite3.Error) -> RegistryUnusable | LedgerConflict | TooBusy | None:
         """Return our own error for what can befall a database, None for a fault of ours."""
         text = str(error)
         if isinstance(error, sqlite3.IntegrityError):
             return LedgerConflict(path=self.path) if "constraint" in text else None
+        if text == "interrupted":
+            return TooBusy(why=_GIVEN_UP)
         if "disk I/O" in text and _is_full(self.path.parent):  # there is no room for the -shm file
             text = "disk is full"
         if _is_busy(error):

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, get_args
 
 from comfyvn.db.engine import Engine
-from comfyvn.db.news import journal_end
+from comfyvn.db.news import PlaceRow, journal_end, place_at
 from comfyvn.errors import WebhookNotFound
 
-__all__ = ["DELIVERY_STATES", "Delivery", "DeliveryState", "Outcome", "Webhook", "WebhookTable", "utc_text"]
+__all__ = [
+    "DELIVERY_STATES",
+    "Delivery",
+    "DeliveryState",
+    "Outcome",
+    "Survey",
+    "Webhook",
+    "WebhookTable",
+    "utc_text",
+]
 
 DeliveryState = Literal["waiting", "dead"]
 DELIVERY_STATES: Final[tuple[DeliveryState, ...]] = get_args(DeliveryState)
@@ -80,6 +89,19 @@ class Outcome:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The webhooks, oldest first, and the journal in the same state of the ledger.
+
+    ``end`` is its last ``seq``; ``rows`` are those that were asked for, and those up to which somebody was
+    told.
+    """
+
+    webhooks: list[Webhook]
+    end: int
+    rows: Mapping[int, PlaceRow]
+
+
 class WebhookTable:
     """The webhooks of one project."""
 
@@ -111,9 +133,16 @@ class WebhookTable:
 
     def all(self) -> list[Webhook]:
         """Return every webhook, oldest first."""
+        return self.survey(()).webhooks
+
+    def survey(self, seqs: Collection[int]) -> Survey:
+        """Return every webhook, and the rows of the journal with some sequence numbers."""
         query = f"SELECT {_COLUMNS} FROM asset_webhooks WHERE project_id = ? ORDER BY created_at, id"
         with self._engine.read() as connection:
-            return [_webhook(row) for row in connection.execute(query, (self._project_id,))]
+            found = [_webhook(row) for row in connection.execute(query, (self._project_id,))]
+            asked = {*seqs, *(each.position for each in found)}
+            rows = {seq: row for seq in asked if (row := place_at(connection, seq)) is not None}
+            return Survey(found, journal_end(connection), rows)
 
     def one(self, webhook_id: str) -> Webhook:
         """Return a webhook.
@@ -205,29 +234,34 @@ class WebhookTable:
         outcomes: Iterable[Outcome],
         position: int,
         *,
+        mark: PlaceRow | None,
         disabled_why: str | None = None,
         crowd: int,
-    ) -> int:
+    ) -> Webhook | None:
         """Note what became of some tries, and up to where the webhook has been told, in one transaction.
 
         Somebody may have asked for a replay meanwhile: neither his position nor his deliveries are
-        overwritten. A crash before this delivers again, never less.
+        overwritten. A crash before this delivers again, never less; so does another ledger that was put in
+        the place of the one that was read.
 
         Args:
             webhook: as it was when the tries began.
             outcomes: what became of them.
             position: up to where it has been told.
+            mark: a row of the journal there or behind; when it is there no longer, nothing is noted.
             disabled_why: given when it is to be told nothing more.
             crowd: from so many waiting deliveries on, one that arrives has the others tried at once.
 
         Returns:
-            Up to where it has been told as the ledger has it now.
+            The webhook as it is now; None when nothing was noted, since it is gone or the ledger is another.
         """
         outcomes = list(outcomes)
         with self._engine.write(is_durable=False) as connection:
-            query = "SELECT position FROM asset_webhooks WHERE id = ?"
+            query = f"SELECT {_COLUMNS} FROM asset_webhooks WHERE id = ?"
             if connection.execute(query, (webhook.id,)).fetchone() is None:
-                return position
+                return None
+            if mark is not None and place_at(connection, mark.seq) != mark:
+                return None
             waited = _waiting(connection, webhook.id)
             for each in outcomes:
                 _note(connection, webhook.id, each)
@@ -252,7 +286,7 @@ class WebhookTable:
                     "UPDATE asset_webhooks SET disabled_at = ?, disabled_why = ? WHERE id = ?",
                     (utc_text(), disabled_why, webhook.id),
                 )
-            return int(connection.execute(query, (webhook.id,)).fetchone()[0])
+            return _webhook(connection.execute(query, (webhook.id,)).fetchone())
 
     def replay_one(self, webhook_id: str, seq: int) -> None:
         """Have one change delivered again, whatever became of it.

@@ -2,7 +2,10 @@
 
 One process delivers for a project; the others wait for its lock. A webhook is served in rounds: what is to be
 tried again now, and the next changes of the journal. A round is noted when all of it was tried, so a process
-that is killed delivers at most that round a second time.
+that is killed delivers at most that round a second time. A round of a journal that was replaced meanwhile, by
+a ledger that somebody put back, is not noted at all.
+
+Who does not answer holds up nobody else: what goes to him goes one at a time, in a few threads for his like.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from comfyvn.db.news import PlaceRow
 from comfyvn.db.webhooks import Delivery, Outcome, Webhook, WebhookTable, utc_text
 from comfyvn.errors import ComfyVNError
-from comfyvn.registry.news import News, is_wanted, news_after, news_at
+from comfyvn.registry.news import News, is_wanted, news_at, news_behind
 from comfyvn.registry.outgoing import Answer, Post
 from comfyvn.registry.webhooks import headers_of, payload_of
 from comfyvn.studio.core import AssetRegistry
@@ -34,9 +38,14 @@ SCHEDULE_S: Final = (5.0, 30.0, 120.0, 600.0, 3_600.0, 18_000.0, 36_000.0)
 _POLL_S: Final = 0.25
 _PAUSE_S: Final = 2.0
 _STOP_S: Final = 0.3
-_THREADS: Final = 8
-_AT_ONCE: Final = 4  # to one webhook: a slow one must not take all threads
+_SLOW_S: Final = 1.0  # who needs longer is served among those that fail, till he has answered
+_SOUND: Final = 8  # so many tries at once to those that answer, and as many to those that don't
+_AILING: Final = 8
+_MOST: Final = 64  # tries at once, with those to receivers that have fallen silent at the same moment
+_RESERVED: Final = 8  # of these only for those that answered the last time
+_AT_ONCE: Final = 4  # to one webhook
 _PAGE: Final = 16
+_FIRST_PAGE: Final = 2  # one at a time, perhaps ten seconds each: a longer round would be noted late
 _READ: Final = 256
 _UNNOTED: Final = 1_000  # so many changes that a webhook does not want are read again after a crash
 _CROWD: Final = 100  # so many may wait for a webhook; the rest of the journal waits unread
@@ -44,12 +53,18 @@ _GONE: Final = 410
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
-    """One try: a change, and the delivery that failed before, if it did."""
+    """One try: a change, the delivery that failed before, if it did, and when it began (`time.monotonic`)."""
 
     news: News
     was: Delivery | None
+    began_s: float = 0.0
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it goes on for long."""
+        return time.monotonic() - self.began_s > _SLOW_S
 
 
 @dataclass(slots=True)
@@ -57,23 +72,48 @@ class _Lane:
     """One webhook and its round.
 
     ``begun`` is the webhook as it was when the round began, None between rounds; ``reached`` is how far the
-    journal was read, ``target`` up to where it is told when the round is over.
+    journal was read, ``target`` up to where it is told when the round is over. ``mark`` is the last row that
+    was read, ``proof`` the one when the round began: a ledger that has it is the one that was read.
+
+    ``is_ailing`` is whether the last try failed or takes long, ``at_once`` how many tries may run at once.
     """
 
     webhook: Webhook
     reached: int
+    is_ailing: bool = False
+    mark: PlaceRow | None = None
+    at_once: int = 1
     begun: Webhook | None = None
     target: int = 0
+    proof: PlaceRow | None = None
     waiting: deque[_Job] = field(default_factory=deque)
     running: dict[int, _Job] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     disabled_why: str | None = None
     is_over: bool = False
+    tried_s: float = 0.0
+
+    @property
+    def leaves(self) -> int:
+        """How many tries must be left to others when one is made here."""
+        return 0 if self.at_once > 1 and not self.is_ailing else _RESERVED
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a try may be made now."""
+        return bool(self.waiting) and len(self.running) < self.at_once
 
     @property
     def is_tried(self) -> bool:
         """Whether the round is to be noted."""
         return self.begun is not None and not self.waiting and not self.running
+
+    def learn(self, is_success: bool) -> None:
+        """Learn from a try how it is to be served."""
+        self.at_once = _AT_ONCE if is_success else 1
+        if not is_success and not self.is_ailing:
+            self.drop_waiting()  # a round that was meant for one who answers
+        self.is_ailing = not is_success
 
     def drop_waiting(self) -> None:
         """Leave what was not tried yet for another time."""
@@ -104,6 +144,7 @@ class Deliverer:
         self._wake = threading.Event()
         self._lanes: dict[str, _Lane] = {}
         self._trouble: str | None = None
+        self._is_other = False
         self._jobs: queue.SimpleQueue[tuple[_Lane, _Job] | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[tuple[_Lane, _Job, Answer]] = queue.SimpleQueue()
         self._posts: set[Post] = set()
@@ -149,9 +190,10 @@ class Deliverer:
         while not self._stopping.is_set():
             self._wake.clear()
             version = ask_version()  # before looking: what comes meanwhile changes it again
-            is_news = version != seen
+            is_news = version != seen or self._is_other
             if is_news:
-                self._know(self._table.all())
+                self._is_other = False
+                self._know()
                 next_due, seen = self._table.next_due(), version
             if self._lanes and not is_mine and time.monotonic() >= ask_at:
                 is_mine = is_news = self._claim(stack)
@@ -173,9 +215,10 @@ class Deliverer:
                 stack.enter_context(attempt.pop_all())
         return is_mine
 
-    def _know(self, webhooks: Sequence[Webhook]) -> None:
+    def _know(self) -> None:
         """Have one lane for each webhook that is enabled."""
-        enabled = {each.id: each for each in webhooks if each.disabled_at is None}
+        survey = self._table.survey({lane.mark.seq for lane in self._lanes.values() if lane.mark is not None})
+        enabled = {each.id: each for each in survey.webhooks if each.disabled_at is None}
         for webhook_id, lane in list(self._lanes.items()):
             lane.is_over = webhook_id not in enabled
             if lane.is_over:
@@ -183,18 +226,23 @@ class Deliverer:
                 if lane.begun is None:
                     del self._lanes[webhook_id]
         for webhook in enabled.values():
-            lane = self._lanes.setdefault(webhook.id, _Lane(webhook, webhook.position))
+            lane = self._lanes.setdefault(webhook.id, _lane(webhook, min(webhook.position, survey.end)))
+            is_past = webhook.position > survey.end  # a number of another ledger
+            position = min(lane.reached, survey.end) if is_past else webhook.position
+            if lane.mark is None or survey.rows.get(lane.mark.seq) != lane.mark:
+                lane.reached, lane.mark = position, survey.rows.get(position)
             is_replay = webhook.position < lane.webhook.position
             # another process may have told it of more than we know, while that one had the lock
-            lane.reached = webhook.position if is_replay else max(lane.reached, webhook.position)
+            lane.reached = position if is_replay else max(lane.reached, position)
             lane.webhook = webhook
 
     def _serve(self, *, begins: bool) -> None:
         self._take_results()
-        for webhook_id, lane in list(self._lanes.items()):
+        for lane in self._lanes.values():
             if begins and lane.begun is None and not lane.is_over:
                 self._begin(lane)
-            self._hand_out(lane)
+        self._hand_out()
+        for webhook_id, lane in list(self._lanes.items()):
             if lane.is_tried:
                 self._settle(lane)
                 if lane.is_over:
@@ -203,13 +251,15 @@ class Deliverer:
 
     def _begin(self, lane: _Lane) -> None:
         """Begin a round, if there is anything to be told."""
-        due, waiting = self._table.due(lane.webhook.id, utc_text(), _PAGE)
-        news, target = self._next_news(lane) if waiting < _CROWD else ([], lane.reached)
+        page = _PAGE if lane.at_once > 1 else _FIRST_PAGE
+        due, waiting = self._table.due(lane.webhook.id, utc_text(), page)
+        news, target = self._next_news(lane, page) if waiting < _CROWD else ([], lane.reached)
+        is_past = lane.reached < lane.webhook.position
         is_far = lane.reached - lane.webhook.position > _UNNOTED
-        if not (due or news or is_far):
+        if not (due or news or is_far or is_past):
             return
         lane.begun = lane.webhook
-        lane.target = target
+        lane.target, lane.proof = target, lane.mark
         for delivery in due:
             found = news_at(self._registry, delivery.seq)
             if found is None:
@@ -221,13 +271,16 @@ class Deliverer:
         again = {delivery.seq for delivery in due}
         lane.waiting += [_Job(each, None) for each in news if each.seq not in again]
 
-    def _next_news(self, lane: _Lane) -> tuple[list[News], int]:
+    def _next_news(self, lane: _Lane, most: int) -> tuple[list[News], int]:
         """Return the next changes that a webhook wants, and up to where it is told once they have arrived."""
         while not self._stopping.is_set():
-            page, end = news_after(self._registry, lane.reached, _READ)
+            found = news_behind(self._registry, lane.reached, lane.mark, _READ)
+            if found is None:  # another ledger: what it holds is known in a moment
+                break
+            page, end, lane.mark = found
             wanted = [each for each in page if is_wanted(each, lane.webhook.events, lane.webhook.types)]
-            if len(wanted) > _PAGE:
-                return wanted[:_PAGE], wanted[_PAGE - 1].seq
+            if len(wanted) > most:
+                return wanted[:most], wanted[most - 1].seq
             if wanted:
                 return wanted, end
             lane.reached = end
@@ -235,15 +288,35 @@ class Deliverer:
                 break
         return [], lane.reached
 
-    def _hand_out(self, lane: _Lane) -> None:
-        while lane.waiting and len(lane.running) < _AT_ONCE:
-            job = lane.waiting.popleft()
-            lane.running[job.news.seq] = job
-            self._jobs.put((lane, job))
-            if len(self._workers) < min(_THREADS, sum(len(each.running) for each in self._lanes.values())):
-                worker = threading.Thread(target=self._work, name="comfyvn-webhook", daemon=True)
-                self._workers.append(worker)
-                worker.start()
+    def _hand_out(self) -> None:
+        """Have the next tries made, by turns, and those to who answers apart from those to who does not."""
+        for lane in self._lanes.values():
+            if not lane.is_ailing and any(job.is_slow for job in lane.running.values()):
+                lane.learn(is_success=False)
+        for is_ailing, most in ((False, _SOUND), (True, _AILING)):
+            lanes = [lane for lane in self._lanes.values() if lane.is_ailing == is_ailing]
+            free = most - sum(len(lane.running) for lane in lanes)
+            while free > 0:
+                left = _MOST - self._running()
+                ready = [each for each in lanes if each.is_ready and left > each.leaves]
+                if not ready:
+                    break
+                self._try(min(ready, key=lambda each: (each.leaves, len(each.running), each.tried_s)))
+                free -= 1
+
+    def _try(self, lane: _Lane) -> None:
+        """Have the next try of a lane made now."""
+        job = lane.waiting.popleft()
+        job.began_s = lane.tried_s = time.monotonic()
+        lane.running[job.news.seq] = job
+        self._jobs.put((lane, job))
+        if len(self._workers) < self._running():
+            worker = threading.Thread(target=self._work, name="comfyvn-webhook", daemon=True)
+            self._workers.append(worker)
+            worker.start()
+
+    def _running(self) -> int:
+        return sum(len(lane.running) for lane in self._lanes.values())
 
     def _take_results(self) -> None:
         while True:
@@ -255,6 +328,7 @@ class Deliverer:
                 continue  # it was broken off
             del lane.running[job.news.seq]
             lane.outcomes.append(self._judge(lane, job, answer))
+            lane.learn(answer.is_success)
             if answer.status == _GONE:
                 lane.disabled_why = "the receiver answered 410: it wants nothing any more"
                 lane.drop_waiting()
@@ -279,17 +353,23 @@ class Deliverer:
         assert lane.begun is not None
         noted = [each for each in lane.outcomes if each.was is not None or each.seq <= lane.target]
         why = lane.disabled_why
-        position = self._table.settle(lane.begun, noted, lane.target, disabled_why=why, crowd=_CROWD)
-        lane.is_over = lane.is_over or why is not None
+        now = self._table.settle(
+            lane.begun, noted, lane.target, mark=lane.proof, disabled_why=why, crowd=_CROWD
+        )
         lane.begun, lane.outcomes, lane.disabled_why = None, [], None
-        lane.webhook, lane.reached = replace(lane.webhook, position=position), position
+        if now is None:
+            self._is_other = True
+            lane.mark = None
+        else:
+            lane.is_over = lane.is_over or why is not None
+            lane.webhook, lane.reached = now, now.position
 
     def _leave(self) -> None:
         """Note what was done when the process ends."""
         self._take_results()
         for lane in self._lanes.values():
             if lane.begun is None and lane.reached > lane.webhook.position:
-                lane.begun, lane.target = lane.webhook, lane.reached
+                lane.begun, lane.target, lane.proof = lane.webhook, lane.reached, lane.mark
             if lane.begun is not None:
                 lane.waiting.extend(lane.running.values())
                 lane.drop_waiting()
@@ -315,3 +395,10 @@ class Deliverer:
         finally:
             with self._lock:
                 self._posts.discard(post)
+
+
+def _lane(webhook: Webhook, position: int) -> _Lane:
+    """Return the lane of a webhook as its last try tells it."""
+    answered = webhook.last_status is not None and 200 <= webhook.last_status < 300
+    is_ailing = webhook.last_at is not None and not answered
+    return _Lane(webhook, position, is_ailing, at_once=_AT_ONCE if answered else 1)

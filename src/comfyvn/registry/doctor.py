@@ -31,13 +31,21 @@ _PARTS: Final = (
     ("pillow", "thumbnails"),
     ("numpy", "waveforms"),
 )
+_SERVER: Final = '"comfyvn[server]"'
 _EXTRAS: Final = (
     ("av", '"comfyvn[media]"', "previews of sound other than WAV, and of film"),
-    ("watchfiles", '"comfyvn[server]"', "`comfyvn watch`"),
+    *((part, _SERVER, "`comfyvn serve`") for part in ("fastapi", "uvicorn", "httptools", "websockets")),
+    ("python-multipart", _SERVER, "uploads to `comfyvn serve`"),
+    ("watchfiles", _SERVER, "`comfyvn watch`"),
     ("pillow-heif", "pillow-heif", "previews of HEIC"),
     ("pillow-jxl-plugin", "pillow-jxl-plugin", "previews of JPEG XL"),
 )
-_MODULES: Final = {"pillow": "PIL", "pillow-heif": "pillow_heif", "pillow-jxl-plugin": "pillow_jxl"}
+_MODULES: Final = {
+    "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
+    "pillow-jxl-plugin": "pillow_jxl",
+    "python-multipart": "python_multipart",
+}
 _WAL_RESET_FIXED: Final = (3, 51, 3)
 _NOT_YET: Final = "not there yet; the first registration makes it"
 _LOW_DISK_BYTES: Final = 1_000_000_000

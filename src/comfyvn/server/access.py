@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from hmac import compare_digest
 from ipaddress import ip_address, ip_network
+from secrets import token_urlsafe
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import HTTPConnection
@@ -37,16 +38,33 @@ _USE_NOTED_EVERY_S: Final = 60.0
 _STRIKES: Final = 20
 _STRIKES_WITHIN_S: Final = 60.0
 _ADDRESSES: Final = 4_096
+_SESSIONS: Final = 1_000
+_SESSION_BYTES: Final = 32
 
 
 class Visitor:
-    """Who sends a request: what he may do, and the name of his token; None for one who showed none."""
+    """Who sends a request.
 
-    __slots__ = ("name", "scope")
+    Args:
+        scope: what he may do; None for nothing.
+        name: of his token; None for one who showed none.
+        token_id: of his token; None for the one of the setting ``api_token``, too.
+        session: the digest of his session, if he showed that in place of his token.
+    """
 
-    def __init__(self, scope: Scope | None, name: str | None = None) -> None:
+    __slots__ = ("name", "scope", "session", "token_id")
+
+    def __init__(
+        self,
+        scope: Scope | None,
+        name: str | None = None,
+        token_id: str | None = None,
+        session: str | None = None,
+    ) -> None:
         self.scope = scope
         self.name = name
+        self.token_id = token_id
+        self.session = session
 
 
 class _Holder(NamedTuple):
@@ -87,6 +105,7 @@ class Doorkeeper:
         self._noted: dict[str, float] = {}
         self._notes: set[asyncio.Task[None]] = set()
         self._strikes = _Strikes()
+        self._sessions = _Sessions()
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -104,34 +123,63 @@ class Doorkeeper:
         self._look()
         return self._is_fenced
 
-    def visitor(self, token: str | None, *, is_local: bool, address: str) -> Visitor:
+    def visitor(
+        self, token: str | None, *, session: str | None = None, is_local: bool, address: str
+    ) -> Visitor:
         """Tell who somebody is.
 
         Args:
             token: what he shows.
+            session: what his browser shows, one of `begin_session`; a token goes before it.
             is_local: he comes from this machine, and not through a proxy.
             address: where he comes from.
 
         Raises:
-            TokenRefused: the token is none of ours, or no longer.
+            TokenRefused: the token or the session is none of ours, or no longer.
             TooManyAttempts: too many such came from his address.
         """
         self._look()
         if token is not None:
             return self._holder(token, address)
+        if session is not None:
+            return self._sitting(session)
         if self.is_exposed or not is_local:
             return Visitor(None)
         return Visitor("assets.read" if self._is_fenced else "admin")
 
     def is_welcome(self, visitor: Visitor) -> bool:
-        """Tell whether somebody who came in would still come in: his token may be gone meanwhile."""
-        if visitor.name in (None, MASTER):
+        """Tell whether who came in would still come in: his token or session may be gone meanwhile."""
+        if visitor.session is not None and self._sessions.find(visitor.session) is None:
+            return False
+        if visitor.token_id is None:
             return True
         self._look()
-        now = time.time()
-        return any(
-            each.visitor.name == visitor.name and now < each.ends_at for each in self._holders.values()
-        )
+        holder = self._holders.get(visitor.token_id)
+        return holder is not None and time.time() < holder.ends_at
+
+    def begin_session(self, visitor: Visitor) -> str:
+        """Return what stands for the token of a visitor from now on, as long as this server runs.
+
+        Nobody can tell the token by it, and no other server knows it.
+        """
+        return self._sessions.begin(visitor)
+
+    def end_session(self, session: str | None) -> None:
+        """Have a session let nobody in any more; one that is none of ours is no error."""
+        if session is not None:
+            self._sessions.end(digest_of(session))
+
+    def _sitting(self, session: str) -> Visitor:
+        digest = digest_of(session)
+        visitor = self._sessions.find(digest)
+        if visitor is None:
+            raise TokenRefused()  # no strike: nobody guesses as many bits
+        if not self.is_welcome(visitor):
+            self._sessions.end(digest)
+            raise TokenRefused()
+        if visitor.token_id is not None:
+            self._note_use(visitor.token_id)
+        return visitor
 
     def _holder(self, text: str, address: str) -> Visitor:
         digest = digest_of(text)
@@ -160,7 +208,7 @@ class Doorkeeper:
 
     def _take(self, tokens: list[Token]) -> None:
         self._holders = {
-            each.id: _Holder(Visitor(each.scope, each.name), each.digest, _epoch(each.expires_at))
+            each.id: _Holder(Visitor(each.scope, each.name, each.id), each.digest, _epoch(each.expires_at))
             for each in tokens
         }
         self._is_fenced = self._master is not None or bool(tokens)
@@ -179,6 +227,27 @@ class Doorkeeper:
             await self._run(self._tokens.note_use, token_id)
         except (ComfyVNError, RuntimeError) as error:  # the ledger can't be written, or the server ends
             _log.debug("the use of token %s was not noted: %s", token_id, error)
+
+
+class _Sessions:
+    """The sessions of browsers, by digest; knows a bounded number of them, the oldest goes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Visitor] = {}
+
+    def begin(self, visitor: Visitor) -> str:
+        text = token_urlsafe(_SESSION_BYTES)
+        digest = digest_of(text)
+        self._known[digest] = Visitor(visitor.scope, visitor.name, visitor.token_id, digest)
+        if len(self._known) > _SESSIONS:
+            del self._known[next(iter(self._known))]
+        return text
+
+    def find(self, digest: str) -> Visitor | None:
+        return self._known.get(digest)
+
+    def end(self, digest: str) -> None:
+        self._known.pop(digest, None)
 
 
 class _Strikes:

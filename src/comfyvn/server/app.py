@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.routing import Match
 
 from comfyvn.errors import ComfyVNError, InvalidRequest, MethodRefused, NothingThere
 from comfyvn.registry.deliveries import Deliverer
@@ -31,11 +32,14 @@ from comfyvn.server import (
 from comfyvn.server.access_log import AccessLog
 from comfyvn.server.answers import problem
 from comfyvn.server.description import DescribedApp
-from comfyvn.server.gate import Gate
+from comfyvn.server.gate import EVENTS, Gate
+from comfyvn.server.questions import refuse_unknown_parameters
 from comfyvn.server.state import State, here
 from comfyvn.studio.core import AssetRegistry
 
 __all__ = ["create_app"]
+
+_METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 
 
 def create_app(
@@ -64,7 +68,8 @@ def create_app(
             await asyncio.to_thread(deliverer.stop)
             state.close()
 
-    app = DescribedApp(lifespan=lifespan, redirect_slashes=False)
+    known = [Depends(refuse_unknown_parameters)]
+    app = DescribedApp(lifespan=lifespan, redirect_slashes=False, dependencies=known)
     app.state.comfyvn = state
     app.include_router(files.router)  # first: routes are tried in turn, and thumbs are asked for most
     app.include_router(lists.router)
@@ -107,10 +112,20 @@ async def _on_http(request: Request, error: Exception) -> Response:
     """Answer what the framework itself refuses in the same form."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(_possible(request))
         answer = _answer(request, MethodRefused(method=request.method, allowed=allowed))
         answer.headers["allow"] = allowed
         return answer
     if error.status_code == 404:
         return _answer(request, NothingThere(why="There is nothing at this address."))
     return _answer(request, InvalidRequest(why=str(error.detail)))
+
+
+def _possible(request: Request) -> list[str]:
+    """Return the methods of all routes of this path; the framework tells only those of the first."""
+    found = []
+    for method in _METHODS:
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            found += [method, "HEAD"] if method == "GET" and request.url.path != EVENTS else [method]
+    return found

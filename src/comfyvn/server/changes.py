@@ -13,6 +13,7 @@ from comfyvn.config import Config
 from comfyvn.errors import (
     AssetNotFound,
     Changed,
+    ImportMissing,
     InvalidAssetType,
     InvalidFilter,
     InvalidMetadata,
@@ -213,12 +214,12 @@ def _reveal(registry: AssetRegistry, uid: str) -> None:
     dependencies=[Depends(may_write)],
     response_model=AssetAnswer,
     responses=problems(
+        ImportMissing,
         InvalidAssetType,
         InvalidMetadata,
         OutsideLibrary,
         PathConflict,
         SourceChanged,
-        SourceMissing,
         SourceUnreadable,
         UnsafePath,
     ),
@@ -271,7 +272,8 @@ async def edit_assets(request: Request) -> Response:
     """Change tags, licence and metadata of many assets as one operation, or tell what would change.
 
     One that can't be changed is named in ``failed``, and the others are done. ``counts`` counts all; the
-    lists name the first 1,000 each, ``plan`` of a dry run the first 100.
+    lists name the first 1,000 each, ``plan`` of a dry run the first 100. Where the server is ended meanwhile,
+    the answer has ``stopped``, and the rest is counted in ``failed``.
     """
     state = here(request)
     body = await read_body(request, BulkBody)
@@ -286,6 +288,7 @@ async def edit_assets(request: Request) -> Response:
         license_tag=(body.license or "") if "license" in body.model_fields_set else None,
         metadata=body.metadata,
         dry_run=body.dry_run,
+        should_stop=state.closing.is_set,
     )
     failed = [{"uid": each["uid"], "why": scrub(each["why"], state.config)} for each in report["failed"]]
     return json_answer({"ok": True, **report, "failed": failed})
@@ -337,9 +340,12 @@ async def list_operations(
 async def undo_operation(
     request: Request, operation: Annotated[int, Path(ge=1, lt=2**63, description="Its number.")]
 ) -> Response:
-    """Take an operation back; what was changed since is left as it is, and named with the reason."""
+    """Take an operation back; what was changed since is left as it is, and named with the reason.
+
+    Where the server is ended meanwhile, the answer has ``stopped``: another undo of it takes back the rest.
+    """
     state = here(request)
-    report = await state.run(state.registry.undo, operation)
+    report = await state.run(state.registry.undo, operation, should_stop=state.closing.is_set)
     refused = [{**each, "why": scrub(each["why"], state.config)} for each in report["refused"][:_NAMED]]
     answer = {
         "ok": True,
@@ -352,6 +358,7 @@ async def undo_operation(
         "undone": report["undone"][:_NAMED],
         "refused": refused,
         "kept": report["kept"][:_NAMED],
+        **({"stopped": True} if report.get("stopped") else {}),
     }
     return json_answer(answer)
 

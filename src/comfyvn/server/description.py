@@ -161,8 +161,9 @@ _SECURITY: Final = {
     "cookie": {
         "type": "apiKey",
         "in": "cookie",
-        "name": "comfyvn",
-        "description": "For pages in a browser: `POST /session` turns a token into a cookie.",
+        "name": "comfyvn_session_8765",
+        "description": "For pages in a browser: `POST /session` gives a cookie that stands for a token. Its"
+        " name ends with the port of the server; 8765 is the default one.",
     },
 }
 
@@ -285,7 +286,7 @@ def _general(method: str, operation: dict[str, Any], scope: Scope | None) -> Ite
     if scope is not None:
         yield from _WITH_TOKEN
     if method in _UNSAFE:
-        yield from (errors.OriginRefused, errors.TooLarge)
+        yield from (errors.OriginMissing, errors.OriginRefused, errors.TooLarge)
     if operation.get("parameters"):
         yield errors.InvalidRequest
     if "application/json" in operation.get("requestBody", {}).get("content", {}):

@@ -32,7 +32,7 @@ from comfyvn.errors import (
     SourceUnreadable,
     TooBusy,
 )
-from comfyvn.model import Asset, FileStat, preview_names
+from comfyvn.model import Asset, FileStat, preview_names, split_suffix
 from comfyvn.server.access import may_read
 from comfyvn.server.answers import is_fresh, problem
 from comfyvn.server.description import NOT_MODIFIED, binary, problems
@@ -51,7 +51,7 @@ _PREVIEW_BYTES: Final = 8_000_000  # ours have some hundred kB at most
 _FOR_EVER: Final = "max-age=31536000, immutable"
 _ONE_SECOND: Final = 1.0
 _RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.IGNORECASE)
-_NOT_PLAIN: Final = re.compile(r"[^A-Za-z0-9 !#$&'()+,.;=@^_`{}~-]")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9 !#$&'()+,.;=@^_`{}~-]+")
 _TOKEN_CHARS: Final = "!#$&+-.^_`|~"
 _BY_SUFFIX: Final = MimeTypes().types_map[1]
 _OCTETS: Final = "application/octet-stream"
@@ -231,7 +231,7 @@ def _answer_file(request: Request, state: State, asset: Asset) -> Response:
         first, last = part or (0, size - 1)
         headers |= {
             "content-type": _media_type(asset),
-            "content-disposition": _disposition(asset.key.rpartition("/")[2]),
+            "content-disposition": _disposition(asset.key.rpartition("/")[2], asset.uid),
             "content-length": str(last - first + 1),
         }
         if request.method == "HEAD":
@@ -313,15 +313,18 @@ def _media_type(asset: Asset) -> str:
     return known or _BY_SUFFIX.get(suffix) or _OCTETS
 
 
-def _disposition(name: str) -> str:
+def _disposition(name: str, uid: str) -> str:
     """Return the header that makes a browser save a file under its name (RFC 6266, RFC 8187).
 
-    >>> _disposition('夏 "a".png')
-    'attachment; filename="_ _a_.png"; filename*=UTF-8\\'\\'%E5%A4%8F%20%22a%22.png'
+    Programs that know no other names than plain ones get the uid: two names in kana would look alike.
+
+    >>> _disposition('夏 "a".png', "3f1a0c22b7d94e10")
+    'attachment; filename="3f1a0c22b7d94e10.png"; filename*=UTF-8\\'\\'%E5%A4%8F%20%22a%22.png'
     """
-    plain = _NOT_PLAIN.sub("_", name)
-    if plain == name:
-        return f'attachment; filename="{plain}"'
+    if _PLAIN.fullmatch(name):
+        return f'attachment; filename="{name}"'
+    suffix = split_suffix(name)[1]
+    plain = f"{uid}{suffix if _PLAIN.fullmatch(suffix) else ''}"
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe=_TOKEN_CHARS)}"
 
 

@@ -6,8 +6,6 @@ It is plain ASGI and looks at each header once: it stands before the cheapest an
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 import re
 import time
@@ -28,6 +26,7 @@ from comfyvn.errors import (
     HeadersTooLarge,
     HostRefused,
     MalformedRequest,
+    OriginMissing,
     OriginRefused,
     ServerFault,
     TokenMissing,
@@ -40,7 +39,7 @@ from comfyvn.server.access import Visitor
 from comfyvn.server.answers import problem
 from comfyvn.server.state import State
 
-__all__ = ["SECURITY", "Gate", "cookie_of", "cookie_value"]
+__all__ = ["EVENTS", "SECURITY", "Gate", "cookie_of", "cookie_of_nobody", "cookie_value"]
 
 _log = logging.getLogger(__name__)
 SECURITY: Final = (
@@ -54,17 +53,29 @@ SECURITY: Final = (
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SESSION: Final = "/session"
 _OPEN: Final = "/healthz"
-_KINDS: Final = {"/events": "stream", "/events/ws": "stream", "/assets/upload": "upload"}
+EVENTS: Final = "/events"
+"""The stream, the one path that answers GET but not HEAD: it never ends."""
+_KINDS: Final = {EVENTS: "stream", "/events/ws": "stream", "/assets/upload": "upload"}
 _LASTING: Final = re.compile(
     r"/assets/(?:bulk|register|[^/]+/download|operations/[^/]+/undo)/?|/api/assets/(?:enforce|rebuild|register)/?"
 )
 """What may take longer than the setting ``request_time_s``, besides streams and uploads."""
+_HEAD_AS_SUCH: Final = re.compile(EVENTS + r"|/assets/[^/]+/(?:thumb|preview|waveform|download)")
+"""What answers HEAD itself, or not at all; everything else is asked as by GET."""
+_LEAST_RATE: Final = 1_000.0
+"""How many bytes of an upload must come in a second, on average."""
 _PLAIN_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"(https?)://([^/]+)")
 _PORTS: Final = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
 _ONCE: Final = frozenset({b"host", b"origin", b"authorization", b"content-length", b"sec-fetch-site"})
-_WANTED: Final = _ONCE | {b"cookie", b"x-request-id", b"transfer-encoding", b"access-control-request-method"}
+_WANTED: Final = _ONCE | {
+    b"cookie",
+    b"x-request-id",
+    b"sec-fetch-mode",
+    b"transfer-encoding",
+    b"access-control-request-method",
+}
 _FORWARDED: Final = frozenset(
     {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 )
@@ -128,17 +139,18 @@ class _Asked:
     @property
     def bearer(self) -> str | None:
         scheme, _, token = self.headers.get(b"authorization", b"").decode(errors="replace").partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else None
+        return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 class _Answer:
-    """What goes out: gets the headers that every answer has, and is counted."""
+    """What goes out: gets the headers that every answer has, and is counted; for HEAD it has no body."""
 
-    __slots__ = ("_send", "extra", "is_gone", "size", "status")
+    __slots__ = ("_is_head", "_send", "extra", "is_gone", "size", "status")
 
-    def __init__(self, send: Send, extra: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, send: Send, extra: list[tuple[bytes, bytes]], *, is_head: bool) -> None:
         self._send = send
         self.extra = extra
+        self._is_head = is_head
         self.status = 0
         self.size = 0
         self.is_gone = False
@@ -147,6 +159,8 @@ class _Answer:
         """Send one message on."""
         kind = message["type"]
         if kind == "http.response.body":
+            if self._is_head:
+                message = {**message, "body": b""}
             self.size += len(message.get("body", b""))
         elif kind in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
@@ -183,7 +197,8 @@ class Gate:
         begun = time.perf_counter()
         visitor = scope.setdefault("state", {})["visitor"] = Visitor(None)
         request_id = token_hex(8).encode()
-        answer = _Answer(send, [(b"x-request-id", request_id)])
+        is_head = scope.get("method") == "HEAD"
+        answer = _Answer(send, [(b"x-request-id", request_id)], is_head=is_head)
         running, kind = self._state.meters.running, _KINDS.get(scope["path"], "other")
         running[kind] += 1
         try:
@@ -220,23 +235,28 @@ class Gate:
         is_lasting = asked.path in _KINDS or _LASTING.fullmatch(asked.path) is not None
         limit_s = None if is_lasting else self._config.request_time_s
         if asked.has_body:
-            receive = _paced(receive, self._config.idle_time_s)
+            is_upload = _KINDS.get(asked.path) == "upload"
+            receive = _paced(receive, self._config.idle_time_s, _LEAST_RATE if is_upload else None)
+        inner = scope
+        if asked.method == "HEAD" and _HEAD_AS_SUCH.fullmatch(asked.path) is None:
+            inner = {**scope, "method": "GET"}
         acting = ACTING.set(f"token:{visitor.name}" if visitor.name else self._actor)
         try:
             async with asyncio.timeout(limit_s) as patience:
-                await self._app(scope, receive, answer)
+                await self._app(inner, receive, answer)
         except TimeoutError as error:
             if not patience.expired():
                 raise
             raise TooLong(seconds=limit_s) from error
         finally:
             ACTING.reset(acting)
+            scope["route"] = inner.get("route")
 
     async def _refuse(self, error: ComfyVNError, scope: Scope, receive: Receive, answer: _Answer) -> None:
         """Answer with a problem; where an answer has begun, leave it cut off."""
         if answer.status == 0:
             response = problem(error, self._config, instance=scope["path"])
-            if isinstance(error, TokenRefused) and cookie_of(scope) is not None:
+            if scope["state"].get("has_stale_cookie"):
                 response.set_cookie(**cookie_of_nobody(scope))
             try:
                 await response(scope, receive, answer)
@@ -292,17 +312,21 @@ class Gate:
         return visitor
 
     def _find_visitor(self, scope: Scope, asked: _Asked) -> Visitor:
-        token = asked.bearer
+        token, session = asked.bearer, None
         if token is None:
-            token = cookie_of(scope, asked.headers.get(b"cookie", b""))
+            session = cookie_of(scope, asked.headers.get(b"cookie", b""))
             says_nothing = asked.origin is None and b"sec-fetch-site" not in asked.headers
-            if token is not None and asked.is_unsafe and says_nothing:
-                raise OriginRefused(origin="a browser that does not tell")  # any page could have it send that
+            if session is not None and asked.is_unsafe and says_nothing:
+                raise OriginMissing()  # any page could have a browser send that
         server, client = scope.get("server"), scope.get("client")
         address = client[0] if client else ""
         is_local = _is_loopback(server[0] if server else "") and _is_loopback(address)
         is_local = is_local and not asked.is_forwarded
-        return self._state.doorkeeper.visitor(token, is_local=is_local, address=address)
+        try:
+            return self._state.doorkeeper.visitor(token, session=session, is_local=is_local, address=address)
+        except TokenRefused:
+            scope["state"]["has_stale_cookie"] = session is not None
+            raise
 
     def _check_host(self, scope: Scope, asked: _Asked) -> None:
         """Refuse a name that is not ours: a page may have had it point here (DNS rebinding)."""
@@ -320,11 +344,15 @@ class Gate:
         if origin is not None and origin in self._allowed_origins:
             answer.extra += ((b"access-control-allow-origin", asked.headers[b"origin"]), _EXPOSED)
             return
+        site = asked.headers.get(b"sec-fetch-site", b"none").lower()
         if not asked.is_unsafe:
+            # such a page could read nothing, but it could keep the ledger busy; a link to here is fine
+            if site == b"cross-site" and asked.headers.get(b"sec-fetch-mode") != b"navigate":
+                raise OriginRefused(origin=(origin or "another site")[:200])
             return
         if origin is not None and not self._is_same(origin, asked.host, scope["scheme"]):
             raise OriginRefused(origin=origin[:200])
-        if asked.headers.get(b"sec-fetch-site", b"none").lower() not in (b"none", b"same-origin"):
+        if site not in (b"none", b"same-origin"):
             raise OriginRefused(origin=origin or "another site")
 
     def _is_same(self, origin: str, host: str, scheme: str) -> bool:
@@ -348,26 +376,23 @@ class Gate:
 
 
 def cookie_of(scope: Scope, header: bytes | None = None) -> str | None:
-    """Return the token in the cookie that ``POST /session`` set, None if there is none."""
+    """Return the session in the cookie that ``POST /session`` set, None if there is none."""
     if header is None:
         header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     wanted = _cookie_name(scope).encode()
     for part in header.split(b";"):
         name, _, value = part.strip().partition(b"=")
         if name == wanted:
-            try:
-                return base64.urlsafe_b64decode(value + b"=" * (-len(value) % 4)).decode()
-            except (binascii.Error, ValueError):
-                return ""  # no token of ours, but one all the same
+            return value.decode("latin-1")
     return None
 
 
-def cookie_value(scope: Scope, token: str) -> dict[str, Any]:
-    """Return the cookie that stands for a token, as arguments of `Response.set_cookie`."""
+def cookie_value(scope: Scope, session: str) -> dict[str, Any]:
+    """Return the cookie that holds a session, as arguments of `Response.set_cookie`."""
     origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
     return {
         "key": _cookie_name(scope),
-        "value": base64.urlsafe_b64encode(token.encode()).decode().rstrip("="),
+        "value": session,
         "path": "/",
         "secure": scope["scheme"] == "https" or origin.lower().startswith(b"https:"),
         "httponly": True,
@@ -389,20 +414,34 @@ def _cookie_name(scope: Scope) -> str:
 # -- inside -------------------------------------------------------------------------------------------------
 
 
-def _paced(receive: Receive, idle_s: float) -> Receive:
-    """Wait for each part of a body only so long."""
-    is_whole = False
+def _paced(receive: Receive, idle_s: float, least_rate: float | None) -> Receive:
+    """Wait for each part of a body only so long, and for all of it.
+
+    What counts is the time that is spent waiting for the client, not that in which we are busy.
+
+    Args:
+        receive: gives the next part.
+        idle_s: how long to wait for a part, and for all parts together.
+        least_rate: how many bytes, having come, allow to wait for another second; None: none do.
+    """
+    is_whole, left_s = False, idle_s
 
     async def receive_part() -> Message:
-        nonlocal is_whole
+        nonlocal is_whole, left_s
         if is_whole:
             return await receive()
+        begun = time.monotonic()
         try:
-            async with asyncio.timeout(idle_s):
+            async with asyncio.timeout(min(idle_s, left_s)):
                 message = await receive()
         except TimeoutError as error:
             why = f"Nothing more of the body came for {idle_s:g} s (setting idle_time_s)."
+            if left_s < idle_s:
+                why = "The body comes too slowly (setting idle_time_s)."
             raise TooSlow(why=why) from error
+        left_s -= time.monotonic() - begun
+        if least_rate is not None:
+            left_s += len(message.get("body", b"")) / least_rate
         is_whole = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 

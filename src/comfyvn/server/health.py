@@ -38,7 +38,7 @@ async def tell_health(request: Request) -> Response:
     """Tell whether the server works and can read its ledger. Everybody may ask, under any name."""
     state = here(request)
     try:
-        await state.run(state.registry.journal_position)
+        await state.glance(state.registry.journal_position)
     except ComfyVNError:
         return json_answer({"ok": False}, status=503, headers={"cache-control": "no-store"})
     return json_answer({"ok": True}, headers={"cache-control": "no-store"})
@@ -53,7 +53,9 @@ async def tell_health(request: Request) -> Response:
 async def tell_numbers(request: Request) -> Response:
     """Tell what the server has done and is doing, as Prometheus reads it."""
     state = here(request)
-    text = "\n".join([*state.meters.lines(), *await state.run(_library_lines, state.registry)]) + "\n"
+    text = (
+        "\n".join([*state.meters.lines(), *await state.ask(request, _library_lines, state.registry)]) + "\n"
+    )
     return PlainTextResponse(
         text, media_type="text/plain; version=0.0.4", headers={"cache-control": "no-store"}
     )

@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 import zlib
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import blake2b
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, Final, Literal
+from typing import IO, Annotated, Any, Final, Literal, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import Field
+from pydantic import FailFast, Field
 from starlette.responses import Response
 
 from comfyvn.errors import AssetNotFound, InvalidFilter, InvalidRequest, InvalidSidecar, SidecarMissing
 from comfyvn.server.access import may_read
-from comfyvn.server.answers import asset_etag, is_fresh, json_answer
+from comfyvn.server.answers import asset_etag, encode, is_fresh, json_answer
 from comfyvn.server.description import NOT_MODIFIED, binary, problems
 from comfyvn.server.questions import Body, Conditions, Wanted, body_of, read_body
 from comfyvn.server.schemas import (
@@ -33,7 +34,7 @@ from comfyvn.server.sending import PART_BYTES, Parts, accepts_gzip, read_parts
 from comfyvn.server.state import State, here
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
-__all__ = ["named", "router", "single"]
+__all__ = ["ANSWER_BYTES", "PIECE", "gather", "named", "router", "single"]
 
 router = APIRouter(dependencies=[Depends(may_read)])
 single = APIRouter(dependencies=[Depends(may_read)])
@@ -44,11 +45,24 @@ _HISTORY_PAGE: Final = 50
 _TERMS: Final = 100
 _FEW: Final = 50  # records that are read and encoded in about a millisecond
 _FEW_CARDS: Final = 100
+PIECE: Final = 100
+"""So many whole records are read before a look at their size."""
+ANSWER_BYTES: Final = 16_000_000
+"""An answer that has grown beyond this is not read on; it is at most one piece larger."""
 _IN_MEMORY_BYTES: Final = 1 << 18
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _UID_LENGTH: Final = 64
 _FILTERED: Final = problems(InvalidFilter) | NOT_MODIFIED
 _OF_ASSET: Final = problems(AssetNotFound) | NOT_MODIFIED
+
+_Record = TypeVar("_Record", bound=Mapping[str, Any])
+
+
+class _Read(Protocol[_Record]):
+    """Reads a page of something, newest first."""
+
+    def __call__(self, *, limit: int, cursor: int | None) -> list[_Record]: ...
+
 
 Limit = Annotated[int | None, Query(ge=1, description="At most so many; up to the setting `page_size`.")]
 Cursor = Annotated[int | None, Query(ge=1, description="`next_cursor` of the page before.")]
@@ -57,7 +71,9 @@ Cursor = Annotated[int | None, Query(ge=1, description="`next_cursor` of the pag
 class RowsBody(Body):
     """Which assets are wanted."""
 
-    ids: list[Annotated[int, Field(ge=1, lt=2**63)]] = Field(description="Their `id`, as in the index.")
+    ids: Annotated[list[Annotated[int, Field(ge=1, lt=2**63)]], FailFast()] = Field(
+        description="Their `id`, as in the index."
+    )
     full: bool = Field(False, description="Whole records instead of cards.")
 
 
@@ -74,19 +90,19 @@ async def list_assets(
     size = _page_size(state, limit, _PAGE)
     if size <= _FEW and _is_quick(wanted):
         return _answer_page(request, state.registry, wanted, size, cursor)
-    return await state.ask(_answer_page, request, state.registry, wanted, size, cursor)
+    return await state.ask(request, _answer_page, request, state.registry, wanted, size, cursor)
 
 
 def _answer_page(
     request: Request, registry: AssetRegistry, wanted: Conditions, size: int, cursor: int | None
 ) -> Response:
-    items = registry.list_assets(**wanted, limit=size, cursor=cursor)
-    is_all = cursor is None and len(items) < size
+    items, following = gather(partial(registry.list_assets, **wanted), size, cursor, "id")
+    is_all = cursor is None and following is None
     answer = {
         "ok": True,
         "items": items,
         "total": len(items) if is_all else registry.count_assets(**wanted),
-        "next_cursor": _next(items, size, "id"),
+        "next_cursor": following,
     }
     return json_answer(answer, request=request)
 
@@ -106,7 +122,7 @@ async def show_facets(
 ) -> Response:
     """Count types, licences and tags under a filter, each without its own choice; null stands for "none"."""
     state = here(request)
-    found = await state.ask(state.registry.facets, **wanted, top_tags=top_tags)
+    found = await state.ask(request, state.registry.facets, **wanted, top_tags=top_tags)
     return json_answer({"ok": True, **found}, request=request)
 
 
@@ -134,7 +150,7 @@ async def _answer_terms(
     state = here(request)
     size = _page_size(state, limit, _TERMS)
     if prefix:  # those that begin so are all read to find the most frequent
-        items = await state.ask(state.registry.terms, kind, prefix=prefix, limit=size)
+        items = await state.ask(request, state.registry.terms, kind, prefix=prefix, limit=size)
     else:
         items = state.registry.terms(kind, limit=size)
     return json_answer({"ok": True, "items": items}, request=request)
@@ -150,7 +166,7 @@ async def show_index(request: Request, wanted: Wanted) -> Response:
     there to keep them right. ``x-total`` is their number.
     """
     state = here(request)
-    return await state.ask(_answer_index, request, state, wanted)
+    return await state.ask(request, _answer_index, request, state, wanted)
 
 
 def _answer_index(request: Request, state: State, wanted: Conditions) -> Response:
@@ -216,21 +232,35 @@ def _packing(file: IO[bytes]) -> Callable[[], bytes]:
 
 @router.post("/assets/rows", response_model=RowList, openapi_extra=body_of(RowsBody))
 async def show_rows(request: Request) -> Response:
-    """Return cards (or whole records) of assets by ``id``, in their order; ``missing`` have no asset."""
+    """Return cards (or whole records) of assets by ``id``, in their order; ``missing`` have no asset.
+
+    An ``id`` that is repeated is answered once. Where the records would take more than some 16 MB, ask for
+    fewer.
+    """
     state = here(request)
     asked = await read_body(request, RowsBody)
     if len(asked.ids) > state.config.page_size:
         raise InvalidRequest(why=f"ids: at most {state.config.page_size} of them (setting page_size)")
     if len(asked.ids) <= (_FEW if asked.full else _FEW_CARDS):
         return _answer_rows(state.registry, asked)
-    return await state.run(_answer_rows, state.registry, asked)
+    return await state.ask(request, _answer_rows, state.registry, asked)
 
 
 def _answer_rows(registry: AssetRegistry, asked: RowsBody) -> Response:
+    wanted = list(dict.fromkeys(asked.ids))
     found: dict[int, Any] = {}
-    found.update(registry.get_records(asked.ids) if asked.full else registry.get_cards(asked.ids))
-    items = [found[number] for number in asked.ids if number in found]
-    missing = [number for number in dict.fromkeys(asked.ids) if number not in found]
+    size_bytes = 0
+    for first in range(0, len(wanted), PIECE):
+        piece = wanted[first : first + PIECE]
+        rows: Mapping[int, Any] = registry.get_records(piece) if asked.full else registry.get_cards(piece)
+        found.update(rows)
+        if first + PIECE < len(wanted):
+            size_bytes += len(encode(list(rows.values())))
+            if size_bytes > ANSWER_BYTES:
+                why = f"ids: the first {first + PIECE} take {size_bytes:,} bytes already; ask for fewer"
+                raise InvalidRequest(why=why)
+    items = [found[number] for number in wanted if number in found]
+    missing = [number for number in wanted if number not in found]
     return json_answer(
         {"ok": True, "items": items, "missing": missing}, headers={"cache-control": "no-store"}
     )
@@ -266,10 +296,11 @@ async def list_provenance(request: Request, uid: str, limit: Limit = None, curso
     """List where an asset came from, newest first; a removed asset's provenance stays."""
     state = here(request)
     size = _page_size(state, limit, _HISTORY_PAGE)
-    items = await state.run(state.registry.list_provenance, uid, limit=size, cursor=cursor)
+    read = partial(state.registry.list_provenance, uid)
+    items, following = await state.ask(request, gather, read, size, cursor, "id")
     if not items and cursor is None:
         named(state, uid)
-    answer = {"ok": True, "uid": uid, "items": items, "next_cursor": _next(items, size, "id")}
+    answer = {"ok": True, "uid": uid, "items": items, "next_cursor": following}
     return json_answer(answer, request=request)
 
 
@@ -282,10 +313,11 @@ async def list_history(request: Request, uid: str, limit: Limit = None, cursor: 
     """List what happened to an asset, newest first; also to a removed one."""
     state = here(request)
     size = _page_size(state, limit, _HISTORY_PAGE)
-    items = await state.run(state.registry.history, uid, limit=size, cursor=cursor)
+    read = partial(state.registry.history, uid)
+    items, following = await state.ask(request, gather, read, size, cursor, "seq")
     if not items and cursor is None:
         named(state, uid)
-    answer = {"ok": True, "uid": uid, "items": items, "next_cursor": _next(items, size, "seq")}
+    answer = {"ok": True, "uid": uid, "items": items, "next_cursor": following}
     return json_answer(answer, request=request)
 
 
@@ -308,5 +340,31 @@ def _page_size(state: State, limit: int | None, usual: int) -> int:
     return min(usual, most) if limit is None else limit
 
 
-def _next(items: Sequence[Any], size: int, name: str) -> int | None:
-    return int(items[-1][name]) if len(items) == size else None
+def gather(
+    read: _Read[_Record], size: int, cursor: int | None, name: str
+) -> tuple[list[_Record], int | None]:
+    """Read a page piece by piece; it ends early where it has become large.
+
+    Args:
+        read: reads some records, newest first.
+        size: at most so many.
+        cursor: where the page begins.
+        name: the key of a record by which pages go on.
+
+    Returns:
+        The records, and the cursor of the next page: None where there is none.
+    """
+    items: list[_Record] = []
+    size_bytes = 0
+    while True:
+        limit = min(PIECE, size - len(items))
+        piece = read(limit=limit, cursor=cursor)
+        items += piece
+        if len(piece) < limit:
+            return items, None
+        cursor = int(piece[-1][name])
+        if len(items) == size:
+            return items, cursor
+        size_bytes += len(encode(piece))
+        if size_bytes > ANSWER_BYTES:
+            return items, cursor

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from comfyvn.errors import AssetNotFound, InvalidAssetType, InvalidFilter, InvalidMetadata, SourceMissing
+from comfyvn.db import JournalRow
+from comfyvn.errors import AssetNotFound, ImportMissing, InvalidAssetType, InvalidFilter, InvalidMetadata
 from comfyvn.events import EVENTS, AssetEvent, SidecarEvent
 from comfyvn.server.access import may_administer, may_read, may_write
-from comfyvn.server.answers import json_answer
+from comfyvn.server.answers import encode, json_answer
 from comfyvn.server.changes import RegisterBody, register_existing
 from comfyvn.server.description import NOT_MODIFIED, problems
+from comfyvn.server.lists import ANSWER_BYTES, PIECE, gather
 from comfyvn.server.questions import Wanted, body_of, read_body
 from comfyvn.server.schemas import (
     FlatAnswer,
@@ -39,7 +42,7 @@ _ALIASES: Final = {"asset_registered": ["on_asset_saved"]}
     "/api/assets/register",
     dependencies=[Depends(may_write)],
     response_model=FlatRegistered,
-    responses=problems(InvalidAssetType, InvalidMetadata, SourceMissing),
+    responses=problems(InvalidAssetType, InvalidMetadata, ImportMissing),
     openapi_extra=body_of(RegisterBody),
 )
 async def register_older(request: Request) -> Response:
@@ -64,9 +67,10 @@ async def search_older(
     registry = here(request).registry
 
     def look() -> tuple[list[AssetRecord], int]:
-        return registry.list_assets(**wanted, limit=limit), registry.count_assets(**wanted)
+        items, _ = gather(partial(registry.list_assets, **wanted), limit, None, "id")
+        return items, registry.count_assets(**wanted)
 
-    items, total = await here(request).run(look)
+    items, total = await here(request).ask(request, look)
     filters = {
         "type": wanted["asset_type"],
         "tags": wanted["tags"],
@@ -161,23 +165,35 @@ async def show_recent_events(
 ) -> Response:
     """Return what has happened last, by any process, newest first, under the names that modders know."""
     registry = here(request).registry
-    items = await here(request).run(lambda: list(_recent(registry, limit)))
+    items = await here(request).ask(request, _recent, registry, limit)
     return json_answer({"ok": True, "items": items})
 
 
-def _recent(registry: AssetRegistry, limit: int) -> Iterator[Mapping[str, Any]]:
-    position = registry.journal_position()
-    with registry.library.read() as rows:
-        found = rows.journal_after(max(0, position - limit), limit)
-    for row in reversed(found):
-        name = f"on_{row.event}" if row.event in EVENTS else None
-        yield {
-            "event": name,
-            "hook_event": row.event,
-            "timestamp": row.at,
-            "uid": row.uid,
-            "seq": row.seq,
-            "operation": row.operation_id,
-            "actor": row.actor,
-            "payload": row.after,
-        }
+def _recent(registry: AssetRegistry, limit: int) -> list[dict[str, Any]]:
+    """Return the last rows of the journal, newest first, till they have become large."""
+    items: list[dict[str, Any]] = []
+    size_bytes = 0
+    last = registry.journal_position()
+    first = max(0, last - limit)
+    while last > first and size_bytes <= ANSWER_BYTES:
+        behind = max(first, last - PIECE)
+        with registry.library.read() as rows:
+            found = rows.journal_after(behind, last - behind)
+        piece = [_told(row) for row in reversed(found) if row.seq <= last]
+        size_bytes += len(encode(piece))
+        items += piece
+        last = behind
+    return items
+
+
+def _told(row: JournalRow) -> dict[str, Any]:
+    return {
+        "event": f"on_{row.event}" if row.event in EVENTS else None,
+        "hook_event": row.event,
+        "timestamp": row.at,
+        "uid": row.uid,
+        "seq": row.seq,
+        "operation": row.operation_id,
+        "actor": row.actor,
+        "payload": row.after,
+    }

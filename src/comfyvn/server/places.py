@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from comfyvn.config import Config
-from comfyvn.errors import SourceMissing
+from comfyvn.errors import ImportMissing, SourceMissing
 from comfyvn.storage import open_below, safe_key
 from comfyvn.storage.keys import OWN_FOLDERS
 from comfyvn.studio.core import AssetRegistry
@@ -28,7 +28,7 @@ def open_import(config: Config, path: str) -> tuple[BinaryIO, Path]:
         The open file, and where it lies.
 
     Raises:
-        SourceMissing: there is none, or it lies elsewhere: the answer is the same, letter for letter.
+        ImportMissing: there is none, or it lies elsewhere: the answer is the same, letter for letter.
         SourceUnreadable: it is a folder, a pipe or a device.
     """
     name = path.replace("\\", "/").rstrip("/").rpartition("/")[2].replace("\0", "?")[-_SHOWN:]
@@ -37,7 +37,7 @@ def open_import(config: Config, path: str) -> tuple[BinaryIO, Path]:
             return open_below(root, parts), root.joinpath(*parts)
         except SourceMissing:
             continue
-    raise SourceMissing(path=name)
+    raise ImportMissing(path=name)
 
 
 def _ways(config: Config, path: str) -> Iterator[tuple[Path, tuple[str, ...]]]:

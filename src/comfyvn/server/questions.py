@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from typing import Annotated, Any, TypedDict, TypeVar
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated, Any, Final, TypedDict, TypeVar
 
 from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import HTTPConnection
 
-from comfyvn.errors import InvalidBody, InvalidRequest, TooLarge, WrongBodyType
+from comfyvn.errors import InvalidBody, InvalidFilter, InvalidRequest, TooLarge, WrongBodyType
 from comfyvn.server.state import here
 from comfyvn.sidecar import parse_strict
 
-__all__ = ["Body", "Conditions", "Wanted", "body_of", "read_body", "read_json", "read_optional_body"]
+__all__ = [
+    "Body",
+    "Conditions",
+    "Wanted",
+    "body_of",
+    "read_body",
+    "read_json",
+    "read_optional_body",
+    "refuse_unknown_parameters",
+]
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_R = TypeVar("_R")
+_SMALL_BYTES: Final = 1 << 16
+_TOLD_ERRORS: Final = 100
+_PARAMETERS: Final[dict[Callable[..., Any], frozenset[str]]] = {}
+"""The parameters of each route, by its function; found when it is first asked."""
 
 
 class Body(BaseModel):
@@ -38,7 +58,11 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
     type: Annotated[str | None, Query(description="The exact type.")] = None,
     hash: Annotated[str | None, Query(description="The exact SHA-256, ignoring case.")] = None,
     tags: Annotated[
-        list[str] | None, Query(description="All of these tags, ignoring case; repeated, or with commas.")
+        list[str] | None,
+        Query(
+            description="All of these tags, ignoring case; repeated, or with commas. "
+            "One that has a comma stands in double quotes."
+        ),
     ] = None,
     tag: Annotated[list[str] | None, Query(description="As `tags`.")] = None,
     license: Annotated[
@@ -52,7 +76,7 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
         list[str] | None, Query(description="What the file tells about itself, such as `width>=1024`.")
     ] = None,
 ) -> Conditions:
-    stated = [part.strip() for text in [*(tags or []), *(tag or [])] for part in text.split(",")]
+    stated = [part for text in [*(tags or []), *(tag or [])] for part in _parts(text)]
     return Conditions(
         asset_type=type or None,
         hash_value=hash or None,
@@ -61,6 +85,16 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
         license=license,
         where=[text for text in where or [] if text],
     )
+
+
+def _parts(text: str) -> list[str]:
+    """Part tags at commas; one that has a comma stands in double quotes, as in a table."""
+    if '"' not in text:
+        return [part.strip() for part in text.split(",")]
+    try:
+        return [part.strip() for part in next(csv.reader([text], skipinitialspace=True, strict=True))]
+    except csv.Error as error:
+        raise InvalidFilter(why=f"the tags {text!r:.80} can't be told apart: {error}") from error
 
 
 Wanted = Annotated[Conditions, Depends(_conditions)]
@@ -73,6 +107,30 @@ def body_of(model: type[BaseModel], *, is_required: bool = True) -> dict[str, An
     return {"requestBody": {"required": is_required, "content": {"application/json": {"schema": schema}}}}
 
 
+async def refuse_unknown_parameters(connection: HTTPConnection) -> None:
+    """Refuse a parameter that the route has not: a mistyped condition would find everything.
+
+    Raises:
+        InvalidRequest: there is one.
+    """
+    if not connection.scope["query_string"]:
+        return
+    route: APIRoute | APIWebSocketRoute = connection.scope["route"]
+    known = _PARAMETERS.get(route.endpoint)
+    if known is None:
+        known = _PARAMETERS[route.endpoint] = frozenset(_parameters_of(route.dependant))
+    for name in connection.query_params:
+        if name not in known:
+            there_are = f"there are {', '.join(sorted(known))}" if known else "there are none"
+            raise InvalidRequest(why=f"there is no parameter {name!r:.80} here; {there_are}")
+
+
+def _parameters_of(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for each in dependant.dependencies:
+        yield from _parameters_of(each)
+
+
 async def read_json(request: Request) -> Any:
     """Read the body as strict JSON: no NaN, no key twice, no lone surrogates, within the limits.
 
@@ -81,6 +139,30 @@ async def read_json(request: Request) -> Any:
         TooLarge: it is larger than the setting ``request_bytes``.
         InvalidBody: it is no JSON.
     """
+    return await _understood(request, lambda value: value)
+
+
+async def read_body(request: Request, model: type[_Model]) -> _Model:
+    """Read the body as strict JSON of one shape.
+
+    Raises:
+        InvalidRequest: a key is missing, unknown, or its value of the wrong type.
+    """
+    return await _understood(request, partial(_validated, model))
+
+
+async def _understood(request: Request, make: Callable[[Any], _R]) -> _R:
+    """Read the body and make something of it; of a large one in a thread, since others wait meanwhile."""
+    state, data = here(request), await _received(request)
+
+    def understand() -> _R:
+        return make(_parsed(data, state.config.request_nesting))
+
+    return understand() if len(data) <= _SMALL_BYTES else await state.run(understand)
+
+
+async def _received(request: Request) -> bytearray:
+    """Return the whole body."""
     config = here(request).config
     stated = request.headers.get("content-type", "")
     if stated.partition(";")[0].strip().lower() not in ("application/json", "application/merge-patch+json"):
@@ -90,8 +172,12 @@ async def read_json(request: Request) -> Any:
         data += chunk
         if len(data) > config.request_bytes:
             raise TooLarge(what="The body", limit=config.request_bytes, setting="request_bytes")
+    return data
+
+
+def _parsed(data: bytearray, nesting: int) -> Any:
     try:
-        return parse_strict(data.decode(), config.request_nesting)
+        return parse_strict(data.decode(), nesting)
     except json.JSONDecodeError as error:
         raise InvalidBody(why=f"line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError as error:
@@ -100,16 +186,13 @@ async def read_json(request: Request) -> Any:
         raise InvalidBody(why=str(error)) from error
 
 
-async def read_body(request: Request, model: type[_Model]) -> _Model:
-    """Read the body as strict JSON of one shape.
-
-    Raises:
-        InvalidRequest: a key is missing, unknown, or its value of the wrong type.
-    """
-    value = await read_json(request)
+def _validated(model: type[_Model], value: Any) -> _Model:
     try:
         return model.model_validate(value)
     except ValidationError as error:
+        count = error.error_count()
+        if count > _TOLD_ERRORS:  # to tell the first one, all are made: that may take seconds
+            raise InvalidRequest(why=f"{count:,} of its keys and values are wrong") from None
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the body"
         raise InvalidRequest(why=f"{place}: {first['msg']}") from error

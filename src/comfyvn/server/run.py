@@ -37,6 +37,11 @@ __all__ = ["Server", "listen", "make_server"]
 _LARGEST_MESSAGE: Final = 4_096
 _BEAT_S: Final = 15.0
 _PIPELINED: Final = 32
+_NOT_ALLOWED: Final = 1008
+_FRAMES_PER_S: Final = 50
+_BYTES_PER_S: Final = 65_536
+_FRAMES_BYTES: Final = 1_024
+"""How much of what comes on a socket is looked at before the frames in it are counted."""
 _LINE_BYTES: Final = 1_024  # what the gate does not count: method, version, line ends
 _SPARE_FILES: Final = 200
 _DRAINED_FOR_S: Final = 2.0
@@ -176,26 +181,38 @@ class _Protocol(HttpToolsProtocol):
         self._answering: RequestResponseCycle | None = None
         self._timer: TimerHandle | None = None
         self._stall: TimerHandle | None = None
-        self.since = self.loop.time()
+        self.since = self.heard_at = self.loop.time()
 
     # -- the connection -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a client in; where there are too many, the one that has been idle for longest goes."""
+        """Take a client in; where there are too many, the one that has been idle for longest goes.
+
+        Where none is idle, it is the one of whose request the next part has been waited for longest.
+        """
         super().connection_made(transport)
         self._wait_for_head()
-        if len(self.connections) > self._most:
-            others = [each for each in self.connections if isinstance(each, _Protocol) and each.is_idle]
-            others.remove(self)
-            if others:
-                min(others, key=lambda each: each.since).transport.abort()
-            else:
-                self._refuse(TooBusy(why="There are too many connections."))
+        if len(self.connections) <= self._most:
+            return
+        others = [each for each in self.connections if isinstance(each, _Protocol) and each is not self]
+        others = [each for each in others if not each.transport.is_closing()]
+        if idle := [each for each in others if each.is_idle]:
+            min(idle, key=lambda each: each.since).transport.abort()
+        elif half_sent := [each for each in others if each.is_half_sent]:
+            min(half_sent, key=lambda each: each.heard_at).transport.abort()
+        else:
+            self._refuse(TooBusy(why="There are too many connections."))
 
     @property
     def is_idle(self) -> bool:
         """Nothing is being answered here."""
         return self.cycle is None or self.cycle.response_complete or self.transport.is_closing()
+
+    @property
+    def is_half_sent(self) -> bool:
+        """We are waiting for the rest of a request, and nothing else is being answered here."""
+        is_waiting = self._place == "body" and not self.flow.read_paused
+        return is_waiting and not self.pipeline and not self.cycle.response_started
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the client is gone."""
@@ -213,6 +230,7 @@ class _Protocol(HttpToolsProtocol):
         if self._is_over or self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        self.heard_at = self.loop.time()
         if self._place != "body":
             self._head_bytes += len(data)
             self._wait_for_head()
@@ -371,16 +389,52 @@ class _Protocol(HttpToolsProtocol):
 class _Socket(WebSocketsSansIOProtocol):
     """One socket of a client who may mean ill."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._second = 0.0
+        self._frames = self._bytes = 0
+
     def data_received(self, data: bytes) -> None:
         """Take what came; whatever it is, no exception leaves this."""
         if self.handshake_initiated and not self.handshake_complete:
             self.transport.abort()  # nobody sends before he is let in, and the parser is not ready for it
             return
+        if not self.handshake_initiated:  # the head, which is as long as the settings allow
+            self._take(data)
+            return
+        if self.loop.time() - self._second >= 1:
+            self._second, self._frames, self._bytes = self.loop.time(), 0, 0
+        for at in range(0, len(data), _FRAMES_BYTES):  # some thousand frames at once would take too long
+            part = data[at : at + _FRAMES_BYTES]
+            self._bytes += len(part)
+            self._take(part)
+            if self.transport.is_closing():
+                return
+            if self._frames > _FRAMES_PER_S or self._bytes > _BYTES_PER_S:
+                self._hang_up()
+                return
+
+    def _take(self, data: bytes) -> None:
         try:
             super().data_received(data)
         except Exception as error:  # noqa: BLE001 - what its parser says of a hostile frame is no news
             logging.getLogger(__name__).debug("a socket was closed: %s", error)
             self.transport.abort()
+
+    def handle_events(self) -> None:
+        """Handle what was parsed, and count it."""
+        self._frames += len(self.conn.events)
+        super().handle_events()
+
+    def _hang_up(self) -> None:
+        """Close on a client who sends more than anybody has to say to us."""
+        self.stop_keepalive()
+        if not self.close_sent:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": _NOT_ALLOWED})
+            self.conn.fail(_NOT_ALLOWED, "too much was sent")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+        self.transport.close()
 
     async def send(self, message: Any) -> None:
         """Send one message; where the client had to be cut off meanwhile, he is gone."""

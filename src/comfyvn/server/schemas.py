@@ -344,6 +344,7 @@ class BulkAnswer(Answer):
     unchanged: Annotated[list[Uid], Field(description="The first 1,000.")]
     failed: Annotated[list[Refused], Field(description="The first 1,000.")]
     plan: Annotated[list[PlannedEdit], Field(description="The first 100 of a dry run.")]
+    stopped: Annotated[bool, Field(description="True where the server ended first; else absent.")] = False
 
 
 class OperationRecord(Shape):
@@ -380,6 +381,7 @@ class UndoAnswer(Answer):
     undone: list[Uid]
     refused: list[Refused]
     kept: list[Kept]
+    stopped: Annotated[bool, Field(description="True where the server ended first; else absent.")] = False
 
 
 class UploadedFile(Shape):

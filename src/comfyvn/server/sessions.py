@@ -1,4 +1,4 @@
-"""Sessions of browsers: a token goes into a cookie that no script can read."""
+"""Sessions of browsers: a cookie that no script can read stands for a token, on this server alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from starlette.responses import Response
 from comfyvn.errors import TokenMissing
 from comfyvn.server.access import may_read, visitor_of
 from comfyvn.server.answers import json_answer
-from comfyvn.server.gate import cookie_of_nobody, cookie_value
+from comfyvn.server.gate import cookie_of, cookie_of_nobody, cookie_value
 from comfyvn.server.schemas import Answer
+from comfyvn.server.state import here
 
 __all__ = ["router"]
 
@@ -33,19 +34,25 @@ async def show_session(request: Request) -> Response:
 
 @router.post("", dependencies=[Depends(may_read)], response_model=SessionAnswer)
 async def begin_session(request: Request) -> Response:
-    """Keep the token of this request (as a bearer) in a cookie of the browser, till that is closed."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    """Give the browser a cookie that stands for the token of this request (as a bearer).
+
+    The cookie does not hold the token. It ends with the browser, with the server, with `DELETE /session`, and
+    when the token is revoked or expires.
+    """
+    visitor = visitor_of(request)
+    if visitor.name is None or visitor.session is not None:
         raise TokenMissing()
+    doorkeeper = here(request).doorkeeper
+    doorkeeper.end_session(cookie_of(request.scope))
     answer = _told(request)
-    token = token.strip().encode("latin-1").decode(errors="replace")  # as the gate reads it
-    answer.set_cookie(**cookie_value(request.scope, token))
+    answer.set_cookie(**cookie_value(request.scope, doorkeeper.begin_session(visitor)))
     return answer
 
 
 @router.delete("", response_model=Answer)
 async def end_session(request: Request) -> Response:
-    """Take the cookie away; everybody may."""
+    """End the session and take its cookie away; everybody may."""
+    here(request).doorkeeper.end_session(cookie_of(request.scope))
     answer = json_answer({"ok": True}, headers={"cache-control": "no-store"})
     answer.set_cookie(**cookie_of_nobody(request.scope))
     return answer

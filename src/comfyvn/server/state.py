@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from comfyvn.config import Config
+from comfyvn.db.engine import GIVE_UP
 from comfyvn.server.access import Doorkeeper
 from comfyvn.server.access_log import AccessLog
 from comfyvn.server.background import Jobs
@@ -31,7 +34,10 @@ class State:
     """The library that is served, and what its routes share.
 
     A question that the ledger answers within about a millisecond is asked where the request is handled; what
-    may take longer (facets of a text, the ids of a million, every change) goes through `run`.
+    may take longer goes through `ask` (facets of a text, the ids of a million) or `run` (every change).
+
+    ``uploads`` are the places for uploads, and ``upload_shares`` those that each visitor may hold of them; a
+    share is forgotten with its last upload.
 
     ``closing`` is set as soon as the server wants to end: what goes on for long ends itself then.
     """
@@ -46,8 +52,10 @@ class State:
         self.closing = asyncio.Event()
         self.jobs = Jobs()
         self.uploads = asyncio.Semaphore(self.config.uploads_at_once)
-        self.hub = Hub(registry, self.closing, self.config.event_streams)
+        self.upload_shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self.hub = Hub(registry, self.closing, self.config.event_streams, run=self.run)
         self._threads = ThreadPoolExecutor(_THREADS, "comfyvn-server")
+        self._quick_thread = ThreadPoolExecutor(1, "comfyvn-glance")
         self._long_questions = asyncio.Semaphore(_LONG_QUESTIONS)
 
     @property
@@ -60,16 +68,58 @@ class State:
         call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
-    async def ask(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """As `run`, for questions to the whole library: a few at once, so that others find a thread."""
-        async with self._long_questions:
-            return await self.run(function, *args, **kwargs)
+    async def glance(self, function: Callable[[], _R]) -> _R:
+        """As `run`, for what must never wait behind others, and itself takes next to no time."""
+        return await asyncio.get_running_loop().run_in_executor(self._quick_thread, function)
+
+    async def ask(
+        self, request: Request, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _R:
+        """As `run`, for what a request only reads: a few at once, so that others find a thread.
+
+        It is given up once nobody waits for it any more: the request is over, its client left, or the server
+        ends. Its place is free when its thread is.
+
+        Raises:
+            TooBusy: it was given up.
+        """
+        is_over = threading.Event()
+        context = contextvars.copy_context()
+        context.run(GIVE_UP.set, lambda: is_over.is_set() or self.closing.is_set())
+        leaving = asyncio.create_task(_note_leaving(request, is_over))
+        try:
+            await self._long_questions.acquire()
+            asked = self._in_place(functools.partial(context.run, function, *args, **kwargs))
+            return await asyncio.wrap_future(asked)
+        finally:
+            is_over.set()
+            leaving.cancel()
+
+    def _in_place(self, call: Callable[[], _R]) -> Future[_R]:
+        """Start a long question; its place, which is taken, is given back when it has really ended."""
+        loop = asyncio.get_running_loop()
+        try:
+            asked = self._threads.submit(call)
+        except BaseException:
+            self._long_questions.release()
+            raise
+        asked.add_done_callback(lambda _: loop.call_soon_threadsafe(self._long_questions.release))
+        return asked
 
     def close(self) -> None:
-        """Let go of the threads; what they are doing is finished."""
+        """Let go of the threads; the changes that they make are finished, what they only read is given up."""
+        self.closing.set()
         self.jobs.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._quick_thread.shutdown(wait=True, cancel_futures=True)
         self.doorkeeper.close()
+
+
+async def _note_leaving(request: Request, is_over: threading.Event) -> None:
+    """Wait till a client is gone, and note that."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    is_over.set()
 
 
 def here(request: HTTPConnection) -> State:

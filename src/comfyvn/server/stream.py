@@ -14,10 +14,11 @@ from fastapi import APIRouter, Depends, Header, Query, Request, WebSocket, WebSo
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from comfyvn.errors import InvalidFilter, InvalidRequest, RegistryUnusable, TokenRefused
-from comfyvn.registry.news import News, check_events, is_wanted
+from comfyvn.errors import InvalidFilter, RegistryUnusable, TokenRefused
+from comfyvn.registry.news import POSITION, News, Position, check_events, is_wanted, read_position
 from comfyvn.server.access import Visitor, may_read, visitor_of
 from comfyvn.server.description import problems
+from comfyvn.server.hub import Place
 from comfyvn.server.state import State, here
 
 __all__ = ["router"]
@@ -27,7 +28,6 @@ router = APIRouter(dependencies=[Depends(may_read)])
 _CLOSE_S: Final = 10.0
 _CHUNK_BYTES: Final = 65_536
 _log = logging.getLogger(__name__)
-_LARGEST: Final = 2**63 - 1
 _NOT_ALLOWED: Final = 1008
 _TRY_AGAIN_LATER: Final = 1013
 _GOING_AWAY: Final = 1001
@@ -36,8 +36,13 @@ _HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _End = Literal["ended", "gone", "slow", "refused"]
 """The server is about to end; the client went; he takes nothing any more; he may not hear more."""
 _Since = Annotated[
-    int | None,
-    Query(ge=0, le=_LARGEST, description="Tell what came behind this `seq` first. 0: all that is known."),
+    str | None,
+    Query(
+        pattern=POSITION,
+        max_length=28,
+        description="Tell what came behind this `position` first. 0: all that is known. A bare `seq` is "
+        "allowed, but can't show that an older ledger was put back meanwhile.",
+    ),
 ]
 _Events = Annotated[list[str] | None, Query(description="Only these events; repeated, or with commas.")]
 _Types = Annotated[list[str] | None, Query(description="Only assets of these types; repeated.")]
@@ -50,8 +55,8 @@ _Types = Annotated[list[str] | None, Query(description="Only assets of these typ
     | {
         200: {
             "description": "A stream that goes on till one side ends it. First comes an event `hello` with "
-            "the position, then each change as a message with `id:` = `seq`; `reset` tells that changes were "
-            "missed and everything is to be read again.",
+            "the position, then each change as a message with `id:` = `position`; `reset` tells that "
+            "changes were missed and everything is to be read again.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
     },
@@ -66,21 +71,18 @@ async def listen(
     """Hear of every change of the library, by any process, in order, each once."""
     state = here(request)
     state.hub.check_room()
-    if last_event_id:
-        since = _number("Last-Event-ID", last_event_id)
-    return _EventStream(_Listener(state, visitor_of(request), since, event, type))
+    begin = _read("Last-Event-ID", last_event_id) or _read("since", since)
+    return _EventStream(_Listener(state, visitor_of(request), begin, event, type))
 
 
 @router.websocket("/events/ws")
-async def listen_by_socket(websocket: WebSocket) -> None:
+async def listen_by_socket(
+    websocket: WebSocket, since: str | None = None, event: _Events = None, type: _Types = None
+) -> None:
     """Hear of every change of the library; each is one text frame of JSON. What a client sends is ignored."""
     state = here(websocket)
     state.hub.check_room()
-    asked = websocket.query_params
-    stated = asked.get("since")
-    since = _number("since", stated) if stated else None
-    events, types = asked.getlist("event"), asked.getlist("type")
-    listener = _Listener(state, visitor_of(websocket), since, events, types)
+    listener = _Listener(state, visitor_of(websocket), _read("since", since), event, type)
     await websocket.accept()
     match await _race(listener.speak(_Frames(websocket)), websocket.receive):
         case "ended":
@@ -98,7 +100,7 @@ class _Listener:
         self,
         state: State,
         visitor: Visitor,
-        since: int | None,
+        since: Position | None,
         events: list[str] | None,
         types: list[str] | None,
     ) -> None:
@@ -108,7 +110,7 @@ class _Listener:
         self._since = since
         self._events = check_events([name for text in events or [] for name in text.split(",") if name])
         self._types = frozenset(types or ())
-        self._position = 0
+        self._place = Place(Position(0), 0)
 
     async def speak(self, voice: _Voice) -> None:
         """Tell where it begins, then what comes, till the server is about to end.
@@ -121,41 +123,42 @@ class _Listener:
         with self._hub.listening():
             await self._greet(voice)
             spoke_at = clock()
-            while (batch := await self._hub.after(self._position, spoke_at + self._hub.beat_s)) is not None:
+            while (batch := await self._hub.after(self._place, spoke_at + self._hub.beat_s)) is not None:
                 if not self._is_welcome():
                     raise TokenRefused()
-                self._position = batch.position
+                self._place = batch.place
                 wanted = [each for each in batch.news if is_wanted(each, self._events, self._types)]
                 if batch.is_reset:
-                    await self._hub.patiently(voice.tell("reset", self._position))
+                    await self._hub.patiently(voice.tell("reset", self._place.position))
                 elif wanted:
                     for chunk in _chunks(wanted):
                         await self._hub.patiently(voice.pass_on(chunk))
                 elif clock() >= spoke_at + self._hub.beat_s:
-                    await self._hub.patiently(voice.beat(self._position))
+                    await self._hub.patiently(voice.beat(self._place.position))
                 else:
                     continue
                 spoke_at = clock()
 
     async def _greet(self, voice: _Voice) -> None:
-        end = self._hub.position()
-        since = end if self._since is None else self._since
-        is_reset = not end - self._backlog <= since <= end
-        self._position = end if is_reset else since
+        since = None
+        if self._since is not None:
+            since = await self._hub.find(self._since, self._backlog)
+        is_reset = self._since is not None and since is None
+        self._place = since or await self._hub.end()
         for name in ("hello", "reset") if is_reset else ("hello",):
-            await self._hub.patiently(voice.tell(name, self._position))
+            await self._hub.patiently(voice.tell(name, self._place.position))
 
 
 class _Voice(Protocol):
     """How a stream speaks."""
 
-    async def tell(self, name: str, position: int) -> None:
+    async def tell(self, name: str, position: Position) -> None:
         """Send a message of ours: that it begins, or that changes were missed."""
 
     async def pass_on(self, news: list[News]) -> None:
         """Send some changes."""
 
-    async def beat(self, position: int) -> None:
+    async def beat(self, position: Position) -> None:
         """Send a sign of life."""
 
 
@@ -181,16 +184,17 @@ class _Lines:
     def __init__(self, send: Send) -> None:
         self._send = send
 
-    async def tell(self, name: str, position: int) -> None:
+    async def tell(self, name: str, position: Position) -> None:
         start = b"retry: 2000\n" if name == "hello" else b""
         body = _message(name, position)
-        await self._write(b"%sevent: %s\nid: %d\ndata: %s\n\n" % (start, name.encode(), position, body))
+        await self._write(b"%sevent: %s\nid: %s\ndata: %s\n\n" % (start, name.encode(), _id(position), body))
 
     async def pass_on(self, news: list[News]) -> None:
-        await self._write(b"".join([b"id: %d\ndata: %s\n\n" % (each.seq, each.body) for each in news]))
+        parts = [b"id: %s\ndata: %s\n\n" % (_id(each.position), each.body) for each in news]
+        await self._write(b"".join(parts))
 
-    async def beat(self, position: int) -> None:
-        await self._write(b": still here\nid: %d\n\n" % position)  # no data: only the position is kept
+    async def beat(self, position: Position) -> None:
+        await self._write(b": still here\nid: %s\n\n" % _id(position))  # no data: only the position is kept
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -202,14 +206,14 @@ class _Frames:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
 
-    async def tell(self, name: str, position: int) -> None:
+    async def tell(self, name: str, position: Position) -> None:
         await self._websocket.send_text(_message(name, position).decode())
 
     async def pass_on(self, news: list[News]) -> None:
         for each in news:
             await self._websocket.send_text(each.body.decode())
 
-    async def beat(self, position: int) -> None:
+    async def beat(self, position: Position) -> None:
         """Send nothing: the protocol has pings of its own."""
 
 
@@ -260,11 +264,14 @@ async def _close(websocket: WebSocket, code: int, why: str) -> None:
             await websocket.close(code, why)
 
 
-def _message(name: str, position: int) -> bytes:
-    return orjson.dumps({"event": name, "seq": position, "revision": position})
+def _message(name: str, position: Position) -> bytes:
+    seq = position.seq
+    return orjson.dumps({"event": name, "seq": seq, "position": str(position), "revision": seq})
 
 
-def _number(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text[:20]) > _LARGEST:
-        raise InvalidRequest(why=f"{name} must be a whole number of at least 0, not {text!r:.40}")
-    return int(text)
+def _read(name: str, stated: str | None) -> Position | None:
+    return read_position(name, stated) if stated else None
+
+
+def _id(position: Position) -> bytes:
+    return str(position).encode()

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -34,7 +34,7 @@ from comfyvn.errors import (
     UnsafePath,
     WrongBodyType,
 )
-from comfyvn.server.access import may_write
+from comfyvn.server.access import may_write, visitor_of
 from comfyvn.server.answers import json_answer, problem_body, scrub
 from comfyvn.server.changes import asset_answer
 from comfyvn.server.description import problems
@@ -234,7 +234,7 @@ async def upload_assets(request: Request) -> Response:
         form = _Form(state.registry.library.storage, state.config, stack)
         try:
             _check_size(_announced(request) - _besides(state.config), state.config)
-            async with _place(state):
+            async with _place(state, _sender(request)):
                 parser = _parser(request, form)
                 await _read(request, state, parser, form)
                 return await state.run(_register, state, form)
@@ -245,22 +245,33 @@ async def upload_assets(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def _place(state: State) -> AsyncIterator[None]:
-    """Hold one of the places for uploads; wait a moment for one.
+async def _place(state: State, sender: str) -> AsyncIterator[None]:
+    """Hold one of the places for uploads; wait a moment for one. One sender gets half of them.
 
     Raises:
-        TooBusy: all are taken.
+        TooBusy: all are taken, or his are.
     """
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            await state.uploads.acquire()
-    except TimeoutError as error:
-        most = state.config.uploads_at_once
-        raise TooBusy(why=f"There are {most} uploads at once already (setting uploads_at_once).") from error
-    try:
+    most = state.config.uploads_at_once
+    half = (most + 1) // 2
+    share = state.upload_shares.get(sender)
+    if share is None:
+        share = state.upload_shares[sender] = asyncio.Semaphore(half)
+    why = f"There are {half} uploads of yours at once already, half of what uploads_at_once allows."
+    async with AsyncExitStack() as held:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await held.enter_async_context(share)
+                why = f"There are {most} uploads at once already (setting uploads_at_once)."
+                await held.enter_async_context(state.uploads)
+        except TimeoutError as error:
+            raise TooBusy(why=why) from error
         yield
-    finally:
-        state.uploads.release()
+
+
+def _sender(request: Request) -> str:
+    """Return whose uploads are counted together: those of a token, or else of an address."""
+    name = visitor_of(request).name
+    return f"token {name}" if name else f"address {request.client.host if request.client else ''}"
 
 
 def _parser(request: Request, form: _Form) -> MultipartParser:

@@ -698,6 +698,7 @@ class AssetRegistry:
         metadata: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         operation: int | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> BulkReport:
         """Change many assets as one operation of the journal, or tell what that would do.
 
@@ -715,6 +716,7 @@ class AssetRegistry:
             metadata: a merge patch as in `merge_asset_meta`; it is applied first.
             dry_run: change nothing.
             operation: the operation that this belongs to (`new_operation`); one of its own by default.
+            should_stop: asked before each chunk; once it says True, the rest is left and named as failed.
 
         Raises:
             InvalidFilter: neither or both of ``uids`` and ``matching``, or a wrong condition.
@@ -728,9 +730,9 @@ class AssetRegistry:
         )
         if matching is None:
             wanted = list(dict.fromkeys([uids] if isinstance(uids, str) else uids or ()))
-            return self._editor.bulk(wanted, edit, operation, is_dry_run=dry_run)
+            return self._editor.bulk(wanted, edit, operation, is_dry_run=dry_run, should_stop=should_stop)
         ids = self._editor.ids_of(_filter_of(matching), expected)
-        return self._editor.bulk(ids, edit, operation, is_dry_run=dry_run)
+        return self._editor.bulk(ids, edit, operation, is_dry_run=dry_run, should_stop=should_stop)
 
     def _check_room(self, uids: list[str], edit: Edit) -> None:
         """Raise InvalidMetadata before the first change if an asset can't take so many more tags."""
@@ -834,7 +836,7 @@ class AssetRegistry:
         _check_page(None, cursor)
         return self._history.operations(limit, cursor)
 
-    def undo(self, operation: int) -> UndoReport:
+    def undo(self, operation: int, *, should_stop: Callable[[], bool] = lambda: False) -> UndoReport:
         """Take an operation back: an edit, a bulk edit, a registration, a removal, a purge, or an undo.
 
         An asset that was edited, moved into other content or removed since is left as it is and named with
@@ -843,11 +845,13 @@ class AssetRegistry:
 
         Args:
             operation: its number, from `history` or `operations`.
+            should_stop: asked before each chunk; once it says True, the rest is left for another undo of the
+                same operation, and the report has ``stopped``.
 
         Raises:
             OperationNotFound: the journal does not know it.
         """
-        return self._history.undo(operation)
+        return self._history.undo(operation, should_stop)
 
     def resolve_removed_uid(self, name: str) -> str | None:
         """Return the uid of the removed asset that has, or alone begins with, these four or more digits.

@@ -43,6 +43,7 @@ _IDS_CHUNK: Final = 65_536
 _NAMED: Final = 1_000
 _PLANNED: Final = 100
 _STATED: Final = frozenset({"tags", "license", "origin"})
+_STOPPED: Final = "not done: the work was to end before its turn came; ask for it again"
 _NO_GOING_ON: Final = (RegistryUnusable, LedgerConflict, LibraryUnreachable, ForeignLibrary)
 """What would befall every further asset as well."""
 
@@ -82,7 +83,8 @@ class BulkReport(TypedDict):
 
     ``operation`` is the number by which one undo takes all of it back; None if nothing was changed.
     ``changed``, ``unchanged`` (uids) and ``failed`` name the first 1,000 each, ``counts`` counts all.
-    ``plan`` holds the first 100 of a dry run.
+    ``plan`` holds the first 100 of a dry run. ``stopped`` is there, and True, if it had to end early: the
+    rest is counted in ``failed``.
     """
 
     operation: int | None
@@ -92,6 +94,7 @@ class BulkReport(TypedDict):
     unchanged: list[str]
     failed: list[Failed]
     plan: list[PlannedEdit]
+    stopped: NotRequired[bool]
 
 
 def merge_patch(target: object, patch: object, depth: int) -> Any:
@@ -247,7 +250,13 @@ class Editor:
             yield from (outcome.after for outcome in outcomes if outcome.after is not None)
 
     def bulk(
-        self, chosen: Sequence[str] | array[int], edit: Edit, operation: int | None, *, is_dry_run: bool
+        self,
+        chosen: Sequence[str] | array[int],
+        edit: Edit,
+        operation: int | None,
+        *,
+        is_dry_run: bool,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> BulkReport:
         """Change many assets as one operation, or tell what that would do; a bad one spares the others.
 
@@ -256,14 +265,19 @@ class Editor:
             edit: what is to be done.
             operation: the operation that this belongs to; a new one by default.
             is_dry_run: change nothing.
+            should_stop: asked before each chunk; True leaves the rest undone.
         """
         tally = _Tally(BulkCounts(total=len(chosen), changed=0, unchanged=0, failed=0))
         if is_dry_run:
             plan = self._plan(chosen, edit, tally)
             return _report(tally, None, plan, is_dry_run=True)
         operation = operation or self._library.ledger.reserve_ids(1)[0]
-        broken = ""
+        broken, is_stopped = "", False
         for uids in self._uids_of(chosen, tally):
+            is_stopped = is_stopped or should_stop()
+            if is_stopped and len(tally.failed) >= _NAMED:
+                break
+            broken = broken or (_STOPPED if is_stopped else "")
             if broken:
                 outcomes = [_Outcome(uid, why=broken) for uid in uids]
             else:
@@ -276,7 +290,12 @@ class Editor:
                     outcomes = [_Outcome(uid, why=broken) for uid in uids]
             for outcome in outcomes:
                 _count(tally, outcome)
-        return _report(tally, operation if self._is_known(operation) else None, [])
+        counts = tally.counts
+        counts["failed"] = counts["total"] - counts["changed"] - counts["unchanged"]
+        report = _report(tally, operation if self._is_known(operation) else None, [])
+        if is_stopped:
+            report["stopped"] = True
+        return report
 
     def ids_of(self, wanted: AssetFilter, expected: int | None) -> array[int]:
         """Return the ids of all that a filter finds, of one state of the ledger.

@@ -10,7 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypedDict, get_args
+from typing import Any, Final, NotRequired, TypedDict, get_args
 
 from comfyvn import media, sidecar
 from comfyvn.db import JournalRow, Reader
@@ -103,12 +103,16 @@ class Kept(TypedDict):
 
 
 class UndoReport(TypedDict):
-    """What an undo did. ``operation`` is its own number, to be undone in turn; None if it changed nothing."""
+    """What an undo did. ``operation`` is its own number, to be undone in turn; None if it changed nothing.
+
+    ``stopped`` is there, and True, if it was to end before its end: another undo takes back the rest.
+    """
 
     operation: int | None
     undone: list[str]
     refused: list[Refused]
     kept: list[Kept]
+    stopped: NotRequired[bool]
 
 
 class PurgeReport(TypedDict):
@@ -535,7 +539,7 @@ class History:
 
     # -- undoing --------------------------------------------------------------------------------------
 
-    def undo(self, operation: int) -> UndoReport:
+    def undo(self, operation: int, should_stop: Callable[[], bool] = lambda: False) -> UndoReport:
         """Take an operation back, in chunks of one transaction each; see `AssetRegistry.undo`."""
         library = self._library
         with library.read() as rows:
@@ -546,6 +550,9 @@ class History:
         report = UndoReport(operation=None, undone=[], refused=[], kept=[])
         before: int | None = None
         while True:
+            if should_stop():
+                report["stopped"] = True
+                return report
             restored: list[Asset] = []
             part = UndoReport(operation=None, undone=[], refused=[], kept=[])
             with library.transaction(report["operation"]) as change:

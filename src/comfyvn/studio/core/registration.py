@@ -7,6 +7,7 @@ an orphan (adopted by the next registration of the same content, or by a rebuild
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import time
@@ -58,6 +59,7 @@ _SMALL_BYTES: Final = 64 << 10
 _AHEAD: Final = 16
 _TRIES: Final = 3
 _DAY_S: Final = 86_400.0
+_OF_THE_DISK: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 _UID_WIDTH: Final = 16
@@ -1060,10 +1062,15 @@ def _has_claim(asset: Asset, claim: ProvenanceClaim) -> bool:
 
 
 def _named(error: ComfyVNError | OSError, request: Request) -> ComfyVNError | OSError:
-    """Give an error of the operating system the name of the user's file and a sentence."""
+    """Give an error of the operating system the name of the user's file and a sentence.
+
+    A disk of the library that takes nothing is no fault of the file.
+    """
+    left = f"{request.source} could not be registered"
     if isinstance(error, StorageUnwritable):
-        why = f"it could not be registered: {error.fields['path']}: {error.fields['why']}"
-        return SourceUnreadable(path=request.source, why=why)
+        return StorageUnwritable(path=error.fields["path"], why=f"{error.fields['why']}; {left}")
     if isinstance(error, ComfyVNError):
         return error
+    if error.errno in _OF_THE_DISK:
+        return StorageUnwritable(path="the library", why=f"{error.strerror}; {left}")
     return SourceUnreadable(path=request.source, why=f"it could not be registered: {error.strerror or error}")
