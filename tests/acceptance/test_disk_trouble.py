@@ -156,7 +156,10 @@ def test_an_ingest_on_a_full_assets_disk_names_it_and_goes_on_when_there_is_room
     assert failed
     for item in failed:
         assert item["file"] in item["reason"]
-        assert f"{disk / 'assets'}: the disk is full (No space left on device)" in item["reason"]
+        assert (
+            f"{disk / 'assets'}: nothing can be written here: the disk is full (No space left on device)"
+            in item["reason"]
+        )
     registered = comfyvn.items()
     new = [item for item in json.loads(answer.stdout)["items"] if item["status"] == "registered"]
     assert len(registered) == 1 + len(new)
