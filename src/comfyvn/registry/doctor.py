@@ -34,7 +34,10 @@ _PARTS: Final = (
 _SERVER: Final = '"comfyvn[server]"'
 _EXTRAS: Final = (
     ("av", '"comfyvn[media]"', "previews of sound other than WAV, and of film"),
-    *((part, _SERVER, "`comfyvn serve`") for part in ("fastapi", "uvicorn", "httptools", "websockets")),
+    *(
+        (part, _SERVER, "`comfyvn serve`")
+        for part in ("fastapi", "uvicorn", "httptools", "websockets", "pydantic")
+    ),
     ("python-multipart", _SERVER, "uploads to `comfyvn serve`"),
     ("watchfiles", _SERVER, "`comfyvn watch`"),
     ("pillow-heif", "pillow-heif", "previews of HEIC"),

@@ -237,7 +237,8 @@ class Editor:
                 raise AssetNotFound(uid=uid, project=self._library.ledger.project_id)
             if check is not None:
                 check(asset)
-            return self._library.change_one(change, asset, edit.facts_after(asset.facts))
+            wanted = edit.facts_after(asset.facts)
+            return self._library.change_one(change, asset, wanted, is_as_read=True)
 
     def tag(self, uids: Sequence[str], edit: Edit, operation: int) -> Iterator[Asset]:
         """Change assets by chunks, each in one transaction; unknown ones are left out.
@@ -346,7 +347,8 @@ class Editor:
         told = len(change.entries)
         try:
             with nullcontext() if is_strict else change.attempt():
-                after = self._library.change_one(change, asset, edit.facts_after(asset.facts))
+                wanted = edit.facts_after(asset.facts)
+                after = self._library.change_one(change, asset, wanted, is_as_read=True)
         except _NO_GOING_ON:
             raise
         except (ComfyVNError, OSError) as error:
