@@ -61,6 +61,7 @@ def test_a_patch_changes_what_it_names_and_leaves_the_rest(
 ) -> None:
     """Else a script that sets one key would have to send, and could lose, all others."""
     patch = {"tags": ["mara", "final"], "artist": None, "pose": {"leg": None, "eyes": "shut"}, "mood": "calm"}
+    registry.wait_for_thumbnails()  # the record tells of them
 
     answer = client.patch(f"/assets/{mara['uid']}", json=patch)
 
