@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -145,3 +145,18 @@ def converse(
         except ConnectionError:
             pass
         return bytes(answer)
+
+
+def drip(connection: socket.socket, byte: bytes) -> bytes:
+    """Send one byte after the other till there is an answer, and return all of it."""
+    answer, deadline = b"", time.monotonic() + TIMEOUT_S
+    connection.settimeout(0.05)
+    while not answer and time.monotonic() < deadline:
+        with suppress(TimeoutError):
+            connection.sendall(byte)
+            answer = connection.recv(65_536)
+    connection.settimeout(0.5)
+    with suppress(ConnectionError, TimeoutError):  # it closes with bytes of ours unread, or waits for more
+        while part := connection.recv(65_536):
+            answer += part
+    return answer

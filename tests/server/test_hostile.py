@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from comfyvn.studio.core import AssetRegistry
-from serving import converse, running
+from serving import converse, drip, running
 from support import TIMEOUT_S
 
 HOST = b"Host: localhost\r\n"
@@ -435,14 +435,9 @@ def test_who_is_still_sending_outlasts_who_is_silent(
 
 def test_a_body_sent_a_byte_at_a_time_is_given_up(address: Address) -> None:
     """Else a byte every second would hold a connection for days."""
-    answer, begun_at = b"", time.monotonic()
     with closing(socket.create_connection(address, timeout=10)) as connection:
-        connection.settimeout(0.05)
         connection.sendall(begun(path=b"/assets/bulk"))
-        while not answer and time.monotonic() < begun_at + TIMEOUT_S:
-            with suppress(TimeoutError):
-                connection.sendall(b" ")
-                answer = connection.recv(1_000)
+        answer = drip(connection, b" ")
 
     assert statuses(answer) == [408]
     assert b"too slowly" in answer

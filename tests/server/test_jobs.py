@@ -201,7 +201,7 @@ def test_the_older_rebuild_waits_and_answers_its_summary(
         "skipped": 0,
         "removed": 0,
         "assets_root": "assets",
-        "thumb_root": "thumbs",
+        "thumb_root": "cache/thumbs",
     }
 
 

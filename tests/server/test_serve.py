@@ -63,6 +63,17 @@ def test_it_notes_requests_on_stdout_when_asked() -> None:
     assert "secret" not in out + err
 
 
+def test_a_line_of_the_log_holds_nothing_that_a_terminal_obeys() -> None:
+    """Else who asks for a strange path could recolour, or forge lines on, the screen of who reads the log."""
+    with serve_process("--access-log") as served:
+        get(f"{served.address}/%C2%9B31mRED%E2%80%AE%C2%85%E2%80%A8%1B")
+        _, out, _ = served.end(signal.SIGTERM)
+
+    assert out.rstrip("\n").isprintable()
+    assert out.isascii()
+    assert json.loads(out)["path"] == "/\x9b31mRED\u202e\x85\u2028\x1b"
+
+
 def test_a_port_in_use_is_one_clear_error(run: Callable[..., Answer]) -> None:
     """Else the second start would end in a trace, or two servers would share the clients."""
     with socket.socket() as taken:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from comfyvn.db.filters import Filters, Search
+from comfyvn.db.news import PlaceRow, last_place, place_at
 from comfyvn.db.terms import KINDS, TermKind
 from comfyvn.model import AssetFilter
 
@@ -31,8 +32,6 @@ _SOON_WALKED: Final = 5_000  # so many are looked at in the ledger before a mill
 _MASKS: Final = 4
 _NOTHING: Final = Search()
 
-_Newest = tuple[int, str, int, int]
-"""A row of the journal: its number, when and of which asset and operation. No two ledgers share one."""
 _State = tuple[int, int]
 _Masks = WeakKeyDictionary[sqlite3.Connection, tuple[_State, dict[Search, "Mask"]]]
 """What was looked for in columns by each connection, with what the ledger was then to it."""
@@ -62,7 +61,7 @@ class TermMemory:
     def __init__(self, project_id: str) -> None:
         self._project_id = project_id
         self._lock = threading.Lock()
-        self._kept: tuple[_Newest | None, LayeredColumns, _Masks] | None = None
+        self._kept: tuple[PlaceRow | None, LayeredColumns, _Masks] | None = None
         self._counted = 0
 
     def note(self, counted: int) -> None:
@@ -75,7 +74,7 @@ class TermMemory:
         With them come masks that were made of them in this state of the ledger, to look up or to add. While
         one thread brings the terms up to date, others go without; so does a process that was forked then.
         """
-        newest = _newest(connection)
+        newest = last_place(connection)
         kept = self._kept
         if kept is None or kept[0] != newest:
             if not self._lock.acquire(blocking=False):
@@ -89,7 +88,7 @@ class TermMemory:
                 self._lock.release()
         return kept[1], _masks(kept[2], connection)
 
-    def _followed(self, connection: sqlite3.Connection, newest: _Newest | None) -> LayeredColumns | None:
+    def _followed(self, connection: sqlite3.Connection, newest: PlaceRow | None) -> LayeredColumns | None:
         """Return the columns that are kept with what the journal says changed since; None if it can't say."""
         at, columns, _ = self._kept or (None, None, None)
         if at is None or columns is None or newest is None:
@@ -97,14 +96,13 @@ class TermMemory:
         if columns.link_count > _MOST_LINKS:
             self._kept = None
             return None
-        query = "SELECT seq, at, asset_id, operation_id FROM asset_journal WHERE seq = ?"
-        if newest[0] - at[0] > _MOST_CHANGES or connection.execute(query, (at[0],)).fetchone() != at:
+        if newest.seq - at.seq > _MOST_CHANGES or place_at(connection, at.seq) != at:
             return None
         from comfyvn.db.columns import TermColumns, parse_ids
 
         query = "SELECT DISTINCT asset_id FROM asset_journal WHERE +project_id = ? AND seq > ?"
         query = f"SELECT group_concat(asset_id, ' ') FROM ({query})"
-        ids = parse_ids(connection.execute(query, (self._project_id, at[0])).fetchone()[0])
+        ids = parse_ids(connection.execute(query, (self._project_id, at.seq)).fetchone()[0])
         now = TermColumns.load(connection, self._project_id, ids)
         return None if now is None else columns.with_changed(ids, now)
 
@@ -302,12 +300,6 @@ class _MemoryCounter:
                 del self._masks[next(iter(self._masks))]
             self._masks[rest] = self._columns.among(found)
         return self._masks[rest]
-
-
-def _newest(connection: sqlite3.Connection) -> _Newest | None:
-    query = "SELECT seq, at, asset_id, operation_id FROM asset_journal ORDER BY seq DESC LIMIT 1"
-    found: _Newest | None = connection.execute(query).fetchone()
-    return found
 
 
 def _masks(known: _Masks, connection: sqlite3.Connection) -> dict[Search, Mask]:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from datetime import datetime
 from hmac import compare_digest
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from secrets import token_urlsafe
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +27,7 @@ __all__ = [
     "Doorkeeper",
     "Scope",
     "Visitor",
+    "address_of",
     "may_administer",
     "may_read",
     "may_write",
@@ -273,12 +274,26 @@ class _Strikes:
 
 
 def _block(address: str) -> str:
-    """Return what one guest has of addresses: of IPv6 that is a whole network."""
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
+    """Return what one guest has of addresses: of IPv6 that is a whole network.
+
+    >>> _block("::ffff:192.0.2.7"), _block("::1"), _block("2001:db8::7")
+    ('192.0.2.7', '::1', '2001:db8::/64')
+    """
+    found = address_of(address)
+    if found is None:
         return ""
-    return str(found) if found.version == 4 else str(ip_network((found, 64), strict=False))
+    if found.version == 4 or found.is_loopback:
+        return str(found)
+    return str(ip_network((found, 64), strict=False))
+
+
+def address_of(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that a text names, None if it names none; an IPv4 address in IPv6 form is one."""
+    try:
+        found = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _epoch(at: str | None) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from contextlib import suppress
 from typing import Any, Final, TextIO
-
-import orjson
 
 __all__ = ["AccessLog"]
 
@@ -44,7 +43,8 @@ class AccessLog:
     def _write(self) -> None:
         while (line := self._waiting.get()) is not None:
             try:
-                self._stream.write(orjson.dumps(line).decode() + "\n")
+                # nothing but ASCII: a terminal would obey some of what else a path may hold
+                self._stream.write(json.dumps(line, separators=(",", ":")) + "\n")
                 if self._waiting.empty():
                     self._stream.flush()
             except (OSError, ValueError):  # nobody reads it any more

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -154,7 +153,11 @@ def problem_name(name: str) -> str:
 
 def scrub(text: str, config: Config) -> str:
     """Take the folders of this machine out of a sentence: what lies in the project is named from there."""
-    roots = {str(root) for root in (config.assets_root, config.thumbs_root, config.home, config.db.parent)}
-    for root in sorted(roots, key=len, reverse=True):
-        text = text.replace(root + "/", "").replace(root + "\\", "").replace(root, Path(root).name)
+    roots = {config.assets_root, config.thumbs_root, config.home, config.db.parent}
+    for root in sorted(roots, key=lambda each: len(str(each)), reverse=True):
+        is_inside = root != config.home and root.is_relative_to(config.home)
+        name = root.relative_to(config.home).as_posix() if is_inside else root.name
+        begin = re.escape(str(root))
+        text = re.sub(rf"{begin}[/\\]", "", text)
+        text = re.sub(rf"{begin}(?![\w.-])", name.replace("\\", r"\\"), text)
     return _ABSOLUTE.sub(lambda found: found[1] or "...", text)

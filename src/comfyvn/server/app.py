@@ -117,7 +117,10 @@ async def _on_http(request: Request, error: Exception) -> Response:
         answer.headers["allow"] = allowed
         return answer
     if error.status_code == 404:
-        return _answer(request, NothingThere(why="There is nothing at this address."))
+        return _answer(
+            request,
+            NothingThere(why="There is nothing at this address; `GET /openapi.json` lists what there is."),
+        )
     return _answer(request, InvalidRequest(why=str(error.detail)))
 
 

@@ -33,8 +33,9 @@ from comfyvn.errors import (
 from comfyvn.server.access import may_read, may_write
 from comfyvn.server.answers import asset_etag, json_answer, scrub
 from comfyvn.server.description import NOT_MODIFIED, problems
+from comfyvn.server.lists import gather, named
 from comfyvn.server.places import destination, open_import, origin_of
-from comfyvn.server.questions import Body, body_of, read_body, read_json
+from comfyvn.server.questions import Body, Cursor, Limit, body_of, page_size, read_body, read_json
 from comfyvn.server.reveal import check_is_here, open_file_manager
 from comfyvn.server.schemas import (
     AssetAnswer,
@@ -195,15 +196,12 @@ async def reveal_asset(request: Request, uid: Uid) -> Response:
     """Show an asset's file in the file manager of this machine, to who sits before it."""
     check_is_here(request)
     state = here(request)
-    await state.run(_reveal, state.registry, uid)
+    await state.run(_reveal, state, uid)
     return json_answer({"ok": True, "uid": uid})
 
 
-def _reveal(registry: AssetRegistry, uid: str) -> None:
-    record = registry.get_asset(uid)
-    if record is None:
-        raise AssetNotFound(uid=f"{uid:.80}", project=registry.project_id)
-    storage = registry.library.storage
+def _reveal(state: State, uid: str) -> None:
+    record, storage = named(state, uid), state.registry.library.storage
     if storage.stat(record["path"]) is None:
         raise SourceMissing(path=record["path"])
     open_file_manager(storage.path(record["path"]))
@@ -317,17 +315,11 @@ def _check_bulk(body: BulkBody, config: Config) -> None:
     response_model=OperationList,
     responses=NOT_MODIFIED | problems(InvalidFilter),
 )
-async def list_operations(
-    request: Request,
-    limit: Annotated[int, Query(ge=1, description="At most so many.")] = _OPERATIONS_PAGE,
-    cursor: Annotated[int | None, Query(ge=1, description="`next_cursor` of the page before.")] = None,
-) -> Response:
-    """List what was done to the library, newest first."""
+async def list_operations(request: Request, limit: Limit = None, cursor: Cursor = None) -> Response:
+    """List what was done to the library, newest first; 50 unless ``limit`` is given."""
     state = here(request)
-    if limit > state.config.page_size:
-        raise InvalidFilter(why=f"limit must be at most {state.config.page_size} (setting page_size)")
-    items = await state.run(state.registry.operations, limit=limit, cursor=cursor)
-    following = items[-1]["operation"] if len(items) == limit else None
+    size = page_size(state.config, limit, _OPERATIONS_PAGE)
+    items, following = await state.ask(request, gather, state.registry.operations, size, cursor, "operation")
     return json_answer({"ok": True, "items": items, "next_cursor": following}, request=request)
 
 

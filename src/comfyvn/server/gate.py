@@ -11,7 +11,6 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from secrets import token_hex
 from typing import Any, Final
 
@@ -35,7 +34,7 @@ from comfyvn.errors import (
     TooLong,
     TooSlow,
 )
-from comfyvn.server.access import Visitor
+from comfyvn.server.access import Visitor, address_of
 from comfyvn.server.answers import problem
 from comfyvn.server.state import State
 
@@ -321,7 +320,7 @@ class Gate:
         server, client = scope.get("server"), scope.get("client")
         address = client[0] if client else ""
         is_local = _is_loopback(server[0] if server else "") and _is_loopback(address)
-        is_local = is_local and not asked.is_forwarded
+        is_local = scope["state"]["is_local"] = is_local and not asked.is_forwarded
         try:
             return self._state.doorkeeper.visitor(token, session=session, is_local=is_local, address=address)
         except TokenRefused:
@@ -456,19 +455,11 @@ def _is_own(host: str, server: str, allowed: frozenset[str]) -> bool:
     name = (found[1] or found[2]).rstrip(".")
     if name == "localhost" or name in allowed or host in allowed:
         return True
-    address = _address(name)
-    return address is not None and (address.is_loopback or address == _address(server))
+    address = address_of(name)
+    return address is not None and (address.is_loopback or address == address_of(server))
 
 
 @lru_cache(maxsize=256)
 def _is_loopback(text: str) -> bool:
-    address = _address(text)
+    address = address_of(text)
     return address is not None and address.is_loopback
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address

@@ -20,7 +20,7 @@ from comfyvn.server.schemas import EnforcedAnswer, JobAnswer, JobList, RebuiltAn
 from comfyvn.server.state import State, here
 from comfyvn.studio.core import AssetRegistry
 
-__all__ = ["OlderEnforce", "OlderRebuild", "router"]
+__all__ = ["router"]
 
 router = APIRouter()
 _NAMED: Final = 1_000
@@ -56,10 +56,6 @@ class OlderRebuild(Body):
     project_id: str | None = None
     remove_stale: bool = True
     wait_for_thumbs: bool = True
-
-
-class OlderEnforce(EnforceBody):
-    """The body of older releases."""
 
 
 # -- routes -----------------------------------------------------------------------------------------------
@@ -159,12 +155,12 @@ async def rebuild_older(request: Request) -> Response:
     dependencies=[Depends(may_write)],
     response_model=EnforcedAnswer,
     responses=problems(JobRunning),
-    openapi_extra=body_of(OlderEnforce, is_required=False),
+    openapi_extra=body_of(EnforceBody, is_required=False),
 )
 async def enforce_older(request: Request) -> Response:
     """Check sidecars, write missing ones, and wait for the end, as older releases did."""
     state = here(request)
-    wanted = await read_optional_body(request, OlderEnforce)
+    wanted = await read_optional_body(request, EnforceBody)
     report = await _finished(state, "enforce", wanted, _enforcing(state.registry, wanted))
     return json_answer({"ok": True, "report": report["audit"]})
 

@@ -19,7 +19,7 @@ from comfyvn.errors import AssetNotFound, InvalidFilter, InvalidRequest, Invalid
 from comfyvn.server.access import may_read
 from comfyvn.server.answers import asset_etag, encode, is_fresh, json_answer
 from comfyvn.server.description import NOT_MODIFIED, binary, problems
-from comfyvn.server.questions import Body, Conditions, Wanted, body_of, read_body
+from comfyvn.server.questions import Body, Conditions, Cursor, Limit, Wanted, body_of, page_size, read_body
 from comfyvn.server.schemas import (
     AssetAnswer,
     AssetList,
@@ -64,10 +64,6 @@ class _Read(Protocol[_Record]):
     def __call__(self, *, limit: int, cursor: int | None) -> list[_Record]: ...
 
 
-Limit = Annotated[int | None, Query(ge=1, description="At most so many; up to the setting `page_size`.")]
-Cursor = Annotated[int | None, Query(ge=1, description="`next_cursor` of the page before.")]
-
-
 class RowsBody(Body):
     """Which assets are wanted."""
 
@@ -87,7 +83,7 @@ async def list_assets(
     ``total`` counts all that match, whatever the page.
     """
     state = here(request)
-    size = _page_size(state, limit, _PAGE)
+    size = page_size(state.config, limit, _PAGE)
     if size <= _FEW and _is_quick(wanted):
         return _answer_page(request, state.registry, wanted, size, cursor)
     return await state.ask(request, _answer_page, request, state.registry, wanted, size, cursor)
@@ -148,7 +144,7 @@ async def _answer_terms(
     request: Request, kind: Literal["type", "tag", "license"], prefix: str, limit: int | None
 ) -> Response:
     state = here(request)
-    size = _page_size(state, limit, _TERMS)
+    size = page_size(state.config, limit, _TERMS)
     if prefix:  # those that begin so are all read to find the most frequent
         items = await state.ask(request, state.registry.terms, kind, prefix=prefix, limit=size)
     else:
@@ -294,14 +290,8 @@ async def show_sidecar(request: Request, uid: str) -> Response:
 )
 async def list_provenance(request: Request, uid: str, limit: Limit = None, cursor: Cursor = None) -> Response:
     """List where an asset came from, newest first; a removed asset's provenance stays."""
-    state = here(request)
-    size = _page_size(state, limit, _HISTORY_PAGE)
-    read = partial(state.registry.list_provenance, uid)
-    items, following = await state.ask(request, gather, read, size, cursor, "id")
-    if not items and cursor is None:
-        named(state, uid)
-    answer = {"ok": True, "uid": uid, "items": items, "next_cursor": following}
-    return json_answer(answer, request=request)
+    read = partial(here(request).registry.list_provenance, uid)
+    return await _answer_past(request, uid, read, limit, cursor, "id")
 
 
 @single.get(
@@ -311,10 +301,17 @@ async def list_provenance(request: Request, uid: str, limit: Limit = None, curso
 )
 async def list_history(request: Request, uid: str, limit: Limit = None, cursor: Cursor = None) -> Response:
     """List what happened to an asset, newest first; also to a removed one."""
+    read = partial(here(request).registry.history, uid)
+    return await _answer_past(request, uid, read, limit, cursor, "seq")
+
+
+async def _answer_past(
+    request: Request, uid: str, read: _Read[_Record], limit: int | None, cursor: int | None, name: str
+) -> Response:
+    """Answer with a page of what an asset left behind; one that was never there has nothing."""
     state = here(request)
-    size = _page_size(state, limit, _HISTORY_PAGE)
-    read = partial(state.registry.history, uid)
-    items, following = await state.ask(request, gather, read, size, cursor, "seq")
+    size = page_size(state.config, limit, _HISTORY_PAGE)
+    items, following = await state.ask(request, gather, read, size, cursor, name)
     if not items and cursor is None:
         named(state, uid)
     answer = {"ok": True, "uid": uid, "items": items, "next_cursor": following}
@@ -331,13 +328,6 @@ def named(state: State, uid: str) -> AssetRecord:
     if record is None:
         raise AssetNotFound(uid=uid[:_UID_LENGTH], project=state.registry.project_id)
     return record
-
-
-def _page_size(state: State, limit: int | None, usual: int) -> int:
-    most = state.config.page_size
-    if limit is not None and limit > most:
-        raise InvalidFilter(why=f"limit must be at most {most} (setting page_size)")
-    return min(usual, most) if limit is None else limit
 
 
 def gather(

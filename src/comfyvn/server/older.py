@@ -16,7 +16,7 @@ from comfyvn.server.access import may_administer, may_read, may_write
 from comfyvn.server.answers import encode, json_answer
 from comfyvn.server.changes import RegisterBody, register_existing
 from comfyvn.server.description import NOT_MODIFIED, problems
-from comfyvn.server.lists import ANSWER_BYTES, PIECE, gather
+from comfyvn.server.lists import ANSWER_BYTES, PIECE, gather, named
 from comfyvn.server.questions import Wanted, body_of, read_body
 from comfyvn.server.schemas import (
     FlatAnswer,
@@ -91,11 +91,7 @@ async def search_older(
 )
 async def show_older(request: Request, uid: str) -> Response:
     """Return one asset as a flat record."""
-    registry = here(request).registry
-    record = registry.get_asset(uid)
-    if record is None:
-        raise AssetNotFound(uid=f"{uid:.80}", project=registry.project_id)
-    return json_answer({"ok": True, "asset": _flat(record)}, request=request)
+    return json_answer({"ok": True, "asset": _flat(named(here(request), uid))}, request=request)
 
 
 def _flat(record: AssetRecord) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import HTTPConnection
 
+from comfyvn.config import Config
 from comfyvn.errors import InvalidBody, InvalidFilter, InvalidRequest, TooLarge, WrongBodyType
 from comfyvn.server.state import here
 from comfyvn.sidecar import parse_strict
@@ -21,8 +22,12 @@ from comfyvn.sidecar import parse_strict
 __all__ = [
     "Body",
     "Conditions",
+    "Cursor",
+    "Limit",
     "Wanted",
     "body_of",
+    "page_size",
+    "parse_json",
     "read_body",
     "read_json",
     "read_optional_body",
@@ -101,6 +106,21 @@ Wanted = Annotated[Conditions, Depends(_conditions)]
 """The parameter of a route that takes the conditions of a list."""
 
 
+Limit = Annotated[int | None, Query(ge=1, description="At most so many; up to the setting `page_size`.")]
+Cursor = Annotated[int | None, Query(ge=1, description="`next_cursor` of the page before.")]
+
+
+def page_size(config: Config, limit: int | None, usual: int) -> int:
+    """Return how many a page has: as many as the client wants, or as usual.
+
+    Raises:
+        InvalidFilter: that is more than a page may have.
+    """
+    if limit is not None and limit > config.page_size:
+        raise InvalidFilter(why=f"limit must be at most {config.page_size} (setting page_size)")
+    return min(usual, config.page_size) if limit is None else limit
+
+
 def body_of(model: type[BaseModel], *, is_required: bool = True) -> dict[str, Any]:
     """Describe the JSON body that `read_body` reads, for ``openapi_extra=`` of a route."""
     schema = model.model_json_schema()
@@ -156,7 +176,7 @@ async def _understood(request: Request, make: Callable[[Any], _R]) -> _R:
     state, data = here(request), await _received(request)
 
     def understand() -> _R:
-        return make(_parsed(data, state.config.request_nesting))
+        return make(parse_json(_text(data), state.config.request_nesting))
 
     return understand() if len(data) <= _SMALL_BYTES else await state.run(understand)
 
@@ -175,15 +195,28 @@ async def _received(request: Request) -> bytearray:
     return data
 
 
-def _parsed(data: bytearray, nesting: int) -> Any:
+def parse_json(text: str, nesting: int, name: str = "") -> Any:
+    """Parse what a client sent as strict JSON; ``name`` says what it is, where that is not the whole body.
+
+    Raises:
+        InvalidBody: it is no such JSON.
+    """
+    what = f"{name}: " if name else ""
     try:
-        return parse_strict(data.decode(), nesting)
+        return parse_strict(text, nesting)
     except json.JSONDecodeError as error:
-        raise InvalidBody(why=f"line {error.lineno}, column {error.colno}: {error.msg}") from error
+        raise InvalidBody(why=f"{what}line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError as error:
-        raise InvalidBody(why="it is nested too deeply") from error
+        raise InvalidBody(why=f"{what}it is nested too deeply") from error
     except ValueError as error:
-        raise InvalidBody(why=str(error)) from error
+        raise InvalidBody(why=f"{what}{error}") from error
+
+
+def _text(data: bytearray) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidBody(why="it is not UTF-8") from error
 
 
 def _validated(model: type[_Model], value: Any) -> _Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shutil
 import subprocess
@@ -24,31 +23,18 @@ _OPENERS: Final[Mapping[str, Callable[[Path], list[str]]]] = {
     "win32": lambda path: ["explorer", f"/select,{path}"],
 }
 """The command that shows a file, by system; it never goes through a shell."""
-_PROXY_HEADERS: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _PATIENCE_S: Final = 3.0
 
 
 def check_is_here(connection: HTTPConnection) -> None:
-    """Refuse who does not sit before this machine.
+    """Refuse who does not sit before this machine, as the gate found out.
 
     Raises:
         RequestRefused: the request comes from elsewhere, or through a proxy.
     """
-    client = connection.client
-    if client is None or not _is_loopback(client.host):
-        raise RequestRefused(why="Only who sits before the machine of the server may open its file manager.")
-    if any(name in connection.headers for name in _PROXY_HEADERS):
-        why = "This request came through a proxy, so nobody knows whether you sit before this machine."
-        raise RequestRefused(why=why)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    if not connection.scope["state"]["is_local"]:
+        why = "Only who sits before the machine of the server, and comes through no proxy, may open its file"
+        raise RequestRefused(why=f"{why} manager.")
 
 
 def open_file_manager(path: Path) -> None:

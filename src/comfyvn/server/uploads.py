@@ -8,7 +8,6 @@ upload early (the client, a limit, an error), its staged files are thrown away.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
@@ -39,9 +38,9 @@ from comfyvn.server.answers import json_answer, problem_body, scrub
 from comfyvn.server.changes import asset_answer
 from comfyvn.server.description import problems
 from comfyvn.server.places import destination, origin_of
+from comfyvn.server.questions import parse_json
 from comfyvn.server.schemas import UploadAnswer
 from comfyvn.server.state import State, here
-from comfyvn.sidecar import parse_strict
 from comfyvn.storage import LocalStorage, Staged, safe_name
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
@@ -422,14 +421,7 @@ def _object(name: str, fields: dict[str, str], config: Config) -> dict[str, Any]
     text = fields.get(name, "").strip()
     if not text:
         return None
-    try:
-        value = parse_strict(text, config.request_nesting)
-    except json.JSONDecodeError as error:
-        raise InvalidBody(why=f"{name}: line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except RecursionError as error:
-        raise InvalidBody(why=f"{name} is nested too deeply") from error
-    except ValueError as error:
-        raise InvalidBody(why=f"{name}: {error}") from error
+    value = parse_json(text, config.request_nesting, name)
     if not isinstance(value, dict):
         raise InvalidBody(why=f"{name} must be a JSON object")
     return value

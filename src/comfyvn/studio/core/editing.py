@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, Final, NotRequired, TypedDict
 
 from comfyvn import sidecar
@@ -246,8 +245,8 @@ class Editor:
         Raises:
             ComfyVNError: one can't be changed; nothing of its chunk is.
         """
-        for chunk in _chunks(uids):
-            outcomes = self._change(chunk, edit, operation, is_strict=True)
+        for at in range(0, len(uids), _CHUNK):
+            outcomes = self._change(uids[at : at + _CHUNK], edit, operation, is_strict=True)
             yield from (outcome.after for outcome in outcomes if outcome.after is not None)
 
     def bulk(
@@ -437,9 +436,3 @@ def _differing(now: Facts, then: Facts) -> Iterator[str]:
         sides = [Facts(meta={name: side.meta[name]} if name in side.meta else {}) for side in (now, then)]
         if not sidecar.is_same(*sides):
             yield name
-
-
-def _chunks(uids: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(uids)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk

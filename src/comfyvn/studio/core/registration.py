@@ -57,7 +57,7 @@ _BATCH_S: Final = 1.0
 _GROUP: Final = 64
 _SMALL_BYTES: Final = 64 << 10
 _AHEAD: Final = 16
-_TRIES: Final = 3
+_MORE_TRIES: Final = 2
 _DAY_S: Final = 86_400.0
 _OF_THE_DISK: Final = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
 _A = TypeVar("_A")
@@ -211,16 +211,19 @@ class Registrar:
         Raises:
             ComfyVNError: what is wrong with the file or the library; nothing is registered then.
         """
-        for tries_left in reversed(range(_TRIES)):
-            ids = self._library.ledger.reserve_ids(2 if self._operation_id else 3)
-            self._operation_id = self._operation_id or ids[2]
-            outcome = next(self._settle(iter([[self._try_arrive(request, ids[:2])]])))
-            if isinstance(outcome.error, LedgerConflict) and tries_left:
-                continue  # another program took the place at this moment: now its asset is known
-            if outcome.error is not None:
-                raise outcome.error
-            return outcome
-        raise AssertionError("the last try returns or raises")  # pragma: no cover
+        outcome = self._try_register(request)
+        for _ in range(_MORE_TRIES):
+            if not isinstance(outcome.error, LedgerConflict):
+                break
+            outcome = self._try_register(request)  # another program took the place: now its asset is known
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def _try_register(self, request: Request) -> Outcome:
+        ids = self._library.ledger.reserve_ids(2 if self._operation_id else 3)
+        self._operation_id = self._operation_id or ids[2]
+        return next(self._settle(iter([[self._try_arrive(request, ids[:2])]])))
 
     def register_all(self, requests: Iterable[Request]) -> Iterator[Outcome]:
         """Register many files; yield an outcome for each, in order, once its batch is recorded and synced.
