@@ -1,0 +1,58 @@
+/** What this browser remembers of how the Studio should look. */
+
+import { reactive, watch } from "vue";
+
+export type Theme = "dark" | "light" | "system";
+
+export interface Settings {
+  theme: Theme;
+  /** A checkerboard behind transparent pictures; dark line art is lost on dark tiles without it. */
+  checkerboard: boolean;
+  volume: number;
+  /** Facets and panes that are folded away. */
+  folded: string[];
+}
+
+const KEY = "comfyvn-studio";
+const DEFAULTS: Settings = { theme: "dark", checkerboard: true, volume: 0.8, folded: [] };
+
+export function useSettings(): Settings {
+  const settings = reactive(read());
+  const prefersLight = matchMedia("(prefers-color-scheme: light)");
+  const show = (): void => {
+    const isLight = settings.theme === "light" || (settings.theme === "system" && prefersLight.matches);
+    document.documentElement.dataset.theme = isLight ? "light" : "dark";
+  };
+  prefersLight.addEventListener("change", show);
+  watch(
+    settings,
+    () => {
+      show();
+      write(settings);
+    },
+    { immediate: true, deep: true },
+  );
+  return settings;
+}
+
+function read(): Settings {
+  try {
+    const known = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Settings>;
+    return {
+      theme: known.theme === "light" || known.theme === "system" ? known.theme : DEFAULTS.theme,
+      checkerboard: known.checkerboard !== false,
+      volume: typeof known.volume === "number" ? Math.min(1, Math.max(0, known.volume)) : DEFAULTS.volume,
+      folded: Array.isArray(known.folded) ? known.folded.filter((each) => typeof each === "string") : [],
+    };
+  } catch {
+    return { ...DEFAULTS, folded: [] };
+  }
+}
+
+function write(settings: Settings): void {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(settings));
+  } catch {
+    // a browser that keeps nothing: the settings last as long as the page
+  }
+}

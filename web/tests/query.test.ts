@@ -1,0 +1,262 @@
+import { describe, expect, test } from "vitest";
+import {
+  EVERYTHING,
+  chips,
+  complete,
+  formatSearch,
+  fromParams,
+  isFiltered,
+  isSame,
+  parseSearch,
+  toFilter,
+  toParams,
+  toggle,
+  tokenAt,
+  withoutChip,
+  type Query,
+} from "../src/core/query";
+import { Chance, nastyText, randomQuery } from "./random";
+
+function asked(text: string): Query {
+  return parseSearch(text, EVERYTHING).query;
+}
+
+const TRIES = 5000;
+
+describe("search text", () => {
+  test("what is written is read again as the same, for any conditions", () => {
+    const chance = new Chance(7);
+    for (let tried = 0; tried < TRIES; tried += 1) {
+      const query = randomQuery(chance);
+      const written = formatSearch(query);
+      expect(parseSearch(written, query), written).toEqual({ query, pending: null });
+    }
+  });
+
+  test("anything that can be typed is read without an error, and its meaning can be written", () => {
+    const chance = new Chance(11);
+    for (let tried = 0; tried < TRIES; tried += 1) {
+      const typed = nastyText(chance) + nastyText(chance);
+      const { query } = parseSearch(typed, EVERYTHING);
+      expect(parseSearch(formatSearch(query), EVERYTHING).query, typed).toEqual(query);
+    }
+  });
+
+  test("each kind of token becomes its condition, and the rest is text", () => {
+    const typed =
+      'happy  type:characters -type:sounds tag:smile -tag:night tag:"two words" licence:CC0-1.0 license:MIT ' +
+      "-licence:none uid:7444 workflow:abcd1234 problem:missing is:no-licence where:codec=opus width>=1024 mara";
+    expect(asked(typed)).toEqual({
+      types: ["characters"],
+      notTypes: ["sounds"],
+      tags: ["smile", "two words"],
+      notTags: ["night"],
+      licenses: ["CC0-1.0", "MIT"],
+      notLicenses: [""],
+      problems: ["missing", "no-license"],
+      uid: "7444",
+      workflow: "abcd1234",
+      text: "happy mara",
+      where: ["codec=opus", "width>=1024"],
+      sort: "newest",
+    });
+  });
+
+  test("'none' is no licence, and in quotes it is the licence of that name", () => {
+    expect(asked("licence:none").licenses).toEqual([""]);
+    expect(asked('licence:"none"').licenses).toEqual(["none"]);
+  });
+
+  test("words in quotes are text, whatever they look like", () => {
+    expect(asked('"tag:smile"  "a  b"')).toEqual({ ...EVERYTHING, text: "tag:smile a  b" });
+  });
+
+  test("what looks like a token but is none is text", () => {
+    for (const text of ["http://example.org/a=b", "-uid:7444", "12:30", "-", "a>b", "Width>=10", '5"', "colour:red"]) {
+      expect(asked(text)).toEqual({ ...EVERYTHING, text });
+    }
+  });
+
+  test("an ideographic space parts tokens as a plain one does", () => {
+    expect(asked("tag:笑顔\u3000夜")).toEqual({ ...EVERYTHING, tags: ["笑顔"], text: "夜" });
+  });
+
+  test.each([
+    ["tag:", "tag", ""],
+    ["-tag:", "tag", ""],
+    ['tag:"two wor', "tag", "two wor"],
+    ['"an open quo', "text", "an open quo"],
+    ["licence:", "license", ""],
+    ["uid:744", "uid", "744"],
+    ["workflow:abc", "workflow", "abc"],
+    ["is:miss", "problem", "miss"],
+    ["where:width", "where", "width"],
+    ["width>=", "where", "width>="],
+    ["codec=", "where", "codec="],
+    ['tag:""', "tag", ""],
+  ])("while %s is typed the result does not change", (typed, kind, value) => {
+    const { query, pending } = parseSearch(`mara ${typed}`, EVERYTHING);
+
+    expect(query).toEqual({ ...EVERYTHING, text: "mara" });
+    expect(pending).toMatchObject({ start: 5, end: 5 + typed.length, kind, value });
+  });
+
+  test("the sort stays as it was", () => {
+    expect(parseSearch("mara", { ...EVERYTHING, sort: "name", tags: ["gone"] }).query).toEqual({
+      ...EVERYTHING,
+      text: "mara",
+      sort: "name",
+    });
+  });
+
+  test("a tag said twice in another case is one", () => {
+    expect(asked("tag:Smile tag:smile").tags).toEqual(["Smile"]);
+  });
+});
+
+describe("suggestions", () => {
+  test("the token at the caret is found in it and at both its ends, and none between tokens", () => {
+    const text = 'a  -tag:"two wo" b';
+
+    expect(tokenAt(text, 3)).toEqual({ start: 3, end: 16, kind: "tag", value: "two wo", isExcluded: true });
+    expect(tokenAt(text, 16)).toEqual(tokenAt(text, 3));
+    expect(tokenAt(text, 2)).toBeNull();
+    expect(tokenAt(text, 1)?.value).toBe("a");
+    expect(tokenAt("", 0)).toBeNull();
+  });
+
+  test("a completed token is finished, and typing goes on behind it", () => {
+    const text = "mara -tag:sm  night";
+    const token = tokenAt(text, 12);
+    if (token === null) throw new Error("no token at the caret");
+
+    const done = complete(text, token, 'small "smile"');
+
+    expect(done.text).toBe('mara -tag:"small ""smile""" night');
+    expect(done.text.slice(done.caret)).toBe("night");
+    expect(asked(done.text)).toEqual({ ...EVERYTHING, notTags: ['small "smile"'], text: "mara night" });
+  });
+
+  test("any value that completes a token is read as that value", () => {
+    const chance = new Chance(3);
+    for (let tried = 0; tried < TRIES; tried += 1) {
+      const value = nastyText(chance);
+      const token = { start: 2, end: 6, kind: "tag", value: "", isExcluded: false };
+      expect(asked(complete("x tag: y", token, value).text)).toEqual({ ...EVERYTHING, tags: [value], text: "x y" });
+    }
+  });
+
+  test("the suggestion of no licence is written as 'none'", () => {
+    const token = { start: 0, end: 8, kind: "license", value: "", isExcluded: true };
+    expect(complete("-licence:", { ...token, end: 9 }, "").text).toBe("-licence:none ");
+  });
+});
+
+describe("parameters", () => {
+  test("what is asked of the server is read again as the same", () => {
+    const chance = new Chance(5);
+    for (let tried = 0; tried < TRIES; tried += 1) {
+      const query = randomQuery(chance);
+      const sent = toParams(query).toString();
+      expect(fromParams(new URLSearchParams(sent)), sent).toEqual(query);
+    }
+  });
+
+  test("names and forms are those of the API", () => {
+    const query = asked('type:a -type:b tag:"x,y" tag:"5""" -tag:z licence:none -licence:MIT is:missing uid:7444 a>=1 w');
+    expect(toParams({ ...query, sort: "name" }).toString().replaceAll("%2C", ",").replaceAll("%22", "'")).toBe(
+      "type=a&not_type=b&tag='x,y'&tag='5'''&not_tag=z&license=&not_license=MIT&problem=missing&uid=7444" +
+        "&q=w&where=a%3E%3D1&sort=name",
+    );
+    expect(toParams({ ...query, sort: "name" }, false).has("sort")).toBe(false);
+    expect(toParams(EVERYTHING).toString()).toBe("");
+  });
+
+  test("several tags in one parameter are told apart at commas, as the server does", () => {
+    expect(fromParams(new URLSearchParams('tag=a, b ,"c,d",,"e""f"')).tags).toEqual(["a", "b", "c,d", 'e"f']);
+  });
+
+  test("nonsense in parameters is left out", () => {
+    const read = fromParams(new URLSearchParams("problem=odd&uid=xyz&workflow=1&where=width&sort=up&type=&other=1"));
+    expect(read).toEqual(EVERYTHING);
+  });
+
+  test("a filter of a bulk edit holds only what is asked", () => {
+    expect(toFilter(EVERYTHING)).toEqual({});
+    expect(toFilter(asked("tag:a licence:none mara"))).toMatchObject({ tags: ["a"], q: "mara" });
+  });
+});
+
+describe("chips and facets", () => {
+  test("removing every chip, in any order, leaves everything", () => {
+    const chance = new Chance(13);
+    for (let tried = 0; tried < 500; tried += 1) {
+      let query = randomQuery(chance);
+      for (let left = chips(query).length; left > 0; left -= 1) {
+        query = withoutChip(query, chance.pick(chips(query)));
+        expect(chips(query)).toHaveLength(left - 1);
+      }
+      expect(isFiltered(query)).toBe(false);
+    }
+  });
+
+  test("what can be undone by a chip is exactly what filters", () => {
+    const chance = new Chance(17);
+    for (let tried = 0; tried < 500; tried += 1) {
+      const query = randomQuery(chance);
+      expect(isFiltered(query)).toBe(chips(query).length > 0);
+    }
+    expect(isFiltered({ ...EVERYTHING, sort: "name" })).toBe(false);
+  });
+
+  test("labels say what is wanted and what is not", () => {
+    const labels = chips(asked("type:a -tag:b licence:none -licence:none is:missing width>=9 uid:7444 mara")).map(
+      (chip) => chip.label,
+    );
+    expect(labels).toEqual([
+      "Type: a",
+      "Not tag: b",
+      "No licence",
+      "Has a licence",
+      "File missing",
+      "Uid: 7444",
+      "width>=9",
+      "Text: mara",
+    ]);
+  });
+
+  test("a facet's value is wanted, then no longer; excluding it takes it from the wanted ones", () => {
+    const wanted = toggle(EVERYTHING, "tag", "smile");
+    expect(wanted.tags).toEqual(["smile"]);
+    expect(toggle(wanted, "tag", "Smile")).toEqual(EVERYTHING);
+
+    const excluded = toggle(wanted, "tag", "smile", true);
+    expect(excluded).toEqual({ ...EVERYTHING, notTags: ["smile"] });
+    expect(toggle(excluded, "tag", "smile", true)).toEqual(EVERYTHING);
+    expect(toggle(excluded, "tag", "smile")).toEqual(wanted);
+  });
+
+  test("a problem is switched on and off", () => {
+    const wanted = toggle(EVERYTHING, "problem", "missing");
+    expect(wanted.problems).toEqual(["missing"]);
+    expect(toggle(wanted, "problem", "missing")).toEqual(EVERYTHING);
+  });
+
+  test("types differ in case, tags and licences don't", () => {
+    expect(toggle(toggle(EVERYTHING, "type", "Music"), "type", "music").types).toEqual(["Music", "music"]);
+    expect(toggle(toggle(EVERYTHING, "license", "MIT"), "license", "mit").licenses).toEqual([]);
+  });
+});
+
+describe("sameness", () => {
+  test("the order of conditions makes no other query, any other difference does", () => {
+    const query = asked("tag:a tag:b type:x mara");
+
+    expect(isSame(query, { ...query, tags: ["B", "a"] })).toBe(true);
+    expect(isSame(query, { ...query, tags: ["a"] })).toBe(false);
+    expect(isSame(query, { ...query, tags: ["a", "c"] })).toBe(false);
+    expect(isSame(query, { ...query, notTags: ["c"] })).toBe(false);
+    expect(isSame(query, { ...query, text: "Mara" })).toBe(false);
+    expect(isSame(query, { ...query, sort: "name" })).toBe(false);
+  });
+});

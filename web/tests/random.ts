@@ -1,0 +1,97 @@
+/** Chance that can be repeated: the same seed gives the same sequence. */
+
+import type { Query } from "../src/core/query";
+import { EVERYTHING, PROBLEMS, SORTS } from "../src/core/query";
+
+export class Chance {
+  constructor(private state: number) {}
+
+  /** From 0 up to 1, 1 excluded (mulberry32). */
+  next(): number {
+    this.state = (this.state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  }
+
+  below(end: number): number {
+    return Math.floor(this.next() * end);
+  }
+
+  pick<T>(values: readonly T[]): T {
+    return values[this.below(values.length)] as T;
+  }
+
+  /** Up to so many, each once. */
+  some<T>(values: readonly T[], most: number): T[] {
+    const kept = Array.from({ length: this.below(most + 1) }, () => this.pick(values));
+    return [...new Set(kept)];
+  }
+
+  hex(length: number): string {
+    return Array.from({ length }, () => this.pick([..."0123456789abcdef"])).join("");
+  }
+}
+
+const PIECES = [
+  ..."abz019-:,\"'()<>=!.&?#%+/\\*_",
+  " ",
+  "  ",
+  "\u00a0",
+  "\u3000",
+  '""',
+  "tag:",
+  "-tag:",
+  "licence:",
+  "is:",
+  "none",
+  "missing",
+  "smile",
+  "width>=1024",
+  "codec=",
+  "ñ",
+  "笑顔",
+  "ночь",
+  "שלום",
+  "👩‍🎤",
+  "🎵",
+];
+
+/** Text out of everything that has a meaning somewhere; never empty. */
+export function nastyText(chance: Chance): string {
+  return Array.from({ length: 1 + chance.below(6) }, () => chance.pick(PIECES)).join("");
+}
+
+/** As `nastyText`, but as a tag, licence or type is kept: trimmed. */
+export function nastyName(chance: Chance): string {
+  return nastyText(chance).trim() || "none";
+}
+
+function nastyNames(chance: Chance): string[] {
+  return Array.from({ length: chance.below(3) }, () => nastyName(chance));
+}
+
+/** A list without duplicates, ignoring case. */
+function distinct(values: readonly string[]): string[] {
+  return [...new Map(values.map((value) => [value.toLowerCase(), value])).values()];
+}
+
+export function randomQuery(chance: Chance): Query {
+  const often = <T>(value: T, other: T): T => (chance.below(3) === 0 ? value : other);
+  const conditions = ["width>=1024", "codec=opus", "has_alpha != true", "tags.title= a \"b\" ", "frames<2", "codec="];
+  return {
+    ...EVERYTHING,
+    types: distinct(nastyNames(chance)),
+    notTypes: distinct(nastyNames(chance)),
+    tags: distinct(nastyNames(chance)),
+    notTags: distinct(nastyNames(chance)),
+    licenses: distinct([...nastyNames(chance), ...often([""], [])]),
+    notLicenses: distinct([...nastyNames(chance), ...often(["", "None"], [])]),
+    problems: chance.some(PROBLEMS, 3).map((each) => each.value),
+    uid: often(chance.hex(4 + chance.below(13)), ""),
+    workflow: often(chance.hex(8), ""),
+    text: often(nastyText(chance), ""),
+    where: chance.some(conditions, 3),
+    sort: chance.pick(SORTS).value,
+  };
+}

@@ -1,0 +1,49 @@
+import { describe as group, expect, test } from "vitest";
+import { describe, tagRows, type BulkChange } from "../src/core/tags";
+
+const NOTHING: BulkChange = { total: 30, add: [], remove: [], license: null };
+
+group("tags of many assets", () => {
+  const summary = { total: 30, counts: new Map([["night", 12], ["Zoe", 30], ["smile", 12], ["Anna", 12]]) };
+
+  test("say whether all, some or none have them, the most frequent first, then by name", () => {
+    expect(tagRows(summary, ["new"], []).map(({ tag, count, state }) => [tag, count, state])).toEqual([
+      ["Zoe", 30, "all"],
+      ["Anna", 12, "some"],
+      ["night", 12, "some"],
+      ["smile", 12, "some"],
+      ["new", 0, "none"],
+    ]);
+  });
+
+  test("show what is to become of them, ignoring case", () => {
+    const rows = tagRows(summary, ["SMILE", "new", "New"], ["Night"]);
+    expect(rows.map(({ tag, change }) => [tag, change])).toEqual([
+      ["Zoe", null],
+      ["Anna", null],
+      ["night", "remove"],
+      ["smile", "add"],
+      ["new", "add"],
+    ]);
+  });
+
+  test("a tag to remove that nobody has needs no row", () => {
+    expect(tagRows({ total: 1, counts: new Map() }, [], ["night"])).toEqual([]);
+  });
+});
+
+group("the sentence of an edit", () => {
+  test.each<[Partial<BulkChange>, string]>([
+    [{ add: ["smile"], remove: ["night"], license: "CC0-1.0" }, "Add smile, remove night from 30 assets; licence CC0-1.0"],
+    [{ add: ["smile"] }, "Add smile to 30 assets"],
+    [{ remove: ["night"], total: 1 }, "Remove night from 1 asset"],
+    [{ add: ["a", "b"], license: "" }, "Add a and b to 30 assets; no licence"],
+    [{ license: "MIT", total: 12_345 }, "Set the licence of 12,345 assets to MIT"],
+    [{ license: "" }, "Clear the licence of 30 assets"],
+    [{ add: ["a", "b", "c", "d"] }, "Add a, b, c and d to 30 assets"],
+    [{ add: ["a", "b", "c", "d", "e"] }, "Add a, b, c and 2 more to 30 assets"],
+    [{}, "No change to 30 assets"],
+  ])("%j", (change, sentence) => {
+    expect(describe({ ...NOTHING, ...change })).toBe(sentence);
+  });
+});
