@@ -31,6 +31,16 @@ class Gallery:
         if count != 0:
             self.page.locator("[role=option][data-uid]").first.wait_for(timeout=TIMEOUT_MS)
 
+    def open_in_place(self, query: str) -> None:
+        """Go to another address of the page as Forward does, without loading it anew."""
+        self.page.evaluate(
+            """query => {
+                history.pushState(null, "", location.pathname + query)
+                dispatchEvent(new PopStateEvent("popstate"))
+            }""",
+            query,
+        )
+
     def card(self, name: str) -> Any:
         """The card of a file."""
         return self.page.get_by_role("option", name=re.compile(rf"^{re.escape(name)}\b"))

@@ -42,7 +42,8 @@ describe("layout", () => {
   });
 
   test("a list has one column of low rows", () => {
-    expect(layOut(7, 1000, 200, 40, 2, true)).toMatchObject({ columns: 1, tileWidth: 1000, rowHeight: 52, rows: 7 });
+    const list = layOut(7, 1000, 200, 40, 2, true);
+    expect(list).toMatchObject({ columns: 1, tileWidth: 1000, rowHeight: 52, rows: 7 });
     expect(layOut(7, 1000, 96, 40, 2, true).rowHeight).toBe(42);
   });
 
@@ -160,13 +161,14 @@ describe("scrolling", () => {
       box.to(box.end / 3);
       for (let wheel = 0; wheel < 50; wheel += 1) box.by(120);
       const row = Math.ceil(box.map.firstRow);
-      const seenAt = box.map.place(row * geometry.rowHeight) - box.scrollTop;
+      const seen = (): number => box.map.place(row * geometry.rowHeight) - box.scrollTop;
+      const seenAt = seen();
       const before = box.scrollTop;
 
       box.rest();
 
       expect(box.scrollTop).not.toBe(before);
-      expect(Math.abs(box.map.place(row * geometry.rowHeight) - box.scrollTop - seenAt)).toBeLessThanOrEqual(0.5);
+      expect(Math.abs(seen() - seenAt)).toBeLessThanOrEqual(0.5);
       expect(box.map.settle()).toBeNull();
     });
 
@@ -193,7 +195,11 @@ describe("scrolling", () => {
         const box = new Box(geometry);
         box.to(box.end / 2);
         const target = goal === "top" ? 0 : box.end;
-        while (box.scrollTop !== target) box.to(box.scrollTop + Math.trunc((target - box.scrollTop) / 3) + Math.sign(target - box.scrollTop));
+        for (let frame = 0; frame < 200 && box.scrollTop !== target; frame += 1) {
+          const left = target - box.scrollTop;
+          box.by(Math.trunc(left / 3) + Math.sign(left));
+        }
+        expect(box.scrollTop).toBe(target);
         expect(box.map.offset).toBe(goal === "top" ? 0 : last);
       }
     });
@@ -208,7 +214,7 @@ describe("scrolling", () => {
         const top = box.map.place(row * geometry.rowHeight) - box.scrollTop;
         expect(top).toBeGreaterThanOrEqual(-1);
         expect(top + geometry.rowHeight - geometry.gap).toBeLessThanOrEqual(VIEWPORT + 1);
-        expect(box.map.reveal(row) === null || Math.abs((box.map.settle() ?? 0) - box.scrollTop) < 1).toBe(true);
+        expect(box.map.reveal(row)).toBeNull();
         const { first, last: end } = visible(geometry, box.map.firstRow, VIEWPORT, 0);
         expect(row >= first && row < end).toBe(true);
       }
@@ -273,7 +279,8 @@ describe("keys", () => {
   });
 
   test("no key leads out of the result, and without one nowhere", () => {
-    const keys: MoveKey[] = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
+    const arrows: MoveKey[] = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"];
+    const keys: MoveKey[] = [...arrows, "Home", "End", "PageUp", "PageDown"];
     const chance = new Chance(6);
     for (let tried = 0; tried < 3000; tried += 1) {
       const count = chance.below(40);
@@ -289,7 +296,8 @@ describe("marquee", () => {
   test("touches exactly the tiles whose boxes it meets", () => {
     const chance = new Chance(8);
     for (let tried = 0; tried < 2000; tried += 1) {
-      const geometry = layOut(chance.below(60), 100 + chance.below(900), 120, 20, chance.below(12), chance.below(5) === 0);
+      const [width, gap, isList] = [100 + chance.below(900), chance.below(12), chance.below(5) === 0];
+      const geometry = layOut(chance.below(60), width, 120, 20, gap, isList);
       const [left, top] = [chance.below(1200) - 100, chance.below(1500) - 100];
       const rect = { left, top, right: left + chance.below(600), bottom: top + chance.below(600) };
       const expected = Array.from({ length: geometry.count }, (_, index) => index).filter((index) => {

@@ -44,8 +44,9 @@ describe("search text", () => {
 
   test("each kind of token becomes its condition, and the rest is text", () => {
     const typed =
-      'happy  type:characters -type:sounds tag:smile -tag:night tag:"two words" licence:CC0-1.0 license:MIT ' +
-      "-licence:none uid:7444 workflow:abcd1234 problem:missing is:no-licence where:codec=opus width>=1024 mara";
+      'happy  type:characters -type:sounds tag:smile -tag:night tag:"two words" licence:CC0-1.0 ' +
+      "license:MIT -licence:none uid:7444 workflow:abcd1234 problem:missing is:no-licence " +
+      "where:codec=opus width>=1024 mara";
     expect(asked(typed)).toEqual({
       types: ["characters"],
       notTypes: ["sounds"],
@@ -67,12 +68,17 @@ describe("search text", () => {
     expect(asked('licence:"none"').licenses).toEqual(["none"]);
   });
 
+  test("a workflow with a short hash is meant once it stands in quotes", () => {
+    expect(asked('workflow:"abc"').workflow).toBe("abc");
+  });
+
   test("words in quotes are text, whatever they look like", () => {
     expect(asked('"tag:smile"  "a  b"')).toEqual({ ...EVERYTHING, text: "tag:smile a  b" });
   });
 
   test("what looks like a token but is none is text", () => {
-    for (const text of ["http://example.org/a=b", "-uid:7444", "12:30", "-", "a>b", "Width>=10", '5"', "colour:red"]) {
+    const texts = ["http://example.org/a=b", "-uid:7444", "12:30", "-", "a>b", "Width>=10", '5"', "colour:x"];
+    for (const text of texts) {
       expect(asked(text)).toEqual({ ...EVERYTHING, text });
     }
   });
@@ -142,7 +148,8 @@ describe("suggestions", () => {
     for (let tried = 0; tried < TRIES; tried += 1) {
       const value = nastyText(chance);
       const token = { start: 2, end: 6, kind: "tag", value: "", isExcluded: false };
-      expect(asked(complete("x tag: y", token, value).text)).toEqual({ ...EVERYTHING, tags: [value], text: "x y" });
+      const { text } = complete("x tag: y", token, value);
+      expect(asked(text)).toEqual({ ...EVERYTHING, tags: [value], text: "x y" });
     }
   });
 
@@ -163,8 +170,11 @@ describe("parameters", () => {
   });
 
   test("names and forms are those of the API", () => {
-    const query = asked('type:a -type:b tag:"x,y" tag:"5""" -tag:z licence:none -licence:MIT is:missing uid:7444 a>=1 w');
-    expect(toParams({ ...query, sort: "name" }).toString().replaceAll("%2C", ",").replaceAll("%22", "'")).toBe(
+    const typed =
+      'type:a -type:b tag:"x,y" tag:"5""" -tag:z licence:none -licence:MIT is:missing uid:7444 a>=1 w';
+    const query = asked(typed);
+    const sent = toParams({ ...query, sort: "name" }).toString();
+    expect(sent.replaceAll("%2C", ",").replaceAll("%22", "'")).toBe(
       "type=a&not_type=b&tag='x,y'&tag='5'''&not_tag=z&license=&not_license=MIT&problem=missing&uid=7444" +
         "&q=w&where=a%3E%3D1&sort=name",
     );
@@ -177,13 +187,26 @@ describe("parameters", () => {
   });
 
   test("nonsense in parameters is left out", () => {
-    const read = fromParams(new URLSearchParams("problem=odd&uid=xyz&workflow=1&where=width&sort=up&type=&other=1"));
-    expect(read).toEqual(EVERYTHING);
+    const sent = "problem=odd&uid=xyz&workflow=&where=width&sort=up&type=&other=1";
+    expect(fromParams(new URLSearchParams(sent))).toEqual(EVERYTHING);
   });
 
   test("a filter of a bulk edit holds only what is asked", () => {
     expect(toFilter(EVERYTHING)).toEqual({});
-    expect(toFilter(asked("tag:a licence:none mara"))).toMatchObject({ tags: ["a"], q: "mara" });
+    const typed = "tag:a -tag:b type:c -type:d licence:none -licence:MIT is:missing uid:7444 width>=9 mara";
+    expect(toFilter({ ...asked(typed), workflow: "w" })).toEqual({
+      tags: ["a"],
+      not_tags: ["b"],
+      type: ["c"],
+      not_types: ["d"],
+      license: [""],
+      not_licenses: ["MIT"],
+      problems: ["missing"],
+      uid: "7444",
+      workflow: "w",
+      where: ["width>=9"],
+      q: "mara",
+    });
   });
 });
 
@@ -210,10 +233,8 @@ describe("chips and facets", () => {
   });
 
   test("labels say what is wanted and what is not", () => {
-    const labels = chips(asked("type:a -tag:b licence:none -licence:none is:missing width>=9 uid:7444 mara")).map(
-      (chip) => chip.label,
-    );
-    expect(labels).toEqual([
+    const query = asked("type:a -tag:b licence:none -licence:none is:missing width>=9 uid:7444 mara");
+    expect(chips(query).map((chip) => chip.label)).toEqual([
       "Type: a",
       "Not tag: b",
       "No licence",

@@ -78,7 +78,7 @@ function distinct(values: readonly string[]): string[] {
 
 export function randomQuery(chance: Chance): Query {
   const often = <T>(value: T, other: T): T => (chance.below(3) === 0 ? value : other);
-  const conditions = ["width>=1024", "codec=opus", "has_alpha != true", "tags.title= a \"b\" ", "frames<2", "codec="];
+  const facts = ["width>=1024", "codec=opus", "has_alpha != true", 'tags.title= a "b" ', "frames<2", "a.b="];
   return {
     ...EVERYTHING,
     types: distinct(nastyNames(chance)),
@@ -89,9 +89,9 @@ export function randomQuery(chance: Chance): Query {
     notLicenses: distinct([...nastyNames(chance), ...often(["", "None"], [])]),
     problems: chance.some(PROBLEMS, 3).map((each) => each.value),
     uid: often(chance.hex(4 + chance.below(13)), ""),
-    workflow: often(chance.hex(8), ""),
+    workflow: often(chance.hex(6 + chance.below(10)), ""),
     text: often(nastyText(chance), ""),
-    where: chance.some(conditions, 3),
+    where: chance.some(facts, 3),
     sort: chance.pick(SORTS).value,
   };
 }

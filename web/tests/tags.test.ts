@@ -1,5 +1,5 @@
 import { describe as group, expect, test } from "vitest";
-import { describe, tagRows, type BulkChange } from "../src/core/tags";
+import { describe, describeDone, tagRows, type BulkChange } from "../src/core/tags";
 
 const NOTHING: BulkChange = { total: 30, add: [], remove: [], license: null };
 
@@ -34,7 +34,10 @@ group("tags of many assets", () => {
 
 group("the sentence of an edit", () => {
   test.each<[Partial<BulkChange>, string]>([
-    [{ add: ["smile"], remove: ["night"], license: "CC0-1.0" }, "Add smile, remove night from 30 assets; licence CC0-1.0"],
+    [
+      { add: ["smile"], remove: ["night"], license: "CC0-1.0" },
+      "Add smile, remove night from 30 assets; licence CC0-1.0",
+    ],
     [{ add: ["smile"] }, "Add smile to 30 assets"],
     [{ remove: ["night"], total: 1 }, "Remove night from 1 asset"],
     [{ add: ["a", "b"], license: "" }, "Add a and b to 30 assets; no licence"],
@@ -42,8 +45,24 @@ group("the sentence of an edit", () => {
     [{ license: "" }, "Clear the licence of 30 assets"],
     [{ add: ["a", "b", "c", "d"] }, "Add a, b, c and d to 30 assets"],
     [{ add: ["a", "b", "c", "d", "e"] }, "Add a, b, c and 2 more to 30 assets"],
+    [{ rating: 4 }, "Set the rating of 30 assets to 4"],
+    [{ license: "MIT", rating: 0 }, "Set the licence of 30 assets to MIT; no rating"],
+    [{ add: ["smile"], rating: 5 }, "Add smile to 30 assets; rating 5"],
+    [{ rating: null }, "No change to 30 assets"],
     [{}, "No change to 30 assets"],
   ])("%j", (change, sentence) => {
     expect(describe({ ...NOTHING, ...change })).toBe(sentence);
+  });
+
+  test.each<[Partial<BulkChange>, string]>([
+    [{ add: ["smile"], remove: ["night"] }, "Tagged 30 assets"],
+    [{ remove: ["night"] }, "Removed night from 30 assets"],
+    [{ license: "MIT" }, "Set the licence of 30 assets to MIT"],
+    [{ license: "" }, "Cleared the licence of 30 assets"],
+    [{ rating: 3 }, "Rated 30 assets ★★★"],
+    [{ rating: 0, total: 1 }, "Cleared the rating of 1 asset"],
+    [{ add: ["smile"], rating: 3 }, "Edited 30 assets"],
+  ])("afterwards: %j", (change, sentence) => {
+    expect(describeDone({ ...NOTHING, ...change })).toBe(sentence);
   });
 });

@@ -74,6 +74,9 @@ export interface paths {
         /**
          * Send an asset's file, whole or one part of it (`Range`)
          * @description Send an asset's file, whole or one part of it (`Range`).
+         *
+         *     Pages of this server may show it: `<img>`, `<audio>` and `<video>` take it, whatever it is called.
+         *     Opened by itself it is saved, never shown or run.
          */
         get: operations["download_asset"];
         put?: never;
@@ -114,12 +117,20 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Count types, licences and tags under a filter, each without its own choice
-         * @description Count types, licences and tags under a filter, each without its own choice; null stands for "none".
+         * Count types, licences, tags and problems under a filter, each without its own choice
+         * @description Count types, licences, tags and problems under a filter, each without its own choice.
+         *
+         *     null stands for "none" and is not counted among `top_tags`.
          */
         get: operations["show_facets"];
         put?: never;
-        post?: never;
+        /**
+         * Count types, licences and tags of some assets by `id`
+         * @description Count types, licences and tags of some assets by `id`; `missing` of them have no asset.
+         *
+         *     An `id` that is repeated counts once. They are as many as fit into the setting `request_bytes`.
+         */
+        post: operations["show_selection"];
         delete?: never;
         options?: never;
         head?: never;
@@ -194,9 +205,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Return the ids of all that a filter finds, newest first: unsigned integers of 64 bits, little-endian
-         * @description Return the ids of all that a filter finds, newest first: unsigned integers of 64 bits, little-endian.
+         * Return the ids of all that a filter finds: unsigned integers of 64 bits, little-endian
+         * @description Return the ids of all that a filter finds: unsigned integers of 64 bits, little-endian.
          *
+         *     They come newest first, or as `sort` says; where that leaves several equal, by `id`.
          *     `x-registry-revision` is the position in the journal from before they were read: follow the events from
          *     there to keep them right. `x-total` is their number.
          */
@@ -300,8 +312,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tell who you are: your scope, and the name of your token
-         * @description Tell who you are: your scope, and the name of your token.
+         * Tell who you are, and what you may do here: your scope, the name of your token, the server's limits
+         * @description Tell who you are, and what you may do here: your scope, the name of your token, the server's limits.
          */
         get: operations["show_session"];
         put?: never;
@@ -310,7 +322,8 @@ export interface paths {
          * @description Give the browser a cookie that stands for the token of this request (as a bearer).
          *
          *     The cookie does not hold the token. It ends with the browser, with the server, with `DELETE /session`, and
-         *     when the token is revoked or expires.
+         *     when the token is revoked or expires. `comfyvn studio` opens its browser with a code in place of a token:
+         *     it lets one browser on the machine of the server in, once and within a minute, as who may do everything.
          */
         post: operations["begin_session"];
         /**
@@ -352,6 +365,28 @@ export interface paths {
          *     not overwritten unseen. What its preview has become since then does not count.
          */
         patch: operations["patch_asset"];
+        trace?: never;
+    };
+    "/assets/{uid}/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give an asset another place or name: its file, sidecar and mirror move together
+         * @description Give an asset another place or name: its file, sidecar and mirror move together; its type stays.
+         *
+         *     The suffix stays, too. Never over another file. With `If-Match` as for a patch.
+         */
+        post: operations["move_asset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/assets/{uid}/restore": {
@@ -432,6 +467,31 @@ export interface paths {
          *     the answer has `stopped`, and the rest is counted in `failed`.
          */
         post: operations["edit_assets"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/assets/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove many assets as one operation, or tell which
+         * @description Remove many assets as one operation, or tell which; one undo brings all of them back.
+         *
+         *     Their files and sidecars move to the library's trash. One that can't be removed is named in `failed`,
+         *     and the others are done. `counts` counts all; the lists name the first 1,000 each, `plan` of a dry run
+         *     the first 100. Where the server is ended meanwhile, the answer has `stopped`, and the rest is counted in
+         *     `failed`.
+         */
+        post: operations["remove_assets"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1100,8 +1160,8 @@ export interface components {
         };
         /** @description Which assets: the conditions of a list. Without any it is all of them. */
         BulkFilter: {
-            /** @description The exact type. */
-            type?: string | null;
+            /** @description The exact type, or any of several. */
+            type?: string | string[] | null;
             /** @description The exact SHA-256, ignoring case. */
             hash?: string | null;
             /**
@@ -1109,8 +1169,8 @@ export interface components {
              * @default []
              */
             tags: string[];
-            /** @description Ignoring case; empty for assets without one. */
-            license?: string | null;
+            /** @description Ignoring case, or any of several; empty for assets without one. */
+            license?: string | string[] | null;
             /** @description A part of the path, the metadata's texts or the file's own. */
             q?: string | null;
             /**
@@ -1118,6 +1178,32 @@ export interface components {
              * @default []
              */
             where: string[];
+            /**
+             * @description None of these types.
+             * @default []
+             */
+            not_types: string[];
+            /**
+             * @description None of these, ignoring case.
+             * @default []
+             */
+            not_tags: string[];
+            /**
+             * @description None of these; empty: not those without one.
+             * @default []
+             */
+            not_licenses: string[];
+            /**
+             * @description Any of these.
+             * @default []
+             */
+            problems: ("no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict")[];
+            /** @description Four or more of the uid's first digits. */
+            uid?: string | null;
+            /** @description A workflow hash, or 8 or more of its first characters. */
+            workflow?: string | null;
+            /** @description At least so many stars; 0: all. */
+            rating?: number | null;
         };
         /** @description What a gallery shows of one asset. */
         Card: {
@@ -1134,6 +1220,10 @@ export interface components {
              * @example characters/mara/mara_happy.png
              */
             path: string;
+            /** @description The size of the content. */
+            bytes: number;
+            /** @description One more each time the content changes. */
+            version: number;
             /**
              * @example [
              *       "mara",
@@ -1146,6 +1236,8 @@ export interface components {
              * @example CC0-1.0
              */
             license: string | null;
+            /** @description The metadata key of this name, if it is from 0 to 5. */
+            rating: number | null;
             /** @example thumbnail */
             preview_kind: string | null;
             /** @enum {string} */
@@ -1161,7 +1253,26 @@ export interface components {
              * @description UTC.
              * @example 2026-11-23 03:06:21
              */
+            created_at: string;
+            /**
+             * @description UTC.
+             * @example 2026-11-23 03:06:21
+             */
             updated_at: string;
+        };
+        /** @description An asset as it is now. */
+        ChangedAnswer: {
+            /**
+             * @description Always true; a failure is a problem.
+             * @constant
+             */
+            ok: true;
+            asset: components["schemas"]["AssetRecord"];
+            /**
+             * @description The operation, for an undo; null if nothing was changed.
+             * @example 244586828541952
+             */
+            operation: number | null;
         };
         /** @description An asset is forgotten; what the trash has got stands under one of the two names. */
         DeletedAnswer: {
@@ -1229,6 +1340,8 @@ export interface components {
             types: components["schemas"]["FacetCount"][];
             licenses: components["schemas"]["FacetCount"][];
             tags: components["schemas"]["FacetCount"][];
+            /** @description All there are, always in this order. */
+            problems: components["schemas"]["ProblemCount"][];
         };
         /** @description How many assets have one value. */
         FacetCount: {
@@ -1459,6 +1572,17 @@ export interface components {
             event: string;
             why: string;
         };
+        /** @description How much one request may ask for or send. */
+        Limits: {
+            /** @description The largest page of a list. */
+            page_size: number;
+            /** @description How many assets one request may name. */
+            bulk_assets: number;
+            /** @description The largest upload, all of its files together. */
+            upload_bytes: number;
+            /** @description How many files one upload may hold. */
+            upload_files: number;
+        };
         /** @description An event under the name that modders know. */
         ModderHook: {
             /** @example on_asset_registered */
@@ -1498,14 +1622,44 @@ export interface components {
              */
             at: string;
             actor: string | null;
+            /** @enum {string} */
+            kind: "register" | "edit" | "move" | "remove" | "restore" | "undo" | "rebuild" | "sidecars";
+            /** @description What it was, in a sentence; may change. */
+            text: string;
+            /** @description Where its first asset lies, or lay; empty if unknown. */
+            path: string;
+            summary: components["schemas"]["OperationSummary"];
             /** @description How many rows of each event it wrote. */
             events: {
                 [key: string]: number;
             };
             /** @description About how many assets. */
             assets: number;
+            /** @description It did something that an undo takes back. */
+            is_undoable: boolean;
             /** @description The operation that it took back. */
             undoes: number | null;
+            /** @description The newest operation that took it, or some of it, back. */
+            undone_by: number | null;
+        };
+        /** @description What an operation changed in the first of its assets; a key is absent where that is nothing. */
+        OperationSummary: {
+            add_tags?: string[];
+            remove_tags?: string[];
+            /** @description The new one, if all got the same. */
+            license?: string | null;
+            /** @description Other keys. */
+            metadata?: string[];
+            /**
+             * @description Of the first asset.
+             * @example characters/mara/mara_happy.png
+             */
+            moved_from?: string;
+            /**
+             * @description Of the first asset.
+             * @example characters/mara/mara_happy.png
+             */
+            moved_to?: string;
         };
         /** @description What a bulk edit would do to one asset. */
         PlannedEdit: {
@@ -1526,6 +1680,19 @@ export interface components {
             /** @description Other keys that would change. */
             metadata: string[];
         };
+        /** @description An asset that would be removed. */
+        PlannedRemoval: {
+            /**
+             * @description 16 or more hexadecimal digits; for good.
+             * @example 74447c55c74f2d7a
+             */
+            uid: string;
+            /**
+             * @description Where the file lies, from the assets folder.
+             * @example characters/mara/mara_happy.png
+             */
+            path: string;
+        };
         /** @description Why a request was refused or failed (RFC 9457). */
         Problem: {
             /** @description Stable: scripts may compare it. The errors are in errors.md. */
@@ -1538,6 +1705,12 @@ export interface components {
             detail: string;
             /** @description The path that was asked for. */
             instance?: string;
+        };
+        /** @description With how many assets something is wrong. */
+        ProblemCount: {
+            /** @enum {string} */
+            value: "no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict";
+            count: number;
         };
         /** @description Where a file came from. */
         Provenance: {
@@ -1645,6 +1818,37 @@ export interface components {
              * @example characters/mara/mara_happy.png
              */
             path?: string;
+            /** @description The `id` that was asked for, if no asset has it. */
+            id?: number;
+        };
+        /** @description Which assets were removed, or with `dry_run` would be. */
+        RemovalAnswer: {
+            /**
+             * @description Always true; a failure is a problem.
+             * @constant
+             */
+            ok: true;
+            /**
+             * @description The operation, for an undo; null if nothing was changed.
+             * @example 244586828541952
+             */
+            operation: number | null;
+            dry_run: boolean;
+            counts: components["schemas"]["RemovalCounts"];
+            /** @description The first 1,000. */
+            removed: string[];
+            /** @description The first 1,000. */
+            failed: components["schemas"]["Refused"][];
+            /** @description The first 100 of a dry run. */
+            plan: components["schemas"]["PlannedRemoval"][];
+            /** @description True where the server ended first; else absent. */
+            stopped?: boolean;
+        };
+        /** @description How many assets were to be removed, and what became of them. */
+        RemovalCounts: {
+            total: number;
+            removed: number;
+            failed: number;
         };
         /** @description It is forgotten. */
         RemovedAnswer: {
@@ -1678,21 +1882,51 @@ export interface components {
         };
         /** @description What was asked for. */
         SearchFilters: {
-            type: string | null;
+            /** @description A list where there were several. */
+            type: string | string[] | null;
             tags: string[];
-            license: string | null;
+            /** @description A list where there were several. */
+            license: string | string[] | null;
             q: string | null;
             limit: number;
         };
-        /** @description Who asks: the scope, and the name of the token, None for one without. */
+        /** @description What some assets are. */
+        SelectionAnswer: {
+            /**
+             * @description Always true; a failure is a problem.
+             * @constant
+             */
+            ok: true;
+            /** @description How many of the ids have an asset. */
+            total: number;
+            types: components["schemas"]["FacetCount"][];
+            licenses: components["schemas"]["FacetCount"][];
+            tags: components["schemas"]["FacetCount"][];
+            /** @description How many of the ids have none. */
+            missing: number;
+        };
+        /** @description Who asks, and whom: what a page needs to know before it offers anything. */
         SessionAnswer: {
             /**
              * @description Always true; a failure is a problem.
              * @constant
              */
             ok: true;
-            scope: string;
+            /** @enum {string} */
+            scope: "assets.read" | "assets.write" | "admin";
+            /** @description Of your token; null for one without. */
             name: string | null;
+            /** @description You come from the machine of the server, and through no proxy. */
+            is_local: boolean;
+            /**
+             * @description Of comfyvn.
+             * @example 0.1.0
+             */
+            version: string;
+            project: string;
+            /** @description Tells this library from all others, wherever it lies. */
+            library: string;
+            limits: components["schemas"]["Limits"];
         };
         /** @description What the sidecar of an asset says now. */
         SidecarAnswer: {
@@ -1939,6 +2173,20 @@ export interface components {
                 } & components["schemas"]["Problem"];
             };
         };
+        /** @description Code refused. Token missing. Token refused. */
+        "CodeRefused.TokenMissing.TokenRefused": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": {
+                    /** @enum {unknown} */
+                    type?: "urn:comfyvn:problem:code-refused" | "urn:comfyvn:problem:token-missing" | "urn:comfyvn:problem:token-refused";
+                    /** @constant */
+                    status?: 401;
+                } & components["schemas"]["Problem"];
+            };
+        };
         /** @description Extra missing. Registry busy. Registry unusable. Storage unwritable. Too busy. Too long. */
         "ExtraMissing.RegistryBusy.RegistryUnusable.StorageUnwritable.TooBusy.TooLong": {
             headers: {
@@ -2074,6 +2322,20 @@ export interface components {
                 "application/problem+json": {
                     /** @enum {unknown} */
                     type?: "urn:comfyvn:problem:invalid-body" | "urn:comfyvn:problem:malformed-request";
+                    /** @constant */
+                    status?: 400;
+                } & components["schemas"]["Problem"];
+            };
+        };
+        /** @description Invalid body. Malformed request. Outside library. Unsafe path. */
+        "InvalidBody.MalformedRequest.OutsideLibrary.UnsafePath": {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": {
+                    /** @enum {unknown} */
+                    type?: "urn:comfyvn:problem:invalid-body" | "urn:comfyvn:problem:malformed-request" | "urn:comfyvn:problem:outside-library" | "urn:comfyvn:problem:unsafe-path";
                     /** @constant */
                     status?: 400;
                 } & components["schemas"]["Problem"];
@@ -2644,7 +2906,10 @@ export interface operations {
     };
     download_asset: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The name to save it under, with the suffix that the file has; else its own. Programs that tell a file by the end of its address find it there. */
+                filename?: string;
+            };
             header?: {
                 /** @description The `ETag` that you have: 304 if nothing has changed since. */
                 "If-None-Match"?: string;
@@ -2713,20 +2978,34 @@ export interface operations {
                 limit?: number;
                 /** @description `next_cursor` of the page before. */
                 cursor?: number;
-                /** @description The exact type. */
-                type?: string;
+                /** @description The exact type; repeated: any of them. */
+                type?: string[];
                 /** @description The exact SHA-256, ignoring case. */
                 hash?: string;
                 /** @description All of these tags, ignoring case; repeated, or with commas. One that has a comma stands in double quotes. */
                 tags?: string[];
                 /** @description As `tags`. */
                 tag?: string[];
-                /** @description The licence, ignoring case; empty for assets without one. */
-                license?: string;
+                /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
+                license?: string[];
                 /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
                 q?: string;
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
+                /** @description Not this type; repeated: none of them. */
+                not_type?: string[];
+                /** @description None of these tags; written as those of `tags`. */
+                not_tag?: string[];
+                /** @description Not this licence, ignoring case; empty: not those without one; repeated: none of them. */
+                not_license?: string[];
+                /** @description Only assets with this problem; repeated: with any of them. */
+                problem?: ("no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict")[];
+                /** @description Four or more of the uid's first digits, ignoring case. */
+                uid?: string;
+                /** @description The workflow hash of any of its provenance, or 8 or more of its first characters. */
+                workflow?: string;
+                /** @description At least so many stars in the metadata key `rating`; 0: all. */
+                rating?: number;
             };
             header?: {
                 /** @description The `ETag` that you have: 304 if nothing has changed since. */
@@ -2873,20 +3152,34 @@ export interface operations {
             query?: {
                 /** @description So many tags, the most frequent. */
                 top_tags?: number;
-                /** @description The exact type. */
-                type?: string;
+                /** @description The exact type; repeated: any of them. */
+                type?: string[];
                 /** @description The exact SHA-256, ignoring case. */
                 hash?: string;
                 /** @description All of these tags, ignoring case; repeated, or with commas. One that has a comma stands in double quotes. */
                 tags?: string[];
                 /** @description As `tags`. */
                 tag?: string[];
-                /** @description The licence, ignoring case; empty for assets without one. */
-                license?: string;
+                /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
+                license?: string[];
                 /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
                 q?: string;
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
+                /** @description Not this type; repeated: none of them. */
+                not_type?: string[];
+                /** @description None of these tags; written as those of `tags`. */
+                not_tag?: string[];
+                /** @description Not this licence, ignoring case; empty: not those without one; repeated: none of them. */
+                not_license?: string[];
+                /** @description Only assets with this problem; repeated: with any of them. */
+                problem?: ("no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict")[];
+                /** @description Four or more of the uid's first digits, ignoring case. */
+                uid?: string;
+                /** @description The workflow hash of any of its provenance, or 8 or more of its first characters. */
+                workflow?: string;
+                /** @description At least so many stars in the metadata key `rating`; 0: all. */
+                rating?: number;
             };
             header?: {
                 /** @description The `ETag` that you have: 304 if nothing has changed since. */
@@ -2955,6 +3248,50 @@ export interface operations {
             401: components["responses"]["TokenMissing.TokenRefused"];
             403: components["responses"]["ScopeMissing"];
             408: components["responses"]["TooSlow"];
+            421: components["responses"]["HostRefused"];
+            422: components["responses"]["InvalidFilter.InvalidRequest"];
+            429: components["responses"]["TooManyAttempts"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["ServerFault"];
+            503: components["responses"]["RegistryBusy.RegistryUnusable.StorageUnwritable.TooBusy.TooLong"];
+        };
+    };
+    show_selection: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Their `id`, as in the index. */
+                    ids: number[];
+                    /**
+                     * @description So many tags, the most frequent.
+                     * @default 100
+                     */
+                    top_tags?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelectionAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidBody.MalformedRequest"];
+            401: components["responses"]["TokenMissing.TokenRefused"];
+            403: components["responses"]["OriginMissing.OriginRefused.ScopeMissing"];
+            408: components["responses"]["TooSlow"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["WrongBodyType"];
             421: components["responses"]["HostRefused"];
             422: components["responses"]["InvalidFilter.InvalidRequest"];
             429: components["responses"]["TooManyAttempts"];
@@ -3149,20 +3486,36 @@ export interface operations {
     show_index: {
         parameters: {
             query?: {
-                /** @description The exact type. */
-                type?: string;
+                /** @description The first is the newest, the oldest, by path, the largest, or changed last. */
+                sort?: "newest" | "oldest" | "name" | "largest" | "changed";
+                /** @description The exact type; repeated: any of them. */
+                type?: string[];
                 /** @description The exact SHA-256, ignoring case. */
                 hash?: string;
                 /** @description All of these tags, ignoring case; repeated, or with commas. One that has a comma stands in double quotes. */
                 tags?: string[];
                 /** @description As `tags`. */
                 tag?: string[];
-                /** @description The licence, ignoring case; empty for assets without one. */
-                license?: string;
+                /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
+                license?: string[];
                 /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
                 q?: string;
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
+                /** @description Not this type; repeated: none of them. */
+                not_type?: string[];
+                /** @description None of these tags; written as those of `tags`. */
+                not_tag?: string[];
+                /** @description Not this licence, ignoring case; empty: not those without one; repeated: none of them. */
+                not_license?: string[];
+                /** @description Only assets with this problem; repeated: with any of them. */
+                problem?: ("no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict")[];
+                /** @description Four or more of the uid's first digits, ignoring case. */
+                uid?: string;
+                /** @description The workflow hash of any of its provenance, or 8 or more of its first characters. */
+                workflow?: string;
+                /** @description At least so many stars in the metadata key `rating`; 0: all. */
+                rating?: number;
             };
             header?: {
                 /** @description The `ETag` that you have: 304 if nothing has changed since. */
@@ -3445,7 +3798,14 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /** @description What stands in the address that `comfyvn studio` opens, once. */
+                    code?: string | null;
+                };
+            };
+        };
         responses: {
             /** @description Done. */
             200: {
@@ -3463,12 +3823,14 @@ export interface operations {
                     "application/json": components["schemas"]["SessionAnswer"];
                 };
             };
-            400: components["responses"]["MalformedRequest"];
-            401: components["responses"]["TokenMissing.TokenRefused"];
-            403: components["responses"]["OriginMissing.OriginRefused.ScopeMissing"];
+            400: components["responses"]["InvalidBody.MalformedRequest"];
+            401: components["responses"]["CodeRefused.TokenMissing.TokenRefused"];
+            403: components["responses"]["OriginMissing.OriginRefused"];
             408: components["responses"]["TooSlow"];
             413: components["responses"]["TooLarge"];
+            415: components["responses"]["WrongBodyType"];
             421: components["responses"]["HostRefused"];
+            422: components["responses"]["InvalidRequest"];
             429: components["responses"]["TooManyAttempts"];
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["ServerFault"];
@@ -3851,7 +4213,7 @@ export interface operations {
                      *       }
                      *     }
                      */
-                    "application/json": components["schemas"]["AssetAnswer"];
+                    "application/json": components["schemas"]["ChangedAnswer"];
                 };
             };
             400: components["responses"]["InvalidBody.InvalidMetadata.MalformedRequest"];
@@ -3868,6 +4230,54 @@ export interface operations {
             429: components["responses"]["TooManyAttempts"];
             431: components["responses"]["HeadersTooLarge"];
             500: components["responses"]["ServerFault"];
+            503: components["responses"]["RegistryBusy.RegistryUnusable.StorageUnwritable.TooBusy.TooLong"];
+        };
+    };
+    move_asset: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `ETag` that you have: 412 if it is another one by now. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description `uid` of the asset. */
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description Below the assets folder; with a slash at its end a folder, and the name stays. */
+                    path: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangedAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidBody.MalformedRequest.OutsideLibrary.UnsafePath"];
+            401: components["responses"]["TokenMissing.TokenRefused"];
+            403: components["responses"]["OriginMissing.OriginRefused.ScopeMissing"];
+            404: components["responses"]["AssetNotFound"];
+            408: components["responses"]["TooSlow"];
+            409: components["responses"]["PathConflict"];
+            412: components["responses"]["Changed"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["WrongBodyType"];
+            421: components["responses"]["HostRefused"];
+            422: components["responses"]["InvalidRequest"];
+            429: components["responses"]["TooManyAttempts"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["InvalidSidecar.ServerFault"];
             503: components["responses"]["RegistryBusy.RegistryUnusable.StorageUnwritable.TooBusy.TooLong"];
         };
     };
@@ -3994,7 +4404,7 @@ export interface operations {
                      *       }
                      *     }
                      */
-                    "application/json": components["schemas"]["AssetAnswer"];
+                    "application/json": components["schemas"]["ChangedAnswer"];
                 };
             };
             400: components["responses"]["MalformedRequest"];
@@ -4201,10 +4611,17 @@ export interface operations {
                 "application/json": {
                     /** @description The assets; or */
                     uids?: string[] | null;
+                    /** @description their `id`, as in the index; or */
+                    ids?: number[] | null;
                     /** @description what they have in common. */
                     filter?: components["schemas"]["BulkFilter"] | null;
                     /** @description How many `filter` finds, as you have seen it; not needed for a dry run. */
                     expected?: number | null;
+                    /**
+                     * @description Change nothing; tell what would change.
+                     * @default false
+                     */
+                    dry_run?: boolean;
                     /**
                      * @description Tags that all of them get.
                      * @default []
@@ -4221,11 +4638,6 @@ export interface operations {
                     metadata?: {
                         [key: string]: unknown;
                     } | null;
-                    /**
-                     * @description Change nothing; tell what would change.
-                     * @default false
-                     */
-                    dry_run?: boolean;
                 };
             };
         };
@@ -4260,6 +4672,57 @@ export interface operations {
                 };
             };
             400: components["responses"]["InvalidBody.InvalidMetadata.MalformedRequest"];
+            401: components["responses"]["TokenMissing.TokenRefused"];
+            403: components["responses"]["OriginMissing.OriginRefused.ScopeMissing"];
+            408: components["responses"]["TooSlow"];
+            409: components["responses"]["TotalChanged"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["WrongBodyType"];
+            421: components["responses"]["HostRefused"];
+            422: components["responses"]["InvalidFilter.InvalidRequest"];
+            429: components["responses"]["TooManyAttempts"];
+            431: components["responses"]["HeadersTooLarge"];
+            500: components["responses"]["ServerFault"];
+            503: components["responses"]["RegistryBusy.RegistryUnusable.StorageUnwritable.TooBusy.TooLong"];
+        };
+    };
+    remove_assets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @description The assets; or */
+                    uids?: string[] | null;
+                    /** @description their `id`, as in the index; or */
+                    ids?: number[] | null;
+                    /** @description what they have in common. */
+                    filter?: components["schemas"]["BulkFilter"] | null;
+                    /** @description How many `filter` finds, as you have seen it; not needed for a dry run. */
+                    expected?: number | null;
+                    /**
+                     * @description Change nothing; tell what would change.
+                     * @default false
+                     */
+                    dry_run?: boolean;
+                };
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RemovalAnswer"];
+                };
+            };
+            400: components["responses"]["InvalidBody.MalformedRequest"];
             401: components["responses"]["TokenMissing.TokenRefused"];
             403: components["responses"]["OriginMissing.OriginRefused.ScopeMissing"];
             408: components["responses"]["TooSlow"];
@@ -5329,20 +5792,34 @@ export interface operations {
                 limit?: number;
                 /** @description Say how many are shown. */
                 include_debug?: boolean;
-                /** @description The exact type. */
-                type?: string;
+                /** @description The exact type; repeated: any of them. */
+                type?: string[];
                 /** @description The exact SHA-256, ignoring case. */
                 hash?: string;
                 /** @description All of these tags, ignoring case; repeated, or with commas. One that has a comma stands in double quotes. */
                 tags?: string[];
                 /** @description As `tags`. */
                 tag?: string[];
-                /** @description The licence, ignoring case; empty for assets without one. */
-                license?: string;
+                /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
+                license?: string[];
                 /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
                 q?: string;
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
+                /** @description Not this type; repeated: none of them. */
+                not_type?: string[];
+                /** @description None of these tags; written as those of `tags`. */
+                not_tag?: string[];
+                /** @description Not this licence, ignoring case; empty: not those without one; repeated: none of them. */
+                not_license?: string[];
+                /** @description Only assets with this problem; repeated: with any of them. */
+                problem?: ("no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict")[];
+                /** @description Four or more of the uid's first digits, ignoring case. */
+                uid?: string;
+                /** @description The workflow hash of any of its provenance, or 8 or more of its first characters. */
+                workflow?: string;
+                /** @description At least so many stars in the metadata key `rating`; 0: all. */
+                rating?: number;
             };
             header?: {
                 /** @description The `ETag` that you have: 304 if nothing has changed since. */

@@ -25,9 +25,9 @@ export interface Rect {
 }
 
 /**
- * Lay out so many tiles in a width. In a grid `tile` is the smallest width: tiles are square with a caption below
- * and widen to fill the row. In a list a row has the whole width, and a picture of a quarter of `tile` beside the
- * caption.
+ * Lay out so many tiles in a width. In a grid `tile` is the smallest width: tiles are square with a caption
+ * below and widen to fill the row. In a list a row has the whole width, and a picture of a quarter of `tile`
+ * beside the caption.
  */
 export function layOut(
   count: number,
@@ -63,10 +63,10 @@ const SMALL_STEP_VIEWPORTS = 3;
 /**
  * Between the scrollbar and the content, where the content may be higher than any element can be.
  *
- * Up to MAX_HEIGHT, `offset` is `scrollTop`. Beyond, a position of the scrollbar stands for one of the content:
- * px by px in the first and last 100,000, stretched between. A jump (the scrollbar dragged, Home, End) goes
- * where that says, so the top and the end are exact. A small step (wheel, touch, arrow keys) moves the content by
- * as many px as the scrollbar moved, and the scrollbar falls behind. It is put right when scrolling rests:
+ * Up to MAX_HEIGHT, `offset` is `scrollTop`. Beyond, a position of the scrollbar stands for one of the
+ * content: px by px in the first and last 100,000, stretched between. A jump (the scrollbar dragged) goes
+ * where that says, so the top and the end are exact. A small step (wheel, touch) moves the content by as many
+ * px as the scrollbar moved, and the two part a little. That is put right when scrolling rests:
  *
  *     on scroll:            map.scrolled(box.scrollTop); draw; if (map.isStrained) settle()
  *     settle, on scrollend: const to = map.settle(); if (to !== null) box.scrollTop = to
@@ -74,9 +74,9 @@ const SMALL_STEP_VIEWPORTS = 3;
  *                           map.place(top of the row) px below the top of the spacer
  *     to show a row:        const to = map.reveal(row); if (to !== null) box.scrollTop = to; draw
  *
- * What is seen stays where it is when `settle` moves the scrollbar, so draw in the same frame. The spacer needs
- * `overflow: clip`: rows to come must not make it higher. After a change of the geometry make a new map and
- * `show` the offset that is wanted.
+ * What is seen stays where it is when `settle` moves the scrollbar, so draw in the same frame. The spacer
+ * needs `overflow: clip`: rows to come must not make it higher. After a change of the geometry make a new map
+ * and `show` the offset that is wanted.
  */
 export class ScrollMap {
   private native = 0;
@@ -135,17 +135,18 @@ export class ScrollMap {
 
   /** Go to a px of the content; returns the scrollTop to set. */
   show(offset: number): number {
-    this.content = clamp(offset, 0, this.lastContent);
+    this.content = clamp(Math.round(offset), 0, this.lastContent);
     this.native = this.toNative(this.content);
     return this.native;
   }
 
-  /** Go as far as is needed to see a whole row; returns the scrollTop to set, null where it is seen already. */
+  /** Go as far as it takes to see a whole row; returns the scrollTop to set, null where it is seen. */
   reveal(row: number): number | null {
     const top = row * this.geometry.rowHeight;
     const bottom = top + this.geometry.rowHeight - this.geometry.gap;
-    if (top < this.content || bottom - top > this.viewport) return top === this.content ? null : this.show(top);
-    return bottom > this.content + this.viewport ? this.show(bottom - this.viewport) : null;
+    const isTooHigh = bottom - top > this.viewport;
+    if (top < this.content || (isTooHigh && top > this.content)) return this.show(top);
+    return !isTooHigh && bottom > this.content + this.viewport ? this.show(bottom - this.viewport) : null;
   }
 
   /** Bring the scrollbar to where the content is; returns the scrollTop to set, null where it is right. */
@@ -164,8 +165,10 @@ export class ScrollMap {
     return stretch(native, this.lastNative, this.lastContent);
   }
 
+  /** In whole px: a browser would round it, and the content would move. */
   private toNative(content: number): number {
-    return stretch(content, this.lastContent, this.lastNative);
+    const native = stretch(content, this.lastContent, this.lastNative);
+    return this.isStretched ? Math.round(native) : native;
   }
 }
 
@@ -233,8 +236,8 @@ function byRows({ columns, rows, count }: Geometry, index: number, by: number): 
 }
 
 /**
- * The tiles that a rectangle touches, in px of the content, for marquees: pairs of first and last (exclusive), in
- * order, flattened. Gaps between tiles don't count. Where the rectangle spans every column it is one pair.
+ * The tiles that a rectangle touches, in px of the content, for marquees: pairs of first and last
+ * (exclusive), in order, flattened. Gaps between tiles don't count. Where it spans all columns it is one pair.
  */
 export function within(geometry: Geometry, rect: Rect): number[] {
   const { columns, tileWidth, rowHeight, gap, rows, count } = geometry;

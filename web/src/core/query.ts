@@ -1,4 +1,4 @@
-/** What is asked for: the conditions of the gallery, as parameters of the API, as chips and as search text. */
+/** What is asked for: the conditions of the gallery, as parameters of the API, chips and search text. */
 
 export type Sort = "newest" | "oldest" | "name" | "largest" | "changed";
 export type Problem = "no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict";
@@ -18,7 +18,7 @@ export interface Query {
   readonly problems: readonly Problem[];
   /** The beginning of a uid, at least 4 hex digits. */
   readonly uid: string;
-  /** A workflow's hash, or at least 8 characters of its beginning. */
+  /** A workflow's hash, or 8 or more of its first characters. */
   readonly workflow: string;
   readonly text: string;
   /** What the file tells about itself, such as "width>=1024"; all of these. */
@@ -58,7 +58,8 @@ export const PROBLEMS: readonly { readonly value: Problem; readonly title: strin
   { value: "conflict", title: "Sidecar conflict" },
 ];
 
-type FacetKind = "type" | "tag" | "license" | "problem";
+/** What is counted beside the gallery, each value of it with a button. */
+export type FacetKind = "type" | "tag" | "license" | "problem";
 type Listed = "types" | "notTypes" | "tags" | "notTags" | "licenses" | "notLicenses" | "problems" | "where";
 
 const LISTS: readonly Listed[] = [
@@ -99,9 +100,9 @@ export function isUidPrefix(text: string): boolean {
   return /^[0-9a-f]{4,64}$/i.test(text);
 }
 
-/** Whether the server takes it as a workflow's hash or the beginning of one. */
+/** Whether the server takes it as a workflow's hash, or the beginning of one. */
 export function isWorkflow(text: string): boolean {
-  return text.length >= 8 && text.length <= 1000;
+  return text.length >= 1 && text.length <= 1000;
 }
 
 const CONDITION = /^\s*[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*\s*([<>!]=|[<>=])([^<>=]*)$/;
@@ -115,8 +116,8 @@ export function isCondition(text: string): boolean {
 }
 
 /**
- * As parameters of GET /assets/index and /assets/facets, lists repeated. A tag with a comma or quote stands in
- * double quotes, as in a table. The usual sort is left out; withSort = false leaves out any.
+ * As parameters of GET /assets/index and /assets/facets, lists repeated. A tag with a comma or quote stands
+ * in double quotes, as in a table. The usual sort is left out; withSort = false leaves out any.
  */
 export function toParams(query: Query, withSort = true): URLSearchParams {
   const lists: readonly (readonly [string, readonly string[]])[] = [
@@ -164,17 +165,17 @@ export function fromParams(params: URLSearchParams): Query {
 /** Part tags at commas; one that stands in double quotes is one tag whatever it holds. */
 function fromTable(text: string): string[] {
   const cells = text.matchAll(/(?:^|,)\s*(?:"((?:[^"]|"")*)"\s*(?=,|$)|([^,]*))/g);
-  return Array.from(cells, ([, inQuotes, plain = ""]) => inQuotes?.replaceAll('""', '"') ?? plain.trim()).filter(
-    Boolean,
-  );
+  return Array.from(cells, ([, inQuotes, plain = ""]) => {
+    return inQuotes?.replaceAll('""', '"') ?? plain.trim();
+  }).filter(Boolean);
 }
 
 const FILTER_KEYS: readonly (readonly [string, (query: Query) => string | readonly string[]])[] = [
-  ["types", (query) => query.types],
+  ["type", (query) => query.types],
   ["not_types", (query) => query.notTypes],
   ["tags", (query) => query.tags],
   ["not_tags", (query) => query.notTags],
-  ["licenses", (query) => query.licenses],
+  ["license", (query) => query.licenses],
   ["not_licenses", (query) => query.notLicenses],
   ["problems", (query) => query.problems],
   ["uid", (query) => query.uid],
@@ -223,12 +224,10 @@ export function chips(query: Query): Chip[] {
 }
 
 function label(kind: Chip["kind"], value: string, isExcluded: boolean): string {
-  const not = isExcluded ? "Not " : "";
   if (kind === "license" && value === "") return isExcluded ? "Has a licence" : "No licence";
   if (kind === "problem") return PROBLEMS.find((each) => each.value === value)?.title ?? value;
   if (kind === "where") return value;
-  const names = { type: "type", tag: "tag", license: "licence", uid: "uid", workflow: "workflow", text: "text" };
-  const said = `${not.toLowerCase()}${names[kind]}: ${value}`;
+  const said = `${isExcluded ? "not " : ""}${kind === "license" ? "licence" : kind}: ${value}`;
   return said.charAt(0).toUpperCase() + said.slice(1);
 }
 
@@ -246,8 +245,8 @@ export function withoutChip(query: Query, chip: Chip): Query {
 }
 
 /**
- * Toggle, exclude or clear one value of a facet: it is wanted (or excluded), or no longer if it was so already.
- * A value is never both; problems can't be excluded.
+ * Toggle, exclude or clear one value of a facet: it is wanted (or excluded), or no longer if it was so
+ * already. A value is never both; problems can't be excluded.
  */
 export function toggle(query: Query, kind: FacetKind, value: string, isExcluded = false): Query {
   const name = listOf(kind, isExcluded);
@@ -255,6 +254,18 @@ export function toggle(query: Query, kind: FacetKind, value: string, isExcluded 
   if (cleared[name].length < query[name].length) return cleared;
   const opposite = without(query, listOf(kind, !isExcluded), value);
   return { ...opposite, [name]: [...opposite[name], value] };
+}
+
+/** Whether one value of a facet is wanted (or excluded). */
+export function isChosen(query: Query, kind: FacetKind, value: string, isExcluded = false): boolean {
+  if (kind === "problem" && isExcluded) return false;
+  return query[listOf(kind, isExcluded)].some((each) => isSameValue(kind, each, value));
+}
+
+/** Whether two values of a facet are one. */
+export function isSameValue(kind: FacetKind, a: string, b: string): boolean {
+  const name = listOf(kind, false);
+  return key(name, a) === key(name, b);
 }
 
 function listOf(kind: FacetKind, isExcluded: boolean): Listed {
@@ -318,14 +329,18 @@ const KINDS: ReadonlyMap<string, Chip["kind"]> = new Map([
   ["workflow", "workflow"],
   ["where", "where"],
 ]);
+/** A shorter hash is a whole one: it is finished only in quotes. */
+const WORKFLOW_PREFIX = 8;
 const EXCLUDABLE: ReadonlySet<string> = new Set(["type", "tag", "license"]);
 
 /** Read the search box. Never throws; the sort is kept from `base`, everything else is what the text says. */
 export function parseSearch(text: string, base: Query): Parsed {
   const tokens = lex(text);
   const finished = tokens.filter((token) => token.isFinished);
-  const values = (kind: Chip["kind"], isExcluded = false): string[] =>
-    finished.filter((token) => token.kind === kind && token.isExcluded === isExcluded).map(({ value }) => value);
+  const values = (kind: Chip["kind"], isExcluded = false): string[] => {
+    const found = finished.filter((token) => token.kind === kind && token.isExcluded === isExcluded);
+    return found.map((token) => token.value);
+  };
   const query: Query = {
     types: unique("types", values("type")),
     notTypes: unique("notTypes", values("type", true)),
@@ -390,7 +405,8 @@ function lexOne(text: string, start: number): Lexed {
   if (kind !== undefined && (!isExcluded || EXCLUDABLE.has(kind))) {
     const { end, value, isQuoted, isClosed } = readValue(text, start + prefix.length);
     const meant = isQuoted ? value : unquotedMeaning(kind, value);
-    const isFinished = isClosed && isComplete(kind, meant) && (value !== "" || isQuoted);
+    const isLong = isQuoted || value.length >= (kind === "workflow" ? WORKFLOW_PREFIX : 1);
+    const isFinished = isClosed && isLong && isComplete(kind, meant);
     return { start, end, kind, value: meant, isExcluded, isFinished, isQuoted };
   }
   const { end, value, isQuoted, isClosed } = readValue(text, start);
@@ -441,6 +457,7 @@ function word(kind: string, value: string, isExcluded: boolean): string {
   if (kind === "text") return textWord(value);
   if (kind === "where") return lexesAs(value, "where") ? value : `where:${quotedIfNeeded(value)}`;
   const minus = isExcluded ? "-" : "";
+  if (kind === "workflow" && value.length < WORKFLOW_PREFIX) return `workflow:${quoted(value)}`;
   if (kind !== "license") return `${minus}${kind}:${quotedIfNeeded(value)}`;
   const isAmbiguous = value.toLowerCase() === "none";
   return `${minus}licence:${value === "" ? "none" : isAmbiguous ? quoted(value) : quotedIfNeeded(value)}`;

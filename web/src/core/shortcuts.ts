@@ -1,4 +1,4 @@
-/** One table of commands, for the handlers of keys, the menus, the context menu and the sheet of shortcuts. */
+/** One table of commands, for the handlers of keys, the menus, the context menu and the `?` sheet. */
 
 /** Where keys go: to the grid with its panes, or to the lightbox while that is open. */
 export type Context = "gallery" | "lightbox";
@@ -39,29 +39,54 @@ export const COMMANDS: readonly Command[] = [
   { id: "go.end", title: "Last asset", group: "Go", keys: ["End"], ...GALLERY },
   { id: "search", title: "Search", group: "Go", keys: ["Ctrl+F", "Ctrl+K", "/"], inText: true, ...GALLERY },
   { id: "open", title: "Open in lightbox", group: "Go", keys: ["Enter"], ...GALLERY },
-  { id: "lightbox.previous", title: "Previous asset", group: "Go", keys: ["ArrowLeft", "ArrowUp"], ...LIGHTBOX },
+  {
+    id: "lightbox.previous",
+    title: "Previous asset",
+    group: "Go", keys: ["ArrowLeft", "ArrowUp"], ...LIGHTBOX,
+  },
   { id: "lightbox.next", title: "Next asset", group: "Go", keys: ["ArrowRight", "ArrowDown"], ...LIGHTBOX },
   { id: "lightbox.first", title: "First asset", group: "Go", keys: ["Home"], ...LIGHTBOX },
   { id: "lightbox.last", title: "Last asset", group: "Go", keys: ["End"], ...LIGHTBOX },
   { id: "lightbox.close", title: "Back to the gallery", group: "Go", keys: ["Escape", "Enter"], ...LIGHTBOX },
 
-  { id: "select.left", title: "Extend to the previous asset", group: "Select", keys: ["Shift+ArrowLeft"], ...GALLERY },
-  { id: "select.right", title: "Extend to the next asset", group: "Select", keys: ["Shift+ArrowRight"], ...GALLERY },
+  {
+    id: "select.left",
+    title: "Extend to the previous asset",
+    group: "Select", keys: ["Shift+ArrowLeft"], ...GALLERY,
+  },
+  {
+    id: "select.right",
+    title: "Extend to the next asset",
+    group: "Select", keys: ["Shift+ArrowRight"], ...GALLERY,
+  },
   { id: "select.up", title: "Extend a row up", group: "Select", keys: ["Shift+ArrowUp"], ...GALLERY },
   { id: "select.down", title: "Extend a row down", group: "Select", keys: ["Shift+ArrowDown"], ...GALLERY },
   { id: "select.pageUp", title: "Extend a page up", group: "Select", keys: ["Shift+PageUp"], ...GALLERY },
-  { id: "select.pageDown", title: "Extend a page down", group: "Select", keys: ["Shift+PageDown"], ...GALLERY },
-  { id: "select.home", title: "Extend to the first asset", group: "Select", keys: ["Shift+Home"], ...GALLERY },
+  {
+    id: "select.pageDown",
+    title: "Extend a page down",
+    group: "Select", keys: ["Shift+PageDown"], ...GALLERY,
+  },
+  {
+    id: "select.home",
+    title: "Extend to the first asset",
+    group: "Select", keys: ["Shift+Home"], ...GALLERY,
+  },
   { id: "select.end", title: "Extend to the last asset", group: "Select", keys: ["Shift+End"], ...GALLERY },
   { id: "select.toggle", title: "Select or deselect", group: "Select", keys: ["Ctrl+Space"] },
   { id: "select.all", title: "Select the whole result", group: "Select", keys: ["Ctrl+A"], ...GALLERY },
-  { id: "select.none", title: "Select nothing", group: "Select", keys: ["Escape", "Ctrl+Shift+A"], ...GALLERY },
+  {
+    id: "select.none",
+    title: "Select nothing",
+    group: "Select", keys: ["Escape", "Ctrl+Shift+A"], ...GALLERY,
+  },
   { id: "select.invert", title: "Invert selection", group: "Select", keys: ["Ctrl+I"], ...GALLERY },
 
   { id: "edit.tags", title: "Edit tags and licence", group: "Edit", keys: ["E", "T"] },
   { id: "edit.rename", title: "Rename", group: "Edit", keys: ["F2"] },
   { id: "edit.delete", title: "Move to trash", group: "Edit", keys: ["Delete", "Backspace"] },
   { id: "edit.undo", title: "Undo", group: "Edit", keys: ["Ctrl+Z"] },
+  { id: "edit.redo", title: "Redo", group: "Edit", keys: ["Ctrl+Shift+Z", "Ctrl+Y"] },
   { id: "rate.0", title: "No rating", group: "Edit", keys: ["0"] },
   { id: "rate.1", title: "Rate 1", group: "Edit", keys: ["1"] },
   { id: "rate.2", title: "Rate 2", group: "Edit", keys: ["2"] },
@@ -81,6 +106,13 @@ export const COMMANDS: readonly Command[] = [
   { id: "view.larger", title: "Larger tiles", group: "View", keys: ["+", "="], ...GALLERY },
   { id: "view.smaller", title: "Smaller tiles", group: "View", keys: ["-"], ...GALLERY },
   { id: "view.list", title: "Switch between grid and list", group: "View", keys: ["G"], ...GALLERY },
+  {
+    id: "compare.swipe",
+    title: "Compare side by side or one over the other",
+    group: "View",
+    keys: ["S"],
+    ...LIGHTBOX,
+  },
   { id: "view.checker", title: "Show or hide the checkerboard", group: "View", keys: ["B"] },
   { id: "theme", title: "Switch the theme", group: "View", keys: ["Shift+L"] },
   { id: "zoom.in", title: "Zoom in", group: "View", keys: ["+", "="], ...LIGHTBOX },
@@ -114,8 +146,8 @@ export function commandOf(event: KeyLike, isInText: boolean, context: Context = 
 }
 
 /**
- * Write a pressed key as the table does. Letters are those on the keyboard where it writes no Latin ones, or where
- * Alt makes it write others. For a sign such as "?" it doesn't matter whether it takes Shift to write it.
+ * Write a pressed key as the table does. Letters are those of a Latin keyboard where another is in use, or
+ * where Alt makes it write others. For a sign such as "?" it doesn't matter whether it takes Shift.
  */
 function keyOf(event: KeyLike): string {
   const [, latin] = /^Key([A-Z])$/.exec(event.code ?? "") ?? [];

@@ -17,6 +17,8 @@ export interface BulkChange {
   readonly remove: readonly string[];
   /** null: it stays; "": it is cleared. */
   readonly license: string | null;
+  /** null or nothing: it stays; 0: it is cleared. */
+  readonly rating?: number | null;
 }
 
 export interface TagRow {
@@ -46,18 +48,48 @@ export function tagRows(summary: TagCounts, add: readonly string[], remove: read
 }
 
 /** Say what an edit does: "Add smile, remove night from 30 assets; licence CC0-1.0". */
-export function describe({ total, add, remove, license }: BulkChange): string {
-  const assets = total === 1 ? "1 asset" : `${number(total)} assets`;
-  const parts: string[] = [];
-  if (add.length > 0) parts.push(`add ${named(add)}`);
-  if (remove.length > 0) parts.push(`remove ${named(remove)}`);
-  if (parts.length === 0) {
-    if (license === null) return `No change to ${assets}`;
-    return license === "" ? `Clear the licence of ${assets}` : `Set the licence of ${assets} to ${license}`;
+export function describe(change: BulkChange): string {
+  const [first, ...others] = clauses(change);
+  if (first === undefined) return `No change to ${assets(change.total)}`;
+  return [first.charAt(0).toUpperCase() + first.slice(1), ...others].join("; ");
+}
+
+function clauses({ total, add, remove, license, rating = null }: BulkChange): string[] {
+  const told: string[] = [];
+  const tags = [add.length > 0 ? `add ${named(add)}` : "", remove.length > 0 ? `remove ${named(remove)}` : ""];
+  const said = tags.filter((part) => part !== "").join(", ");
+  if (said !== "") told.push(`${said} ${remove.length > 0 ? "from" : "to"} ${assets(total)}`);
+  if (license !== null) told.push(clause(told.length > 0, "licence", license, total));
+  if (rating !== null) told.push(clause(told.length > 0, "rating", rating === 0 ? "" : String(rating), total));
+  return told;
+}
+
+function clause(isFurther: boolean, what: string, value: string, total: number): string {
+  if (isFurther) return value === "" ? `no ${what}` : `${what} ${value}`;
+  return value === "" ? `clear the ${what} of ${assets(total)}` : `set the ${what} of ${assets(total)} to ${value}`;
+}
+
+/** Say that an edit is done: "Tagged 30 assets". */
+export function describeDone({ total, add, remove, license, rating = null }: BulkChange): string {
+  const kinds = [add.length + remove.length > 0, license !== null, rating !== null];
+  if (kinds.filter(Boolean).length !== 1) return `Edited ${assets(total)}`;
+  if (rating !== null) {
+    return rating === 0 ? `Cleared the rating of ${assets(total)}` : `Rated ${assets(total)} ${stars(rating)}`;
   }
-  const said = `${parts.join(", ")} ${remove.length > 0 ? "from" : "to"} ${assets}`;
-  const licence = license === null ? "" : license === "" ? "; no licence" : `; licence ${license}`;
-  return said.charAt(0).toUpperCase() + said.slice(1) + licence;
+  if (license !== null) {
+    return license === "" ? `Cleared the licence of ${assets(total)}` : `Set the licence of ${assets(total)} to ${license}`;
+  }
+  return remove.length > 0 && add.length === 0 ? `Removed ${named(remove)} from ${assets(total)}` : `Tagged ${assets(total)}`;
+}
+
+/** A rating as signs: "★★★". */
+export function stars(rating: number): string {
+  return "★".repeat(rating);
+}
+
+/** "1 asset", "12,345 assets". */
+export function assets(count: number): string {
+  return count === 1 ? "1 asset" : `${number(count)} assets`;
 }
 
 const NAMED = 3;
@@ -74,6 +106,6 @@ function byName(a: string, b: string): number {
 }
 
 /** The form under which two tags are one. */
-function fold(tag: string): string {
+export function fold(tag: string): string {
   return tag.normalize("NFC").toLowerCase();
 }

@@ -30,8 +30,8 @@ const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 
 /**
- * How long ago a time of the server was: "3 min ago", after a week its date. `when` is UTC where it names no zone;
- * what is no time is returned as it is. A clock that is ahead by less than an hour says "just now".
+ * How long ago a time of the server was: "3 min ago", after a week its date. `when` is UTC where it names no
+ * zone; what is no time is returned as it is. One that is ahead by less than an hour is "just now".
  */
 export function ago(when: string, now: Date): string {
   const hasZone = /(?:Z|[+-]\d\d:?\d\d)$/.test(when);

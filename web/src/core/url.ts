@@ -6,7 +6,7 @@ export interface Place {
   readonly query: Query;
   /** Uid of the asset that has the focus. */
   readonly focus: string | null;
-  readonly panel: "none" | "detail" | "edit" | "history";
+  readonly panel: "none" | "detail" | "edit";
   /** Uids that the lightbox shows: none while it is closed, two to four to compare. */
   readonly lightbox: readonly string[];
   readonly view: "grid" | "list";
@@ -41,7 +41,7 @@ export function readPlace(search: string): Place {
   return {
     query: fromParams(params),
     focus: isUid(focus) ? focus : null,
-    panel: panel === "detail" || panel === "edit" || panel === "history" ? panel : "none",
+    panel: panel === "detail" || panel === "edit" ? panel : "none",
     lightbox: [...new Set(params.getAll("lightbox").filter(isUid))].slice(0, MOST_COMPARED),
     view: params.get("view") === "list" ? "list" : "grid",
     tile: isTile ? Number(tile) : HOME.tile,

@@ -13,8 +13,8 @@ export interface Panel {
 export const PANELS: readonly Panel[] = [
   { id: "gallery", title: "Asset Gallery", dock: "centre", component: Gallery },
   {
-    id: "operations",
-    title: "Operations",
+    id: "history",
+    title: "History",
     dock: "bottom",
     component: defineAsyncComponent(() => import("../panels/operations/OperationsPanel.vue")),
   },

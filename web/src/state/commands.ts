@@ -6,6 +6,8 @@ export interface Handler {
   run(event?: Event): void;
   /** Whether it can be done now; menus grey it out otherwise. */
   isPossible?(): boolean;
+  /** Why it can't be done now, and what to do, for who presses its key all the same; "" where that is plain. */
+  whyNot?(): string;
 }
 
 export class Commands {
@@ -28,6 +30,10 @@ export class Commands {
   isPossible(id: string): boolean {
     const handler = this.handlers.get(id)?.at(-1);
     return handler !== undefined && (handler.isPossible?.() ?? true);
+  }
+
+  whyNot(id: string): string {
+    return this.isPossible(id) ? "" : (this.handlers.get(id)?.at(-1)?.whyNot?.() ?? "");
   }
 
   /** Do it; false if nobody can at present. */

@@ -33,6 +33,8 @@ export class Gallery {
   readonly order = shallowRef(NOTHING);
   readonly status = ref<"loading" | "ready" | "failed">("loading");
   readonly problem = shallowRef<Problem | null>(null);
+  /** Why the server does not take what is asked for; what was found before stays. */
+  readonly refusal = shallowRef<Problem | null>(null);
   /** Assets in the whole library; null till it is known. */
   readonly libraryTotal = ref<number | null>(null);
   readonly facets = shallowRef<FacetAnswer | null>(null);
@@ -113,6 +115,7 @@ export class Gallery {
       this.removed.clear();
       this.order.value = new Order(ids);
       this.problem.value = null;
+      this.refusal.value = null;
       this.status.value = "ready";
       this.questions.value++;
     } catch (error) {
@@ -281,6 +284,11 @@ export class Gallery {
   private fail(error: unknown): void {
     if (error instanceof DOMException && error.name === "AbortError") return;
     const problem = error instanceof Problem ? error : new Problem(0, "fault", String(error));
+    if (problem.code === "invalid-filter" && this.questions.value) {
+      this.refusal.value = problem;
+      this.status.value = "ready";
+      return;
+    }
     if (this.status.value === "ready") {
       if (!problem.isUnreachable) this.toasts.error(problem);
       return;

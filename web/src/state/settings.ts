@@ -8,13 +8,15 @@ export interface Settings {
   theme: Theme;
   /** A checkerboard behind transparent pictures; dark line art is lost on dark tiles without it. */
   checkerboard: boolean;
+  /** What is behind pictures in the lightbox where there is no checkerboard. */
+  ground: "dark" | "light";
   volume: number;
   /** Facets and panes that are folded away. */
   folded: string[];
 }
 
 const KEY = "comfyvn-studio";
-const DEFAULTS: Settings = { theme: "dark", checkerboard: true, volume: 0.8, folded: [] };
+const DEFAULTS: Settings = { theme: "dark", checkerboard: true, ground: "dark", volume: 0.8, folded: [] };
 
 export function useSettings(): Settings {
   const settings = reactive(read());
@@ -41,6 +43,7 @@ function read(): Settings {
     return {
       theme: known.theme === "light" || known.theme === "system" ? known.theme : DEFAULTS.theme,
       checkerboard: known.checkerboard !== false,
+      ground: known.ground === "light" ? "light" : "dark",
       volume: typeof known.volume === "number" ? Math.min(1, Math.max(0, known.volume)) : DEFAULTS.volume,
       folded: Array.isArray(known.folded) ? known.folded.filter((each) => typeof each === "string") : [],
     };

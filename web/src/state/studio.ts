@@ -3,9 +3,13 @@
 import { inject, provide, ref, shallowRef, type InjectionKey, type Ref, type ShallowRef } from "vue";
 import { askJson, Problem, type SessionAnswer } from "../api/client";
 import { EventSocket, type Connection } from "../api/events";
+import { Clipboard } from "./clipboard";
 import { Commands } from "./commands";
+import { Edits } from "./edits";
+import { Exchange } from "./exchange";
 import { Gallery } from "./gallery";
 import { usePlaces, type Places } from "./place";
+import { Player } from "./player";
 import { useSettings, type Settings } from "./settings";
 import { Toasts } from "./toasts";
 
@@ -15,6 +19,10 @@ export interface Studio {
   readonly places: Places;
   readonly commands: Commands;
   readonly gallery: Gallery;
+  readonly edits: Edits;
+  readonly clipboard: Clipboard;
+  readonly exchange: Exchange;
+  readonly player: Player;
   readonly connection: Ref<Connection>;
   /** Who this browser is to the server; null till it has said so. */
   readonly session: ShallowRef<SessionAnswer | null>;
@@ -51,12 +59,32 @@ export function provideStudio(): Studio {
     if (gallery.problem.value?.needsToken) needsToken.value = true;
     else socket.open(gallery.revision);
   };
+  const edits = new Edits(gallery, places, toasts, session, needsToken);
+  const clipboard = new Clipboard();
+  const commands = new Commands();
+  commands.handle({
+    "edit.undo": {
+      run: () => edits.undoLast(),
+      isPossible: () => edits.canUndo,
+      whyNot: () => edits.whyReadOnly.value || "This tab has changed nothing that it could undo. See the history (H).",
+    },
+    "edit.redo": { run: () => edits.redoLast(), isPossible: () => edits.canRedo },
+    history: () => {
+      const { panels } = places.now.value;
+      const isOpen = panels.includes("history");
+      places.go({ panels: isOpen ? panels.filter((id) => id !== "history") : [...panels, "history"] }, "push");
+    },
+  });
   const studio: Studio = {
     settings,
     toasts,
     places,
-    commands: new Commands(),
+    commands,
     gallery,
+    edits,
+    clipboard,
+    exchange: new Exchange({ clipboard, edits, gallery, session, toasts }),
+    player: new Player(settings, toasts, gallery.changed),
     connection,
     session,
     needsToken,

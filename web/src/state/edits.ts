@@ -1,0 +1,405 @@
+/** What this tab does to assets: one change after the other, each told with a way back. */
+
+import { computed, ref, shallowRef, watch, type Ref, type ShallowRef } from "vue";
+import {
+  ask,
+  askJson,
+  Problem,
+  type AssetRecord,
+  type BulkAnswer,
+  type Card,
+  type Schemas,
+  type SessionAnswer,
+  type UndoAnswer,
+} from "../api/client";
+import { NO_CHANGE, toBody, type Draft } from "../core/draft";
+import { toFilter } from "../core/query";
+import { assets, describeDone, stars } from "../core/tags";
+import { fileName, folder, number } from "../core/text";
+import { UndoStack } from "../core/undo";
+import type { Gallery } from "./gallery";
+import type { Places } from "./place";
+import type { Toasts } from "./toasts";
+
+/** More than these are not moved to the trash without a question. */
+export const MOST_UNASKED = 20;
+const MOST_NAMED = 100;
+const NAMES_READ = 10;
+
+/** Assets that were left as they are, by name and with the reason. */
+export interface Refusals {
+  readonly title: string;
+  readonly items: readonly { readonly name: string; readonly why: string }[];
+  /** So many more are not named. */
+  readonly more: number;
+}
+
+interface Refused {
+  readonly uid: string;
+  readonly why: string;
+  readonly path?: string;
+}
+
+/** How far a long change is. */
+export interface Progress {
+  readonly done: number;
+  readonly total: number;
+}
+
+export class Edits {
+  /** Changes that are not applied yet, and the assets for which they were meant. */
+  readonly draft = shallowRef<Draft>(NO_CHANGE);
+  readonly draftIds = shallowRef<readonly number[]>([]);
+  /** Grows when somebody asks for the edit drawer, so that it takes the focus. */
+  readonly calls = ref(0);
+  readonly progress = shallowRef<Progress | null>(null);
+  readonly refusals = shallowRef<Refusals | null>(null);
+  /** The asset whose name is being asked for. */
+  readonly renaming = shallowRef<Card | null>(null);
+  /** Assets of which it is being asked whether they are to go. */
+  readonly deleting = shallowRef<readonly number[]>([]);
+
+  /** Why nothing can be changed, and what to do; "" where it can. */
+  readonly whyReadOnly = computed(() => {
+    const session = this.session.value;
+    if (session?.scope !== "assets.read") return "";
+    if (session.name === null) return "You may look, but changes need a token. Sign in to change assets.";
+    return `Your token “${session.name}” may only read. Sign in with one of the scope assets.write.`;
+  });
+
+  private readonly done = new UndoStack();
+  private undone = new UndoStack();
+  private waiting = 0;
+  private last: Promise<void> = Promise.resolve();
+  private nextRating: { ids: readonly number[]; rating: number } | null = null;
+  private ratingToast = 0;
+
+  constructor(
+    private readonly gallery: Gallery,
+    private readonly places: Places,
+    private readonly toasts: Toasts,
+    private readonly session: ShallowRef<SessionAnswer | null>,
+    private readonly needsToken: Ref<boolean>,
+  ) {}
+
+  /** How many assets a change would be for. */
+  count(): number {
+    void this.gallery.selectionVersion.value;
+    if (this.places.now.value.lightbox.length === 0 && this.gallery.selection.size > 0) {
+      return this.gallery.selection.size;
+    }
+    return this.targets().length;
+  }
+
+  /** The assets that a change is for: what the lightbox shows, the selection, or the focused card. */
+  targets(): readonly number[] {
+    const { selection, selectionVersion, focusId, order, rows } = this.gallery;
+    void selectionVersion.value;
+    const focused = focusId.value;
+    const { lightbox } = this.places.now.value;
+    if (lightbox.length > 0) {
+      const shown = lightbox.map((uid) => rows.idOf(uid)).filter((id) => id !== undefined);
+      return shown.includes(focused ?? -1) ? [focused as number] : shown.slice(0, 1);
+    }
+    if (selection.size > 0) return selection.ids();
+    return focused !== null && order.value.indexOf(focused) >= 0 ? [focused] : [];
+  }
+
+  /** Why a change of what is selected can't be made; "" where it can, or where nothing is selected. */
+  whyNot(): string {
+    return this.whyReadOnly.value || (this.count() === 0 ? "Select an asset first." : "");
+  }
+
+  get canUndo(): boolean {
+    return this.whyReadOnly.value === "" && (this.waiting > 0 || this.done.peek() !== undefined);
+  }
+
+  get canRedo(): boolean {
+    return this.whyReadOnly.value === "" && (this.waiting > 0 || this.undone.peek() !== undefined);
+  }
+
+  /** Change tags, licence and rating of assets; the answer, or null where all was refused. */
+  apply(ids: readonly number[], draft: Draft): Promise<BulkAnswer | null> {
+    return this.inTurn(() => this.bulk(ids, draft, (sentence, undo) => this.toasts.done(sentence, undo)));
+  }
+
+  /** What an edit would do. */
+  preview(ids: readonly number[], draft: Draft, signal: AbortSignal): Promise<BulkAnswer> {
+    const body = { ...this.choose(ids), ...toBody(draft), dry_run: true };
+    return askJson<BulkAnswer>("assets/bulk", { method: "POST", body, signal });
+  }
+
+  /** Rate at once; of several ratings that wait for their turn only the last one counts. */
+  rate(rating: number): void {
+    const ids = this.targets();
+    if (this.nextRating && isSameList(this.nextRating.ids, ids)) {
+      this.nextRating.rating = rating;
+      return;
+    }
+    const wish = (this.nextRating = { ids, rating });
+    void this.inTurn(async () => {
+      if (this.nextRating === wish) this.nextRating = null;
+      await this.bulk(wish.ids, { ...NO_CHANGE, rating: wish.rating }, (sentence, undo) => {
+        this.toasts.close(this.ratingToast);
+        this.ratingToast = this.toasts.done(sentence, undo);
+      });
+    });
+  }
+
+  /** Give an asset another file name in its folder; what is wrong with it, or null. */
+  rename(card: Card, name: string): Promise<Problem | null> {
+    return this.inTurn(async () => {
+      const path = [folder(card.path), name].filter((part) => part !== "").join("/");
+      try {
+        const { asset, operation } = await this.gallery.act(() =>
+          askJson<Schemas["ChangedAnswer"]>(`assets/${card.uid}/move`, { method: "POST", body: { path } }),
+        );
+        const sentence = `Renamed ${fileName(card.path)} to ${fileName(asset.path)}`;
+        if (operation !== null) this.toasts.done(sentence, this.note(operation, sentence));
+        return null;
+      } catch (error) {
+        const problem = problemOf(error);
+        if (problem.needsToken) this.needsToken.value = true;
+        return problem;
+      }
+    });
+  }
+
+  /** Move what is selected to the trash; many only after a question. */
+  askToRemove(): void {
+    const ids = this.targets();
+    if (ids.length > MOST_UNASKED) this.deleting.value = ids;
+    else void this.remove(ids);
+  }
+
+  /** Move assets to the trash; the focus goes to the next card. */
+  remove(ids: readonly number[]): Promise<void> {
+    return this.inTurn(async () => {
+      const next = this.nextOf(ids);
+      const name = ids.length === 1 && ids[0] !== undefined ? this.nameOfId(ids[0]) : "";
+      await this.tell(async () => {
+        const answer = await this.watched(ids.length, () =>
+          askJson<Schemas["RemovalAnswer"]>("assets/remove", { method: "POST", body: this.choose(ids) }),
+        );
+        const sentence = `Moved ${name || assets(answer.counts.removed)} to the trash`;
+        if (answer.operation !== null) {
+          this.toasts.done(sentence, this.note(answer.operation, sentence));
+          await this.leave(ids, answer.failed, next);
+        }
+        await this.tellRefused("not moved to the trash", answer.failed, answer.counts.failed);
+      });
+    });
+  }
+
+  /** Take back what this tab did last. */
+  undoLast(): void {
+    void this.inTurn(async () => {
+      const last = this.done.pop();
+      if (last) await this.takeBack(last.operation, last.sentence, false);
+    });
+  }
+
+  /** Do again what this tab took back last. */
+  redoLast(): void {
+    void this.inTurn(async () => {
+      const last = this.undone.pop();
+      if (last) await this.takeBack(last.operation, last.sentence, true);
+    });
+  }
+
+  /**
+   * Take an operation back, however old.
+   *
+   * `sentence` says what it had done; with `isRedo` the operation is itself an undo of that.
+   */
+  undo(operation: number, sentence: string, isRedo = false): Promise<void> {
+    return this.inTurn(() => this.takeBack(operation, sentence, isRedo));
+  }
+
+  private async takeBack(operation: number, sentence: string, isRedo: boolean): Promise<void> {
+    this.done.drop(operation);
+    this.undone.drop(operation);
+    await this.tell(async () => {
+      let answer: UndoAnswer;
+      try {
+        answer = await this.gallery.act(() =>
+          askJson<UndoAnswer>(`assets/operations/${operation}/undo`, { method: "POST" }),
+        );
+      } catch (error) {
+        if (problemOf(error).isUnreachable) (isRedo ? this.undone : this.done).push({ operation, sentence });
+        throw error;
+      }
+      const { counts, operation: undoing } = answer;
+      if (undoing !== null) {
+        (isRedo ? this.done : this.undone).push({ operation: undoing, sentence });
+        this.toasts.done(`${isRedo ? "Done again" : "Undone"}: ${lowered(sentence)}`, {
+          label: isRedo ? "Undo" : "Redo",
+          run: () => void this.undo(undoing, sentence, !isRedo),
+        });
+      } else if (counts.refused + counts.kept === 0) {
+        this.toasts.info("There was nothing left to undo.");
+      }
+      const left = [...answer.refused, ...answer.kept];
+      await this.tellRefused("left as they are", left, counts.refused + counts.kept);
+    });
+  }
+
+  private async bulk(
+    ids: readonly number[],
+    draft: Draft,
+    say: (sentence: string, undo: { label: string; run(): void }) => void,
+  ): Promise<BulkAnswer | null> {
+    const name = ids.length === 1 && ids[0] !== undefined ? this.nameOfId(ids[0]) : "";
+    return this.tell(async () => {
+      const answer = await this.watched(ids.length, () =>
+        askJson<BulkAnswer>("assets/bulk", { method: "POST", body: { ...this.choose(ids), ...toBody(draft) } }),
+      );
+      const { counts, operation } = answer;
+      if (operation !== null) {
+        const said = describeDone({ ...draft, total: counts.changed });
+        const isRating = name !== "" && draft.rating !== null && said.startsWith("Rated");
+        const sentence = isRating ? `Rated ${name} ${stars(draft.rating)}` : said;
+        const already = counts.unchanged > 0 ? `, ${number(counts.unchanged)} were so already` : "";
+        say(sentence + already, this.note(operation, sentence));
+      } else if (counts.failed === 0) {
+        this.toasts.info(`Nothing to change: ${name ? "it is" : `${assets(counts.unchanged)} are`} so already.`);
+      }
+      await this.tellRefused("not changed", answer.failed, counts.failed);
+      return answer;
+    });
+  }
+
+  /** Name the assets: by their ids, as far as one request may; all that the filter finds, where they are more. */
+  private choose(ids: readonly number[]): Record<string, unknown> {
+    const most = this.session.value?.limits.bulk_assets ?? Infinity;
+    if (ids.length <= most) return { ids };
+    const { order, query, split } = this.gallery;
+    if (split.value.outside === 0 && ids.length === order.value.length) {
+      return { filter: toFilter(query), expected: ids.length };
+    }
+    const why = `At most ${number(most)} assets can be changed at once, or all that a search finds. Select fewer.`;
+    throw new Problem(413, "too-many", why);
+  }
+
+  /** Do it while counting the changes that come in, as a sign of how far it is. */
+  private async watched<T>(total: number, work: () => Promise<T>): Promise<T> {
+    let done = 0;
+    this.progress.value = { done, total };
+    const stop = watch(this.gallery.changed, (uids) => {
+      done = Math.min(total, done + uids.size);
+      this.progress.value = { done, total };
+    });
+    try {
+      return await this.gallery.act(work);
+    } finally {
+      stop();
+      this.progress.value = null;
+    }
+  }
+
+  /** One change after the other, so that an undo finds done what it is to take back. */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    this.waiting++;
+    const result = this.last.then(work).finally(() => this.waiting--);
+    this.last = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    return result;
+  }
+
+  private async tell<T>(work: () => Promise<T>): Promise<T | null> {
+    try {
+      return await work();
+    } catch (error) {
+      const problem = problemOf(error);
+      this.toasts.error(problem);
+      if (problem.needsToken) this.needsToken.value = true;
+      return null;
+    }
+  }
+
+  /** Remember what was done; what a toast offers about it. */
+  private note(operation: number, sentence: string): { label: string; run(): void } {
+    this.done.push({ operation, sentence });
+    this.undone = new UndoStack();
+    return { label: "Undo", run: () => void this.undo(operation, sentence) };
+  }
+
+  private async tellRefused(what: string, refused: readonly Refused[], total: number): Promise<void> {
+    if (total === 0) return;
+    const items = await Promise.all(
+      refused.slice(0, MOST_NAMED).map(async (each, at) => ({
+        name: each.path ? fileName(each.path) : await this.nameOf(each.uid, at < NAMES_READ),
+        why: each.why,
+      })),
+    );
+    const [first] = items;
+    if (total === 1 && first) {
+      this.toasts.error(`${first.name} was ${what.replace("they are", "it is")}: ${first.why}`);
+      return;
+    }
+    const title = `${assets(total)} were ${what}`;
+    const refusals = { title, items, more: total - items.length };
+    this.toasts.error(`${title}.`, { label: "Show why", run: () => (this.refusals.value = refusals) });
+  }
+
+  private nameOfId(id: number): string {
+    const card = this.gallery.rows.get(id);
+    return card ? fileName(card.path) : "";
+  }
+
+  private async nameOf(uid: string, mayRead: boolean): Promise<string> {
+    const id = this.gallery.rows.idOf(uid);
+    const known = id === undefined ? "" : this.nameOfId(id);
+    if (known || !mayRead || !uid) return known || uid || "An asset that is gone";
+    try {
+      const { asset } = (await (await ask(`assets/${uid}`)).json()) as { asset: AssetRecord };
+      return fileName(asset.path);
+    } catch {
+      return uid;
+    }
+  }
+
+  /** The card behind the ones that go, or before them where they are the last. */
+  private nextOf(ids: readonly number[]): number | null {
+    const { order, focusId } = this.gallery;
+    const going = new Set(ids);
+    const from = focusId.value !== null && going.has(focusId.value) ? order.value.indexOf(focusId.value) : -1;
+    if (from < 0) return focusId.value;
+    const all = order.value.ids;
+    for (let at = from + 1; at < all.length; at++) if (!going.has(all[at] as number)) return all[at] as number;
+    for (let at = from - 1; at >= 0; at--) if (!going.has(all[at] as number)) return all[at] as number;
+    return null;
+  }
+
+  /** Removed assets leave the selection, the focus and the lightbox. */
+  private async leave(ids: readonly number[], failed: readonly Refused[], next: number | null): Promise<void> {
+    const { gallery, places } = this;
+    const kept = new Set(failed.map((each) => gallery.rows.idOf(each.uid)));
+    const gone = ids.filter((id) => !kept.has(id));
+    const shown = places.now.value.lightbox;
+    const isShown = gone.some((id) => shown.includes(gallery.rows.get(id)?.uid ?? ""));
+    gallery.select((selection) => {
+      selection.remove(gone);
+      selection.setAnchor(next);
+    });
+    gallery.focusId.value = next;
+    if (!isShown) return;
+    const [card] = next === null ? [] : await gallery.rows.read([next], new AbortController().signal);
+    places.go({ lightbox: card ? [card.uid] : [] });
+  }
+}
+
+function problemOf(error: unknown): Problem {
+  return error instanceof Problem ? error : new Problem(0, "fault", String(error));
+}
+
+function isSameList(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((value, index) => value === b[index]);
+}
+
+/** A sentence as a part of another. */
+function lowered(sentence: string): string {
+  return sentence.charAt(0).toLowerCase() + sentence.slice(1);
+}
