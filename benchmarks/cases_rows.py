@@ -98,6 +98,8 @@ _PAGES: Mapping[str, Callable[[rows.Sample], Filter]] = {
     "one tag": lambda sample: {"tags": sample.tags[0]},
     "two tags": lambda sample: {"tags": sample.tags[:2]},
     "three tags": lambda sample: {"tags": sample.tags[:3]},
+    "two types": lambda sample: {"asset_type": [sample.type, "script"]},
+    "without a tag": lambda sample: {"not_tags": sample.tags[0]},
     "tag, type, licence": lambda sample: {
         "tags": sample.tags[0],
         "asset_type": sample.type,
@@ -161,6 +163,7 @@ def _facet_filters(job: Job, _registry: AssetRegistry) -> Filters:
         "type": [{"asset_type": sample.type} for sample in samples],
         "licence": [{"license": sample.license} for sample in samples],
         "tag": [{"tags": sample.tags[0]} for sample in samples if sample.tags],
+        "without a tag": [{"not_tags": sample.tags[0]} for sample in samples if sample.tags],
         "tag and text": [{"tags": "harbour", "text": "night"}, {"tags": "lantern", "text": "夕焼け"}],
         "tag and new text": [{"tags": "harbour", "text": text} for text in _NEW_TEXTS],
     }
@@ -174,7 +177,13 @@ def _facets(registry: AssetRegistry, wanted: Filter) -> object:
 
 
 def _id_filters(_job: Job, _registry: AssetRegistry) -> Filters:
-    return {"all": [{}], "type": [{"asset_type": "characters"}], "tag": [{"tags": "harbour"}]}
+    return {
+        "all": [{}],
+        "type": [{"asset_type": "characters"}],
+        "tag": [{"tags": "harbour"}],
+        "by name": [{"sort": "name"}],
+        "largest": [{"asset_type": "characters", "sort": "largest"}],
+    }
 
 
 def _ids(registry: AssetRegistry, wanted: Filter) -> object:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from bisect import bisect
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from typing import Any
 
 from measuring import open_registry
 
-from comfyvn.model import Asset, Facts
+from comfyvn.model import Asset, Facts, FileStat
 
 _CHUNK = 500
 _SAMPLES = 2_000
@@ -45,8 +46,14 @@ class Sample:
     tags: list[str]
 
 
-def fill(home: Path, rows: int) -> None:
-    """Fill the library of a project folder, and note samples of it in ``samples.json``."""
+def fill(home: Path, rows: int, dress: Callable[[int, Asset], Asset] | None = None) -> None:
+    """Fill the library of a project folder, and note samples of it in ``samples.json``.
+
+    Args:
+        home: the project folder.
+        rows: how many.
+        dress: gives an asset by its number what it has besides, such as a preview.
+    """
     made = _Rows()
     samples: list[dict[str, Any]] = []
     step = max(1, rows // _SAMPLES)
@@ -55,6 +62,8 @@ def fill(home: Path, rows: int) -> None:
         for start in range(0, rows, _CHUNK):
             ids = ledger.reserve_ids(min(_CHUNK, rows - start))
             assets = [made.asset(start + at, asset_id) for at, asset_id in enumerate(ids)]
+            if dress is not None:
+                assets = [dress(start + at, asset) for at, asset in enumerate(assets)]
             with ledger.write() as writer:
                 writer.insert(assets)
             samples += [_sample(asset) for at, asset in enumerate(assets) if (start + at) % step == 0]
@@ -88,7 +97,8 @@ class _Rows:
         facts = Facts(tuple(tags), _LICENCES[self._draw(len(_LICENCES))], None, {"title": title})
         key = f"{kind}/{title.split()[0]}_{number:07}.png"
         at = "2026-01-01 00:00:00"
-        return Asset(asset_id, "default", digest[:16], kind, key, digest, 1_000_000, facts, at, at)
+        asset = Asset(asset_id, "default", digest[:16], kind, key, digest, 1_000_000, facts, at, at)
+        return replace(asset, sidecar_file=FileStat(400, 1, number))
 
     def _tag(self) -> str:
         return self._tags[self._draw(_TAGS)]

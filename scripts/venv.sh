@@ -97,9 +97,11 @@ debian_venv_package() {
     fi
 }
 
-# sum_of PATH...: one word that changes when a file below these paths (relative to $root) does.
+# sum_of PATH...: one word that changes when a file below these paths (relative to $root) does; what is made there
+# does not count.
 sum_of() {
-    (cd "$root" && find "$@" -name __pycache__ -prune -o -type f -exec cksum {} +) |
+    (cd "$root" && find "$@" \( -name __pycache__ -o -name node_modules -o -path src/comfyvn/server/static \) -prune \
+        -o -type f -exec cksum {} +) |
         LC_ALL=C sort | cksum | tr -s ' \t' '-'
 }
 
@@ -166,10 +168,15 @@ set_up() {
         write_state
         ;;
     esac
-    _editable="editable $(sum_of pyproject.toml)" _wheel="wheel $(sum_of pyproject.toml src)"
+    _editable="editable $(sum_of pyproject.toml hatch_build.py)"
+    _wheel="wheel $(sum_of pyproject.toml hatch_build.py src web)"
     case $2,$have_project in
     *,"$_editable" | wheel,"$_wheel") ;;
     wheel,*)
+        if [ -n "$("$bin/python" "$root/hatch_build.py")" ]; then
+            install "Node for the Studio's page (requirements/node.txt)" --require-hashes \
+                -r "$root/requirements/node.txt"
+        fi
         install "comfyvn" --no-deps --no-build-isolation --force-reinstall "$root"
         have_project=$_wheel
         write_state

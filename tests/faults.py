@@ -40,6 +40,7 @@ _CHANGES: Final = frozenset(
     {"os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.utime"}
 )
 _BROKEN: Final = frozenset(f"characters/mara.png.asset.json.broken{end}" for end in ("", "-2"))
+_MOVED: Final = "people/heroine.png"
 _STATEMENTS: Final = ("INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "SAVEPOINT", "RELEASE")
 
 
@@ -287,6 +288,18 @@ def _remove(registry: AssetRegistry, home: Path, report: Report) -> None:
         report([uid])
 
 
+def _remove_many(registry: AssetRegistry, home: Path, report: Report) -> None:
+    uids = [each["uid"] for each in registry.list_assets("characters")]
+    report(registry.remove_assets(uids, delete_files=True)["removed"])
+
+
+def _move(registry: AssetRegistry, home: Path, report: Report) -> None:
+    uid = registry.resolve_uid("characters/mara.png") or registry.resolve_uid(_MOVED)
+    assert uid is not None
+    registry.move_asset(uid, _MOVED)
+    report([uid])
+
+
 def _restore(registry: AssetRegistry, home: Path, report: Report) -> None:
     uid = (home / "removed.txt").read_text()
     if registry.get_asset(uid) is None:
@@ -340,6 +353,12 @@ def _remove_before(home: Path) -> None:
 def _edit_before(home: Path) -> None:
     with open_library(home) as registry:
         _edit_many(registry, home, lambda uids: None)
+        save(home / "operation.txt", str(registry.operations(limit=1)[0]["operation"]).encode())
+
+
+def _move_before(home: Path) -> None:
+    with open_library(home) as registry:
+        _move(registry, home, lambda uids: None)
         save(home / "operation.txt", str(registry.operations(limit=1)[0]["operation"]).encode())
 
 
@@ -430,9 +449,13 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         _overwrite_sidecar, _break_sidecar, is_unmendable=True, strangers=_BROKEN
     ),
     "remove": Operation(_remove),
+    "remove many": Operation(_remove_many),
+    "move": Operation(_move),
+    "move what was edited by hand": Operation(_move, _edit_by_hand),
     "restore": Operation(_restore, _remove_before),
     "undo a bulk edit": Operation(_undo, _edit_before),
     "undo a removal": Operation(_undo, _remove_before),
+    "undo a move": Operation(_undo, _move_before),
     "undo a registration": Operation(_undo, _register_before),
     "purge": Operation(_purge, _lose_and_notice),
     "rebuild after a new file": Operation(_rebuild, _draw),

@@ -26,6 +26,9 @@ SECRETS: Final = frozenset({"api_token"})
 """Settings whose values nobody prints."""
 _LIMITS: Final = Limits()
 _HOSTS: Final = frozenset({"allowed_hosts", "webhook_hosts"})
+_WORDS: Final = {"true": True, "1": True, "yes": True, "on": True} | dict.fromkeys(
+    ("false", "0", "no", "off"), False
+)
 _ORIGIN: Final = re.compile(r"https?://[^/\s]+/?")
 
 
@@ -90,6 +93,12 @@ class Config:
     sidecar_bytes: int = _setting("The largest sidecar that is read, in bytes.", 8_000_000)
     server_host: str = _setting("The address on which `comfyvn serve` listens.", "127.0.0.1")
     server_port: int = _setting("The port on which `comfyvn serve` listens.", 8765)
+    server_watch: bool = _setting(
+        "Whether `comfyvn serve` takes in what changes in the assets folder; `comfyvn studio` does so unless "
+        "told otherwise.",
+        False,
+        shown="`false`",
+    )
     api_token: str | None = _setting(
         "A token that may do everything, as older set-ups have it; `comfyvn token create` makes better ones.",
         env="API_TOKEN",
@@ -119,7 +128,7 @@ class Config:
     )
     connections: int = _setting("How many connections may be open at once.", 1_000)
     page_size: int = _setting("The largest page of a list over HTTP.", 1_000)
-    bulk_assets: int = _setting("How many assets one request may name.", 10_000)
+    bulk_assets: int = _setting("How many assets one request may name.", 100_000)
     event_backlog: int = _setting(
         "How many missed events are sent after a reconnect; who missed more is told to start anew.", 10_000
     )
@@ -262,6 +271,8 @@ def _convert(name: str, kind: Any, raw: Any, origin: str, base: Path) -> Any:
             why = f"it must be one of {', '.join(get_args(kind))}"
             raise InvalidSetting(name=name, value=raw, origin=origin, why=why)
         return found
+    if kind is bool:
+        return _to_bool(name, text, origin)
     if kind in (int, float):
         return _to_number(name, kind, text, origin)
     if kind in (tuple[str, ...], tuple[Path, ...]):
@@ -299,6 +310,13 @@ def _to_path(name: str, raw: Any, origin: str, base: Path) -> Path:
         return (base / Path(raw).expanduser()).absolute()
     except RuntimeError as error:
         raise InvalidSetting(name=name, value=raw, origin=origin, why="there is no such user") from error
+
+
+def _to_bool(name: str, raw: Any, origin: str) -> bool:
+    found = _WORDS.get(str(raw).strip().lower())
+    if found is None:
+        raise InvalidSetting(name=name, value=raw, origin=origin, why="it must be true or false")
+    return found
 
 
 def _to_number(name: str, kind: type[int] | type[float], raw: Any, origin: str) -> int | float:

@@ -16,6 +16,7 @@ __all__ = [
     "AssetNotFound",
     "CannotListen",
     "Changed",
+    "CodeRefused",
     "ComfyVNError",
     "ConfirmationNeeded",
     "ExportFailed",
@@ -71,6 +72,7 @@ __all__ = [
     "SourceMissing",
     "SourceUnreadable",
     "StorageUnwritable",
+    "StudioMissing",
     "TokenMissing",
     "TokenNotFound",
     "TokenRefused",
@@ -390,6 +392,13 @@ class TokenRefused(RequestRefused):
     status = 401
 
 
+class CodeRefused(RequestRefused):
+    """This code lets nobody in: it is good once, for a minute, in a browser on the machine of the server. Run
+    `comfyvn studio` for another, or sign in with a token."""
+
+    status = 401
+
+
 class TooManyAttempts(RequestRefused):
     """Too many wrong tokens came from your address. Wait {seconds} seconds, then try again."""
 
@@ -413,6 +422,14 @@ class CannotListen(ComfyVNError, OSError):
     with --host."""
 
     status, exit_code = 500, 4
+
+
+class StudioMissing(ComfyVNError, FileNotFoundError):
+    """The Studio's page is not part of this installation of comfyvn: it was installed with
+    COMFYVN_SKIP_STUDIO, or runs from a checkout in which the page was not built. Install it without that
+    switch, or run `python tools/web.py build` in the checkout."""
+
+    status, exit_code = 503, 5
 
 
 class TokenNotFound(ComfyVNError, KeyError):

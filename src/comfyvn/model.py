@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypedDict, cast, get_args
 
 from comfyvn.errors import InvalidAssetType, InvalidFilter, InvalidMetadata
 
@@ -24,11 +24,15 @@ __all__ = [
     "EVERYTHING",
     "MAX_NAME_BYTES",
     "MAX_VERSION",
+    "MOST_STARS",
     "OWN_FOLDERS",
+    "PROBLEMS",
+    "SORTS",
     "THUMBNAIL_SIZES",
     "UNSPECIFIED",
     "Asset",
     "AssetFilter",
+    "Conditions",
     "FactCondition",
     "Facts",
     "FileStat",
@@ -36,8 +40,10 @@ __all__ = [
     "Preview",
     "PreviewKind",
     "PreviewState",
+    "Problem",
     "Provenance",
     "ProvenanceClaim",
+    "Sort",
     "Version",
     "canonical_json",
     "cut_name",
@@ -78,13 +84,29 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.A
 
 PreviewKind = Literal["thumbnail", "waveform", "animation"]
 PreviewState = Literal["none", "pending", "ready", "failed"]
+Problem = Literal["no-license", "no-tags", "missing", "no-sidecar", "no-thumbnail", "conflict"]
+"""What may be wrong with an asset, as the ledger knows it.
+
+``missing``: its file is gone. ``no-sidecar``: none was written or read yet, as after an upgrade and before
+the first rebuild; one that somebody deletes is noticed and written again by the next rebuild.
+``no-thumbnail``: its preview can't be made. ``conflict``: the last change of its tags, licence or metadata
+was overruled by an edit in its sidecar, and nothing was changed or undone since.
+"""
+PROBLEMS: Final[tuple[Problem, ...]] = get_args(Problem)
+Sort = Literal["newest", "oldest", "name", "largest", "changed"]
+"""In which order: by id, by path ignoring case, by size, or those first that were changed last."""
+SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+MOST_STARS: Final = 5
+"""The best ``rating`` (a metadata key) that an asset can have; a whole number from 0."""
 
 _encode_canonical: Final = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
 _encode_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 
-_FILTER_TAGS: Final = 100
+_FILTER_VALUES: Final = 100
+_UID_PREFIX: Final = re.compile("[0-9a-f]{4,64}")
+_WORKFLOW_CHARACTERS: Final = 1_000
 _FILTER_FACTS: Final = 20
 _ID_EPOCH_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 _ID_SEQUENCE_BITS: Final = 12
@@ -265,65 +287,107 @@ class FactCondition:
         return cls(path, cast('Literal["=", "!=", "<", "<=", ">", ">="]', operator), value)
 
 
+class Conditions(TypedDict, total=False):
+    """The conditions of a filter besides ``asset_type``, by the names that `AssetFilter.build` has."""
+
+    hash_value: str | None
+    tags: str | Iterable[str] | None
+    text: str | None
+    license: str | Iterable[str] | None
+    where: str | Iterable[str] | None
+    not_types: str | Iterable[str] | None
+    not_tags: str | Iterable[str] | None
+    not_licenses: str | Iterable[str] | None
+    problems: str | Iterable[str] | None
+    uid: str | None
+    workflow: str | None
+    min_rating: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class AssetFilter:
     """Which assets are wanted; every condition given must hold.
 
-    ``tags``: all of them, ignoring case. ``license`` ignores case, ``""`` means "has none". ``text``: a
-    substring of the path, of a top-level text in the metadata or of the file's own tags, ignoring case.
-    ``where``: what the file tells about itself. At most 100 tags and 20 such conditions: each one is looked
-    up for every asset that the others let through.
+    ``types`` and ``licenses``: any of them; a licence ignores case, ``""`` means "has none". ``tags``: all of
+    them, ignoring case. ``text``: a substring of the path, of a top-level text in the metadata or of the
+    file's own tags, ignoring case. ``where``: what the file tells about itself. ``not_types``, ``not_tags``,
+    ``not_licenses``: none of them. ``problems``: any of them. ``uid``: how it begins. ``workflow``: the hash
+    of any of its provenance rows, or how that begins (eight characters or more). ``min_rating``: at least so
+    many stars in the metadata key ``rating``.
+
+    At most 100 values each, and 20 conditions in ``where``: each one is looked up for every asset that the
+    others let through.
     """
 
-    type: str | None = None
+    types: tuple[str, ...] = ()
     digest: str | None = None
     tags: tuple[str, ...] = ()
-    license: str | None = None
+    licenses: tuple[str, ...] = ()
     text: str | None = None
     where: tuple[FactCondition, ...] = ()
+    not_types: tuple[str, ...] = ()
+    not_tags: tuple[str, ...] = ()
+    not_licenses: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    uid: str | None = None
+    workflow: str | None = None
+    min_rating: int | None = None
 
     @classmethod
     def build(
         cls,
         *,
-        asset_type: str | None = None,
+        asset_type: str | Iterable[str] | None = None,
         hash_value: str | None = None,
         tags: str | Iterable[str] | None = None,
-        license: str | None = None,
+        license: str | Iterable[str] | None = None,
         text: str | None = None,
         where: str | Iterable[str] | None = None,
+        not_types: str | Iterable[str] | None = None,
+        not_tags: str | Iterable[str] | None = None,
+        not_licenses: str | Iterable[str] | None = None,
+        problems: str | Iterable[str] | None = None,
+        uid: str | None = None,
+        workflow: str | None = None,
+        min_rating: int | None = None,
     ) -> AssetFilter:
         """Build a filter from what a caller passed; ``where`` as `FactCondition.parse` takes it.
 
         Raises:
             InvalidFilter: a value has the wrong type or is too long, or there are too many.
         """
-        texts = {"type": asset_type, "hash": hash_value, "license": license, "text": text}
-        for name, value in texts.items():
-            if value is not None and not isinstance(value, str):
-                raise InvalidFilter(why=f"{name} must be text, not {type(value).__name__}")
+        for name, value in (("hash", hash_value), ("text", text), ("uid", uid), ("workflow", workflow)):
+            _checked_text(value, name)
         if text is not None and len(text) > 512:
             raise InvalidFilter(why=f"the search text has {len(text)} characters, the limit is 512")
-        try:
-            for name, value in texts.items():
-                _check_text(value or "", name)
-            wanted = normalise_tags(tags)
-        except InvalidMetadata as error:
-            raise InvalidFilter(why=str(error.fields["why"])) from error
-        if len(wanted) > _FILTER_TAGS:
-            raise InvalidFilter(why=f"{len(wanted)} tags, the limit is {_FILTER_TAGS}")
-        digest = hash_value.strip().lower() if hash_value else None
         conditions = [where] if isinstance(where, str) else list(where or ())
         if len(conditions) > _FILTER_FACTS:
             raise InvalidFilter(why=f"{len(conditions)} conditions in where, the limit is {_FILTER_FACTS}")
-        facts = tuple(dict.fromkeys(FactCondition.parse(each) for each in conditions))
-        return cls(asset_type or None, digest, wanted, license, text or None, facts)
+        return cls(
+            types=tuple(filter(None, _values(asset_type, "type"))),
+            digest=hash_value.strip().lower() if hash_value else None,
+            tags=_wanted_tags(tags),
+            licenses=_values(license, "license"),
+            text=text or None,
+            where=tuple(dict.fromkeys(FactCondition.parse(each) for each in conditions)),
+            not_types=tuple(filter(None, _values(not_types, "not_types"))),
+            not_tags=_wanted_tags(not_tags),
+            not_licenses=_values(not_licenses, "not_licenses"),
+            problems=_wanted_problems(problems),
+            uid=_uid_prefix(uid) if uid else None,
+            workflow=_workflow(workflow) if workflow else None,
+            min_rating=_stars(min_rating) or None,
+        )
 
-    def without(self, kind: Literal["type", "license", "tag"]) -> AssetFilter:
-        """Return the filter without its condition on the type, the licence or the tags."""
+    def without(self, kind: Literal["type", "license", "tag", "problem"]) -> AssetFilter:
+        """Return the filter without its conditions on the type, the licence, the tags or the problems."""
         if kind == "tag":
-            return replace(self, tags=())
-        return replace(self, type=None) if kind == "type" else replace(self, license=None)
+            return replace(self, tags=(), not_tags=())
+        if kind == "problem":
+            return replace(self, problems=())
+        if kind == "type":
+            return replace(self, types=(), not_types=())
+        return replace(self, licenses=(), not_licenses=())
 
 
 def utc_now() -> str:
@@ -624,6 +688,75 @@ def preview_names(uid: str, kind: PreviewKind | None) -> dict[str, str]:
 def facts_name(uid: str) -> str:
     """Return the name of the file that has an asset's facts, in the preview cache."""
     return f"{uid}.facts.json"
+
+
+def _checked_text(value: object, name: str) -> None:
+    if value is not None and not isinstance(value, str):
+        raise InvalidFilter(why=f"{name} must be text, not {type(value).__name__}")
+    try:
+        _check_text(value or "", name)
+    except InvalidMetadata as error:
+        raise InvalidFilter(why=str(error.fields["why"])) from error
+
+
+def _values(value: object, name: str) -> tuple[str, ...]:
+    """Return the values of a condition, each once: one text, or any iterable of some."""
+    if value is None or isinstance(value, str):
+        value = () if value is None else (value,)
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InvalidFilter(why=f"{name} must be text or a list of texts, not {type(value).__name__}")
+    listed = list(value)
+    for each in listed:
+        if each is None:
+            raise InvalidFilter(why=f"{name} must be a list of texts, and one of them is None")
+        _checked_text(each, name)
+    found = tuple(dict.fromkeys(listed))
+    if len(found) > _FILTER_VALUES:
+        raise InvalidFilter(why=f"{len(found)} values of {name}, the limit is {_FILTER_VALUES}")
+    return found
+
+
+def _wanted_tags(value: object) -> tuple[str, ...]:
+    try:
+        wanted = normalise_tags(value)
+    except InvalidMetadata as error:
+        raise InvalidFilter(why=str(error.fields["why"])) from error
+    if len(wanted) > _FILTER_VALUES:
+        raise InvalidFilter(why=f"{len(wanted)} tags, the limit is {_FILTER_VALUES}")
+    return wanted
+
+
+def _wanted_problems(value: object) -> tuple[Problem, ...]:
+    wanted = _values(value, "problems")
+    for each in wanted:
+        if each not in PROBLEMS:
+            raise InvalidFilter(why=f"there is no problem {each!r:.80}; there are {', '.join(PROBLEMS)}")
+    return cast("tuple[Problem, ...]", wanted)
+
+
+def _uid_prefix(value: str) -> str:
+    wanted = value.strip().lower()
+    if _UID_PREFIX.fullmatch(wanted) is None:
+        raise InvalidFilter(
+            why=f"uid must be four or more of its first hexadecimal digits, not {value!r:.80}"
+        )
+    return wanted
+
+
+def _workflow(value: str) -> str:
+    wanted = value.strip()
+    if not wanted or len(wanted) > _WORKFLOW_CHARACTERS:
+        raise InvalidFilter(why=f"workflow must have 1 to {_WORKFLOW_CHARACTERS:,} characters")
+    return wanted
+
+
+def _stars(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_STARS:
+        why = f"min_rating must be a whole number from 0 to {MOST_STARS}, not {value!r:.40}"
+        raise InvalidFilter(why=why)
+    return value
 
 
 def _is_ours(media: object) -> bool:

@@ -91,6 +91,8 @@ def get(uid: str) -> AssetRecord | None:
 
 # -- list -------------------------------------------------------------------------------------------------
 
+CAST = {"mara.png", "ellis.png", "ines.png"}
+
 
 def test_list_shows_people_a_table_newest_first(
     run: Callable[..., Answer], library: dict[str, AssetRecord]
@@ -129,6 +131,17 @@ def test_list_gives_programs_the_records_of_the_registry(
         (["--text", "j. doe"], {"mara.png", "ellis.png", "ines.png"}),
         (["--text", "夕"], {"夕暮れ.png"}),
         (["--type", "characters", "--tag", "ines", "--text", "doe"], {"ines.png"}),
+        (["--type", "backgrounds", "--type", "characters"], {*CAST, "sky.png", "夕暮れ.png"}),
+        (["--license", "", "--license", "cc-by-4.0"], {*CAST, "sky.png", "夕暮れ.png", "notes.txt"}),
+        (["--not-type", "backgrounds"], {*CAST, "notes.txt"}),
+        (["--not-tag", "CAST", "--not-tag", "mara"], {"notes.txt"}),
+        (["--not-license", ""], CAST),
+        (["--tag", "cast", "--not-license", "cc-by-4.0"], {"sky.png", "夕暮れ.png"}),
+        (["--problem", "no-tags"], {"notes.txt"}),
+        (["--problem", "no-license", "--problem", "missing"], {"sky.png", "夕暮れ.png", "notes.txt"}),
+        (["--uid", "0000000000"], set()),
+        (["--workflow", "nothing came of it"], set()),
+        (["--rating", "1"], set()),
         (["--tag", "nobody has this"], set()),
         (["--type", "music"], set()),
     ],
@@ -144,6 +157,17 @@ def test_list_shows_only_what_meets_all_conditions(
     assert {name for name in library if name in person.out} == expected
 
 
+def test_a_condition_that_there_is_not_is_refused(
+    run: Callable[..., Answer], library: dict[str, AssetRecord]
+) -> None:
+    """A mistyped problem would look like a library without any."""
+    answer = run("list", "--problem", "no-licence")
+
+    assert answer.code == 2
+    assert "'no-license'" in answer.err
+    assert run("list", "--uid", "xyz").code == run("list", "--rating", "6").code == 2
+
+
 def test_facets_count_for_people_and_programs(
     run: Callable[..., Answer], library: dict[str, AssetRecord]
 ) -> None:
@@ -153,8 +177,15 @@ def test_facets_count_for_people_and_programs(
     assert found["total"] == len(library)
     assert sum(each["count"] for each in found["types"]) == len(library)
     for group in ("types", "tags"):
-        assert all(each["value"] in plain.out for each in found[group])
+        assert all((each["value"] or "(none)") in plain.out for each in found[group])
+    assert {"value": None, "count": 1} in found["tags"]
+    wrong = {each["value"]: each["count"] for each in found["problems"]}
+    assert (wrong["no-license"], wrong["no-tags"], wrong["missing"]) == (3, 1, 0)
+    assert "no-license" in plain.out
+    assert "missing" not in plain.out
     assert f"{len(library)} assets" in plain.out
+    left = run("facets", "--json", "--not-tag", "cast").document
+    assert (left["total"], left["types"]) == (1, [{"value": library["notes.txt"]["type"], "count": 1}])
 
 
 def test_list_finds_a_file_by_its_hash(run: Callable[..., Answer], library: dict[str, AssetRecord]) -> None:
@@ -791,8 +822,8 @@ def test_help_names_every_command_with_its_purpose(run: Callable[..., Answer]) -
     assert answer.code == 0
     named = dict(re.findall(r"^  (\w+)  +(\S.*)$", answer.out.partition("Commands:")[2], re.MULTILINE))
     expected = (
-        "audit demo doctor enforce export facets history ingest list previews purge rebuild remove restore"
-        " serve show stamp tag token undo upgrade verify watch webhook"
+        "audit demo doctor enforce export facets history ingest list move previews purge rebuild"
+        " remove restore serve show stamp studio tag token undo upgrade verify watch webhook"
     )
     assert list(named) == expected.split()
     for command in named:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from comfyvn.db import columns, facets
-from comfyvn.model import AssetFilter, fold
+from comfyvn.model import PROBLEMS, AssetFilter, fold
 from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRegistry
 from support import run_all
@@ -108,7 +108,15 @@ class Shelf:
             "license": self.dice.choice((None, None, "", "MIT", "CC0-1.0")),
             "tags": self.dice.choice((None, None, "mara", "night", ["smile", "夏"])),
             "text": self.dice.choice(TEXTS),
+            "not_types": self.dice.choice((None, None, None, "voices", ["characters", "cg"])),
+            "not_tags": self.dice.choice((None, None, None, "mara", ["draft", "nobody"])),
+            "not_licenses": self.dice.choice((None, None, None, "", ["MIT", "CC0-1.0"])),
+            "problems": self.dice.choice((None, None, "no-tags", ["missing", "no-license"], list(PROBLEMS))),
+            "uid": self.dice.choice((None, None, None, None, self.uid()[:4])),
         }
+        if self.dice.random() < 0.3:
+            wish["asset_type"] = self.dice.sample(TYPES, 2)
+            wish["license"] = self.dice.choice((["MIT", ""], ["CC0-1.0", "nobody"]))
         return {name: value for name, value in wish.items() if value is not None}
 
 
@@ -125,12 +133,20 @@ def expected(registry: AssetRegistry, wanted: dict[str, Any]) -> dict[str, Any]:
         conditions = {name: value for name, value in wanted.items() if name not in left_out}
         return [dict(entry) for entry in registry.iter_assets(**conditions)]
 
-    tags = (fold(tag) for entry in found("tags") for tag in entry["meta"].get("tags", ()))
+    tags = (
+        name
+        for entry in found("tags", "not_tags")
+        for name in {fold(tag) for tag in entry["meta"].get("tags", ())} or {""}
+    )
+    licences = (fold(entry["meta"].get("license") or "") for entry in found("license", "not_licenses"))
+    wrong = {name: {entry["uid"] for entry in registry.iter_assets(problems=name)} for name in PROBLEMS}
+    others = found("problems")
     return {
         "total": len(found()),
-        "types": Counter(entry["type"] for entry in found("asset_type")),
-        "licenses": Counter(fold(entry["meta"].get("license") or "") for entry in found("license")),
+        "types": Counter(entry["type"] for entry in found("asset_type", "not_types")),
+        "licenses": Counter(licences),
         "tags": Counter(tags),
+        "problems": {name: sum(entry["uid"] in uids for entry in others) for name, uids in wrong.items()},
     }
 
 
@@ -142,7 +158,8 @@ def told(registry: AssetRegistry, wanted: dict[str, Any]) -> dict[str, Any]:
         "total": answer["total"],
         "types": {each["value"]: each["count"] for each in answer["types"]},
         "licenses": {fold(each["value"] or ""): each["count"] for each in answer["licenses"]},
-        "tags": {fold(each["value"]): each["count"] for each in answer["tags"] if each["value"]},
+        "tags": {fold(each["value"] or ""): each["count"] for each in answer["tags"]},
+        "problems": {each["value"]: each["count"] for each in answer["problems"]},
     }
 
 
@@ -203,6 +220,33 @@ def test_facets_in_memory_say_what_is_there_whatever_happens(
     assert answers > 30
 
 
+def test_a_selection_is_counted_from_memory_as_from_the_ledger(
+    shelf: Shelf, open_registry: Callable[..., AssetRegistry], is_remembered: Callable[[], bool]
+) -> None:
+    """The tags of the selected assets would be those of others, or of those that are removed."""
+    other = open_registry(project_id="other", assets_root="other-assets")
+    Shelf(other, 2).register(3)
+    strangers = [each["id"] for each in other.list_assets()]
+    gone = shelf.registry.list_assets(limit=1)[0]["id"]
+    shelf.registry.remove_asset(shelf.registry.list_assets(limit=1)[0]["uid"])
+    for count in (0, 1, 5, 19):
+        records = shelf.registry.list_assets()[:count]
+        ids = [each["id"] for each in records]
+
+        remembered = shelf.registry.facets_among([*ids, *ids, gone, *strangers])
+        assert is_remembered()
+        counted = open_registry().facets_among([*ids, gone, *strangers])
+
+        assert remembered == counted
+        assert (remembered["total"], remembered["missing"]) == (count, 4)
+        assert {each["value"]: each["count"] for each in remembered["types"]} == Counter(
+            record["type"] for record in records
+        )
+        assert {fold(each["value"] or ""): each["count"] for each in remembered["tags"]} == Counter(
+            name for record in records for name in {fold(tag) for tag in record["tags"]} or {""}
+        )
+
+
 def test_a_single_question_does_not_read_the_terms_of_all_assets(
     registry: AssetRegistry, is_remembered: Callable[[], bool]
 ) -> None:
@@ -228,7 +272,7 @@ def test_what_another_process_changes_is_counted(shelf: Shelf, is_remembered: Ca
 
 def test_a_reader_of_the_past_is_not_told_of_the_present(shelf: Shelf) -> None:
     """The groups of one answer would be counted at two moments."""
-    ledger, wanted = shelf.registry.library.ledger, AssetFilter(type="characters", text="harbour")
+    ledger, wanted = shelf.registry.library.ledger, AssetFilter(types=("characters",), text="harbour")
     with ledger.read() as rows:
         before = rows.facets(wanted, 100)
         shelf.register(10)

@@ -10,12 +10,14 @@ import pytest
 
 from comfyvn.db import ledger
 from comfyvn.errors import InvalidFilter
+from comfyvn.model import SORTS, fold
+from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRegistry
 
 LIBRARY: dict[str, tuple[str, dict[str, Any]]] = {
     "mara": ("characters", {"tags": ["Mara", "smile"], "license": "CC-BY-4.0", "artist": "J. Doe"}),
     "yuki": ("characters", {"tags": ["yuki", "Smile", "夏"], "license": "cc-by-4.0", "notes": ["Straße", 5]}),
-    "city": ("backgrounds", {"tags": ["night"], "license": "MIT", "deep": {"hidden": "needle"}}),
+    "city": ("backgrounds", {"tags": ["night"], "license": "MIT", "rating": 4, "deep": {"hidden": "needle"}}),
     "beach": ("backgrounds", {"tags": ["夏"], "percent": "100% sand_box"}),
     "plain": ("backgrounds", {}),
 }
@@ -60,6 +62,33 @@ CONDITIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "an underscore": ({"text": "d_b"}, ["beach"]),
     "a backslash": ({"text": "\\"}, []),
     "a quote": ({"text": "'; DROP TABLE assets_registry; --"}, []),
+    "either of two types": ({"asset_type": ["characters", "cg"]}, ["yuki", "mara"]),
+    "two types": ({"asset_type": ["characters", "backgrounds"]}, ["plain", "beach", "city", "yuki", "mara"]),
+    "no type in particular": ({"asset_type": []}, ["plain", "beach", "city", "yuki", "mara"]),
+    "either of two licences": ({"license": {"mit", ""}}, ["plain", "beach", "city"]),
+    "unknown licences": ({"license": ["GPL", "zlib"]}, []),
+    "types and licences": (
+        {"asset_type": ["backgrounds", "cg"], "license": ["", "cc-by-4.0"]},
+        ["plain", "beach"],
+    ),
+    "not a type": ({"not_types": "characters"}, ["plain", "beach", "city"]),
+    "no type at all": ({"not_types": ["characters", "backgrounds"]}, []),
+    "not an unknown type": ({"not_types": ["cg"]}, ["plain", "beach", "city", "yuki", "mara"]),
+    "not a tag": ({"not_tags": "SMILE"}, ["plain", "beach", "city"]),
+    "none of two tags": ({"not_tags": ["夏", "night"]}, ["plain", "mara"]),
+    "one tag without another": ({"tags": "夏", "not_tags": "yuki"}, ["beach"]),
+    "a tag without itself": ({"tags": "夏", "not_tags": "夏"}, []),
+    "not a licence": ({"not_licenses": "cc-by-4.0"}, ["plain", "beach", "city"]),
+    "with any licence": ({"not_licenses": ""}, ["city", "yuki", "mara"]),
+    "text without a tag": ({"text": "a", "not_tags": ["smile"]}, ["plain", "beach", "city"]),
+    "without tags": ({"problems": "no-tags"}, ["plain"]),
+    "without licence": ({"problems": ["no-license"]}, ["plain", "beach"]),
+    "without licence or tags": ({"problems": ["no-tags", "no-license"]}, ["plain", "beach"]),
+    "nothing wrong": ({"problems": ["missing", "no-sidecar", "no-thumbnail", "conflict"]}, []),
+    "a problem and a text": ({"problems": ["no-license", "missing"], "text": "sand"}, ["beach"]),
+    "rated": ({"min_rating": 1}, ["city"]),
+    "rated higher": ({"min_rating": 5}, []),
+    "rated or not": ({"min_rating": 0}, ["plain", "beach", "city", "yuki", "mara"]),
     "all at once": (
         {"asset_type": "characters", "tags": "smile", "license": "cc-by-4.0", "text": "yuki", "limit": 5},
         ["yuki"],
@@ -139,6 +168,27 @@ def test_a_cursor_keeps_the_filter(library: AssetRegistry) -> None:
         {"tags": 5},
         {"tags": [5]},
         {"tags": {"a": 1}},
+        {"asset_type": ["a", 5]},
+        {"asset_type": {"a": 1}},
+        {"asset_type": [f"t{number}" for number in range(101)]},
+        {"license": [None]},
+        {"not_types": 5},
+        {"not_tags": [5]},
+        {"not_tags": [f"t{number}" for number in range(101)]},
+        {"not_licenses": ["\ud800"]},
+        {"problems": ["no-licence"]},
+        {"problems": 5},
+        {"problems": [["missing"]]},
+        {"uid": "abc"},
+        {"uid": "abcg"},
+        {"uid": 5},
+        {"workflow": " "},
+        {"workflow": "x" * 1_001},
+        {"workflow": 5},
+        {"min_rating": 6},
+        {"min_rating": -1},
+        {"min_rating": "3"},
+        {"min_rating": True},
     ],
 )
 def test_a_condition_that_makes_no_sense_is_refused(
@@ -300,7 +350,15 @@ def test_facets_count_types_licences_and_tags(library: AssetRegistry) -> None:
     assert found["total"] == 5
     assert counted(found, "types") == {"backgrounds": 3, "characters": 2}
     assert counted(found, "licenses") == {"CC-BY-4.0": 2, None: 2, "MIT": 1}
-    assert counted(found, "tags") == {"smile": 2, "夏": 2, "Mara": 1, "yuki": 1, "night": 1}
+    assert counted(found, "tags") == {"smile": 2, "夏": 2, "Mara": 1, "yuki": 1, "night": 1, None: 1}
+    assert counted(found, "problems") == {
+        "no-license": 2,
+        "no-tags": 1,
+        "missing": 0,
+        "no-sidecar": 0,
+        "no-thumbnail": 0,
+        "conflict": 0,
+    }
     assert [each["value"] for each in found["types"]] == ["backgrounds", "characters"]
     json.dumps(found)
 
@@ -345,6 +403,155 @@ def test_ids_are_those_of_the_list(library: AssetRegistry) -> None:
         ids = [number for batch in library.iter_ids(**conditions) for number in batch]
 
         assert ids == [each["id"] for each in library.list_assets(**conditions)]
+
+
+def test_ids_come_in_the_order_that_was_asked_for(
+    library: AssetRegistry, make_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gallery that is sorted by name or size would jump about, or leave assets out at a seam."""
+    monkeypatch.setattr(ledger, "_IDS_CHUNK", 2)
+    library.register_file(make_png("Beach2.png", size=(300, 200)), "backgrounds", metadata={"tags": ["夏"]})
+    records = {record["id"]: record for record in library.list_assets()}
+    keys: dict[str, Callable[[int], Any]] = {
+        "newest": lambda number: -number,
+        "oldest": lambda number: number,
+        "name": lambda number: (fold(records[number]["path"]), number),
+        "largest": lambda number: (-records[number]["bytes"], -number),
+        "changed": lambda number: (_reversed(records[number]["updated_at"]), -number),
+    }
+    for sort in SORTS:
+        for conditions in ({}, {"tags": "夏"}, {"tags": "nobody"}, {"problems": ["no-tags", "missing"]}):
+            wanted = sorted((each["id"] for each in library.list_assets(**conditions)), key=keys[sort])
+
+            parts = list(library.iter_ids(sort=sort, **conditions))
+
+            assert [number for part in parts for number in part] == wanted, (sort, conditions)
+            assert all(0 < len(part) <= 2 for part in parts)
+
+
+def _reversed(at: str) -> int:
+    """Return a number that is smaller for a later time."""
+    return -int("".join(filter(str.isdigit, at)))
+
+
+def test_an_order_that_there_is_not_is_refused(library: AssetRegistry) -> None:
+    """A mistyped order would look like the one that was meant."""
+    with pytest.raises(InvalidFilter, match="no order 'size'; there are newest"):
+        library.iter_ids(sort="size")  # type: ignore[arg-type]
+
+
+def test_what_came_of_a_workflow_is_found_by_any_of_its_provenance(
+    registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """Others from a workflow could not be shown, or one that came of it twice would be shown twice."""
+    one = {"source": "comfyui", "workflow_hash": "abcdef0123456789"}
+    other = {"source": "comfyui", "workflow_hash": "abcdef01ffffffff"}
+    uids = [
+        registry.register_file(make_png(f"{seed}.png", seed=seed), "cg", provenance=claim)["uid"]
+        for seed, claim in enumerate((one, one, other, {"source": "paint"}))
+    ]
+    registry.register_file(make_png("again.png", seed=0), "cg", provenance=other)
+    registry.register_file(make_png("again.png", seed=0), "cg", provenance=one)
+
+    def of(workflow: str, **conditions: Any) -> list[str]:
+        listed = [each["uid"] for each in registry.list_assets(workflow=workflow, **conditions)]
+        assert registry.count_assets(workflow=workflow, **conditions) == len(listed)
+        return listed
+
+    assert of("abcdef0123456789") == [uids[1], uids[0]]
+    assert of("abcdef01ffffffff") == [uids[2], uids[0]]
+    assert of("abcdef01") == [uids[2], uids[1], uids[0]]
+    assert of("abcdef0") == []
+    assert of("abcdef01", uid=uids[1][:6]) == [uids[1]]
+    assert of("abcdef01", asset_type="voices") == []
+    assert of("abcdef01ffffffff", hash_value=registry.list_assets(uid=uids[0])[0]["hash"]) == [uids[0]]
+    registry.remove_asset(uids[1])
+    assert of("abcdef0123456789") == [uids[0]]
+
+
+def test_what_is_wrong_with_assets_is_found_and_counted(
+    registry: AssetRegistry, make_png: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Somebody who puts a library in order could not see what is left to do."""
+    names = ("fine", "gone", "quarrel", "settled")
+    uids = {
+        name: registry.register_file(
+            make_png(f"{name}.png", seed=seed), "cg", metadata={"tags": ["a"], "license": "MIT"}
+        )["uid"]
+        for seed, name in enumerate(names)
+    }
+    (tmp_path / "cut.png").write_bytes(make_png("whole.png", seed=9).read_bytes()[:60])
+    uids["cut"] = registry.register_file(tmp_path / "cut.png", "cg")["uid"]
+    registry.wait_for_thumbnails()
+    path = registry.resolve_path(uids["gone"])
+    assert path is not None
+    path.unlink()
+    rebuild(registry, allow_missing=True)
+    for name in ("quarrel", "settled"):  # an edit by hand of what is changed here, too
+        beside = registry.sidecar_path(uids[name])
+        assert beside is not None
+        beside.write_text(beside.read_text().replace('"MIT"', '"by hand"'))
+        registry.update_asset_meta(uids[name], {"tags": ["a"], "license": "CC0-1.0"})
+    registry.update_asset_meta(uids["settled"], {"tags": ["a"], "license": "CC0-1.0"})
+
+    def wrong(problem: str) -> list[str]:
+        return [each["uid"] for each in registry.list_assets(problems=problem)]
+
+    assert wrong("missing") == [uids["gone"]]
+    assert wrong("no-thumbnail") == [uids["cut"]]
+    assert wrong("conflict") == [uids["quarrel"]]
+    assert wrong("no-tags") == wrong("no-license") == [uids["cut"]]
+    assert wrong("no-sidecar") == []
+    assert counted(registry.facets(problems="conflict"), "problems") == {
+        "no-license": 1,
+        "no-tags": 1,
+        "missing": 1,
+        "no-sidecar": 0,
+        "no-thumbnail": 1,
+        "conflict": 1,
+    }
+    assert registry.facets(problems=["conflict", "missing"])["total"] == 2
+    operation = registry.history(uids["quarrel"], limit=1)[0]["operation"]
+    registry.undo(operation)
+    assert wrong("conflict") == []
+
+
+def test_a_card_tells_what_a_gallery_shows_of_an_asset(library: AssetRegistry) -> None:
+    """A gallery would load whole records to sort by size or to draw stars."""
+    for record in library.list_assets():
+        card = library.get_cards([record["id"]])[record["id"]]
+
+        for name in (
+            "uid",
+            "type",
+            "path",
+            "bytes",
+            "version",
+            "tags",
+            "license",
+            "created_at",
+            "updated_at",
+        ):
+            assert card[name] == record[name]  # type: ignore[literal-required]
+        assert card["rating"] == (4 if "city" in record["path"] else None)
+
+
+@pytest.mark.parametrize("rating", [6, -1, 4.0, "4", True, None, [4]])
+def test_what_is_no_number_of_stars_is_none(
+    registry: AssetRegistry, make_png: Callable[..., Path], rating: Any
+) -> None:
+    """A gallery would draw minus one star, or fail to draw anything."""
+    entry = registry.register_file(make_png("mara.png"), "cg", metadata={"rating": rating})
+
+    assert registry.get_cards([entry["id"]])[entry["id"]]["rating"] is None
+    assert registry.list_assets(min_rating=1) == []
+
+
+@pytest.mark.parametrize("ids", [[0], [-1], ["1"], [True], [1.5], [2**63]])
+def test_a_selection_of_what_is_no_id_is_refused(library: AssetRegistry, ids: Any) -> None:
+    """A mistake in a script would look like assets that are gone."""
+    with pytest.raises(InvalidFilter, match="an id"):
+        library.facets_among(ids)
 
 
 @pytest.mark.parametrize("top_tags", [0, -1, True, "5", None, 2**63])

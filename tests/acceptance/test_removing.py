@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from comfyvn.errors import InvalidFilter
 from comfyvn.studio.core import AssetRegistry
+from support import check_library
 
 
 def rows(query: str) -> list[tuple[Any, ...]]:
@@ -225,3 +227,73 @@ def test_removing_in_one_project_leaves_the_preview_of_another(
     two.remove_asset(uid, delete_files=True)
 
     assert one.resolve_thumbnail_path(uid) is not None
+
+
+# -- many -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(registry: AssetRegistry, make_png: Callable[..., Path]) -> list[str]:
+    """Some hundred assets: more than go into one transaction."""
+    source = make_png()
+    lines = [source.with_name(f"{number}.txt") for number in range(300)]
+    for path in lines:
+        path.write_text(path.name)
+    items = [{"source_path": path, "asset_type": "lines"} for path in lines]
+    return [each["asset"]["uid"] for each in registry.register_many(items) if each["asset"]]
+
+
+def test_many_are_removed_at_once_and_leave_nothing_but_the_trash(
+    project: Path, registry: AssetRegistry, many: list[str]
+) -> None:
+    """Removing a folder of pictures would be as many operations, or leave sidecars and mirrors lying."""
+    ids = {record["uid"]: record["id"] for record in registry.list_assets()}
+
+    report = registry.remove_assets(ids=[ids[uid] for uid in many], delete_files=True)
+    trash = trashed(project)
+    again = registry.remove_assets(many)
+    undone = registry.undo(report["operation"] or 0)
+
+    assert report["counts"] == {"total": 300, "removed": 300, "failed": 0}
+    assert set(report["removed"]) == set(many)
+    assert len(trash) == 600
+    assert again["operation"] is None
+    assert again["counts"] == {"total": 300, "removed": 0, "failed": 300}
+    assert set(undone["undone"]) == set(many)
+    assert trashed(project) == {}
+    registry.close()
+    check_library(project)
+
+
+def test_files_stay_where_they_are_unless_they_are_to_go(
+    project: Path, registry: AssetRegistry, many: list[str]
+) -> None:
+    """Forgetting many would delete files that nobody wanted deleted."""
+    report = registry.remove_assets(matching={"asset_type": "lines"}, expected=300)
+
+    assert report["counts"]["removed"] == 300
+    assert registry.count_assets() == 0
+    assert len(list((project / "assets/lines").iterdir())) == 300
+
+
+def test_a_removal_of_many_can_be_stopped_between_chunks(registry: AssetRegistry, many: list[str]) -> None:
+    """A server that ends would have to wait for a hundred thousand files, or be killed in between."""
+    asked = iter([False, True, True])
+
+    report = registry.remove_assets(many, delete_files=True, should_stop=lambda: next(asked))
+
+    assert report["stopped"] is True
+    assert report["counts"] == {"total": 300, "removed": 256, "failed": 44}
+    assert {each["uid"] for each in report["failed"]} == set(many[256:])
+    assert registry.count_assets() == 44
+
+
+@pytest.mark.parametrize(
+    "chosen", [{}, {"uids": ["a"], "ids": [1]}, {"ids": ["1"]}, {"ids": [2**63]}, {"matching": {"tag": "x"}}]
+)
+def test_a_choice_that_is_not_clear_is_refused(registry: AssetRegistry, chosen: dict[str, Any]) -> None:
+    """A slip in a script would remove other assets than it names, or all."""
+    with pytest.raises(InvalidFilter):
+        registry.remove_assets(**chosen)
+    with pytest.raises(InvalidFilter):
+        registry.bulk_edit(**chosen, add_tags=["x"])

@@ -59,6 +59,43 @@ INLINE = """() => {
     return window.was_run === true
 }"""
 
+OUR_PAGE = "<!doctype html><title>ours</title><body></body>"
+OUR_HEADERS = {
+    "content-type": "text/html",
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:",
+}
+SHOW = """address => new Promise(done => {
+    const image = new Image()
+    image.onload = () => done([image.naturalWidth, image.naturalHeight])
+    image.onerror = () => done('refused')
+    image.src = address
+})"""
+PLAY = """([tag, address]) => new Promise(done => {
+    const player = document.createElement(tag)
+    player.muted = true
+    player.onerror = () => done(player.error.message)
+    player.onloadedmetadata = () => { player.currentTime = player.duration / 2 }
+    player.onseeked = () => {
+        player.onseeked = null
+        player.ontimeupdate = () => {
+            if (player.currentTime > player.duration / 2) done('played from the middle')
+        }
+        player.play().catch(error => done(error.message))
+    }
+    player.src = address
+    document.body.append(player)
+})"""
+FRAME = """address => new Promise(done => {
+    const frame = document.createElement('iframe')
+    frame.src = address
+    document.body.append(frame)
+    setTimeout(() => done(frame.contentDocument?.body.innerHTML === '' ? 'empty' : 'shown'), 500)
+})"""
+FETCH = """async address => {
+    const answer = await fetch(address), blob = await answer.blob()
+    return [blob.type, blob.size, answer.headers.get('content-disposition')]
+}"""
+
 
 class _Page(BaseHTTPRequestHandler):
     """An empty page."""
@@ -180,6 +217,79 @@ def test_our_own_answers_run_and_load_nothing(browser: Any, library: AssetRegist
     assert was_run is False
     assert (read, picture) == ("TypeError", "refused")
     assert is_shown
+
+
+def test_a_page_of_ours_shows_originals_and_nothing_in_them_is_run(
+    browser: Any, registry: AssetRegistry, make_png: Callable[..., Path], art: Path, tmp_path: Path
+) -> None:
+    """Else a lightbox could show previews only; or a drawing that somebody planted would act in our name."""
+    drawing, page_file = tmp_path / "mask.svg", tmp_path / "note.html"
+    drawing.write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="10">'
+        '<script>top.document.title = "run"</script><rect width="20" height="10"/></svg>'
+    )
+    page_file.write_text('<script>top.document.title = "run"</script>')
+    found = {path.name: path for path in art.rglob("*") if path.suffix in (".opus", ".ogg", ".webm")}
+    sources = {
+        "picture": make_png(),
+        "drawing": drawing,
+        "page": page_file,
+        "opus": found["pong_beep.opus"],
+        "ogg": found["tower_clock.ogg"],
+        "film": found["oa4_launch.webm"],
+    }
+    uids = {name: registry.register_file(path, "art")["uid"] for name, path in sources.items()}
+    registry.wait_for_thumbnails()
+    context = browser.new_context()
+    try:
+        with running(registry) as (_, own):
+            page = context.new_page()
+            page.route("**/our-page", lambda route: route.fulfill(body=OUR_PAGE, headers=OUR_HEADERS))
+            page.goto(f"{own}/our-page")
+            address = {name: f"/assets/{uid}/download" for name, uid in uids.items()}
+            pictures = [page.evaluate(SHOW, address[name]) for name in ("picture", "drawing")]
+            played = {
+                name: page.evaluate(PLAY, [tag, address[name]])
+                for name, tag in (("opus", "audio"), ("ogg", "audio"), ("film", "video"))
+            }
+            framed = [page.evaluate(FRAME, address[name]) for name in ("drawing", "page", "picture")]
+            saved = []
+            for name in ("drawing", "page"):
+                with page.expect_download() as download:
+                    page.evaluate("address => { location.href = address }", address[name])
+                saved.append(download.value.suggested_filename)
+            title = page.title()
+    finally:
+        context.close()
+
+    assert pictures == [[64, 48], [20, 10]]
+    assert played == dict.fromkeys(("opus", "ogg", "film"), "played from the middle")
+    assert framed == ["empty"] * 3
+    assert saved == ["mask.svg", "note.html"]
+    assert title == "ours"
+
+
+def test_a_listed_page_can_fetch_a_file_by_an_address_that_ends_with_its_suffix(
+    browser: Any,
+    library: AssetRegistry,
+    other_server: int,
+    open_registry: Callable[..., AssetRegistry],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a card that is dragged onto ComfyUI would be refused there, or by us."""
+    monkeypatch.setenv("COMFYVN_ALLOWED_ORIGINS", f"http://127.0.0.1:{other_server}")
+    record = library.list_assets()[0]
+
+    with running(open_registry()) as (_, own):
+        page = browser.new_page()
+        try:
+            page.goto(f"http://127.0.0.1:{other_server}/")
+            fetched = page.evaluate(FETCH, f"{own}/assets/{record['uid']}/download?filename=mara.png")
+        finally:
+            page.close()
+
+    size = (library.ASSETS_ROOT / record["path"]).stat().st_size
+    assert fetched == ["image/png", size, 'attachment; filename="mara.png"']
 
 
 def test_a_listed_page_can_read(

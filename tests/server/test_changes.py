@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -426,7 +427,14 @@ def test_a_hand_edit_wins_and_the_bulk_edit_says_so(
         {"filter": {}, "add_tags": ["x"]},
         {"uids": ["a"], "expected": 1, "add_tags": ["x"]},
         {"uids": ["a"]},
-        {"uids": ["a"] * 10_001, "add_tags": ["x"]},
+        {"uids": ["a"] * 100_001, "add_tags": ["x"]},
+        {"ids": [1] * 100_001, "add_tags": ["x"]},
+        {"ids": [1], "uids": ["a"], "add_tags": ["x"]},
+        {"ids": [1], "expected": 1, "add_tags": ["x"]},
+        {"ids": [0], "add_tags": ["x"]},
+        {"ids": [2**63], "add_tags": ["x"]},
+        {"ids": ["1"], "add_tags": ["x"]},
+        {"ids": [1.5], "add_tags": ["x"]},
         {"uids": ["a"], "add_tag": ["x"]},
         {"uids": "a", "add_tags": ["x"]},
         {"filter": {"where": ["nonsense"]}, "expected": 0, "add_tags": ["x"]},
@@ -463,6 +471,209 @@ def test_scripts_have_the_same_power(registry: AssetRegistry, many: list[str]) -
     assert "chapter" not in merged["meta"]
     assert set(undone["undone"]) == set(many[1:5])
     assert [each["uid"] for each in undone["refused"]] == [many[0]]
+
+
+def test_a_bulk_edit_by_ids_tells_which_of_them_no_asset_has(
+    client: httpx.Client, registry: AssetRegistry, many: list[str]
+) -> None:
+    """Else a gallery could only change assets whose uids it has loaded."""
+    ids = array("q", client.get("/assets/index").content)[:3].tolist()
+    body = {"ids": [*ids, ids[0], 7], "metadata": {"rating": 4}}
+
+    plan = client.post("/assets/bulk", json={**body, "dry_run": True}).json()
+    answer = client.post("/assets/bulk", json=body).json()
+    cleared = client.post("/assets/bulk", json={"ids": ids[:1], "metadata": {"rating": None}}).json()
+
+    assert plan["counts"] == {"total": 4, "changed": 3, "unchanged": 0, "failed": 1}
+    assert answer["counts"] == {"total": 4, "changed": 3, "unchanged": 0, "failed": 1}
+    assert answer["changed"] == many[:3:-1]
+    assert answer["failed"] == plan["failed"]
+    assert answer["failed"][0] | {"why": ""} == {"uid": "", "id": 7, "why": ""}
+    assert "the id 7" in answer["failed"][0]["why"]
+    rated = [(registry.get_asset(uid) or {"meta": {}})["meta"].get("rating") for uid in many]
+    assert rated == [None] * 4 + [4, 4, None]
+    assert cleared["counts"]["changed"] == 1
+
+
+def test_a_hundred_thousand_ids_fit_into_one_request(
+    client: httpx.Client, registry: AssetRegistry, many: list[str]
+) -> None:
+    """Else "select all" in a large library could not be tagged."""
+    ids = [record["id"] for record in registry.list_assets()]
+    unknown = range(2**53 - 100_000 + len(ids), 2**53)
+    body = {"ids": [*ids, *unknown], "add_tags": ["all"]}
+
+    answer = client.post("/assets/bulk", json=body)
+    too_large = client.post(
+        "/assets/bulk", json={**body, "ids": [*body["ids"], *range(10**15, 10**15 + 10**5)]}
+    )
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["counts"] == {"total": 100_000, "changed": 7, "unchanged": 0, "failed": 99_993}
+    assert len(answer.json()["failed"]) == 1_000
+    assert (too_large.status_code, problem_of(too_large)) == (413, "too-large")
+    assert "bulk_assets" in too_large.json()["detail"]
+
+
+# -- removing many ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["uids", "ids", "filter"])
+def test_many_are_removed_as_one_operation_and_one_undo_brings_all_back(
+    client: httpx.Client, registry: AssetRegistry, many: list[str], way: str
+) -> None:
+    """Else a wrong "delete" on a thousand assets would be a thousand restores."""
+    registry.bulk_update_tags(many[:5], license_tag="MIT")
+    registry.wait_for_thumbnails()
+    before = {uid: registry.get_asset(uid) for uid in many}
+    paths = [registry.ASSETS_ROOT / record["path"] for record in before.values() if record]
+    contents = [path.read_bytes() for path in paths]
+    ids = {uid: record["id"] for uid, record in before.items() if record}
+    body: dict[str, Any] = {
+        "uids": {"uids": many[:5]},
+        "ids": {"ids": [ids[uid] for uid in many[:5]]},
+        "filter": {"filter": {"tags": ["draft"]}, "expected": 5},
+    }[way]
+
+    plan = client.post("/assets/remove", json={**body, "dry_run": True}).json()
+    untouched = {uid: registry.get_asset(uid) for uid in many}
+    answer = client.post("/assets/remove", json=body).json()
+    left = [record["uid"] for record in registry.list_assets()]
+    is_there = [path.exists() for path in paths]
+    listed = client.get("/assets/operations", params={"limit": 1}).json()["items"][0]
+    undone = client.post(f"/assets/operations/{answer['operation']}/undo").json()
+    registry.wait_for_thumbnails()
+
+    assert (plan["operation"], untouched) == (None, before)
+    assert plan["counts"] == answer["counts"] == {"total": 5, "removed": 5, "failed": 0}
+    assert {each["path"] for each in plan["plan"]} == {f"props/{seed}.png" for seed in range(5)}
+    assert set(answer["removed"]) == set(many[:5])
+    assert left == [many[6], many[5]]
+    assert is_there == [False] * 5 + [True] * 2
+    assert (listed["operation"], listed["assets"]) == (answer["operation"], 5)
+    assert undone["counts"] == {"undone": 5, "refused": 0, "kept": 0}
+    assert {uid: registry.get_asset(uid) for uid in many} == before
+    assert [path.read_bytes() for path in paths] == contents
+
+
+def test_one_that_can_not_be_removed_is_named_and_spares_the_others(
+    client: httpx.Client, registry: AssetRegistry, many: list[str], make_png: Make, tmp_path: Path
+) -> None:
+    """Else one folder that leads elsewhere would keep a thousand others from being removed."""
+    stuck = registry.register_file(make_png("s.png", seed=70), "away")["uid"]
+    registry.wait_for_thumbnails()
+    folder = registry.ASSETS_ROOT / "away"
+    (registry.ASSETS_ROOT / "away").rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    before = registry.get_asset(stuck)
+
+    answer = client.post("/assets/remove", json={"uids": [many[0], stuck, "nobody", many[1], many[0]]}).json()
+
+    assert answer["counts"] == {"total": 4, "removed": 2, "failed": 2}
+    assert answer["removed"] == many[:2]
+    assert {each["uid"] for each in answer["failed"]} == {stuck, "nobody"}
+    assert str(tmp_path) not in str(answer)
+    assert registry.get_asset(stuck) == before
+    assert (tmp_path / "elsewhere/s.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"uids": ["a"], "ids": [1]},
+        {"uids": ["a"], "filter": {}},
+        {"filter": {}},
+        {"uids": ["a"], "expected": 1},
+        {"ids": [0]},
+        {"uids": "a"},
+        {"uids": ["a"], "add_tags": ["x"]},
+        {"uids": ["a"] * 100_001},
+        {"filter": {"where": ["nonsense"]}, "expected": 0},
+    ],
+)
+def test_a_removal_that_is_not_clear_is_refused(client: httpx.Client, body: dict[str, Any]) -> None:
+    """Else a slip in a script would remove all assets."""
+    answer = client.post("/assets/remove", json=body)
+
+    assert answer.status_code == 422, answer.text
+
+
+def test_a_removal_by_a_filter_that_finds_another_number_removes_nothing(
+    client: httpx.Client, registry: AssetRegistry, many: list[str]
+) -> None:
+    """Else assets that came in since the maker looked would be removed unseen."""
+    answer = client.post("/assets/remove", json={"filter": {"type": "props"}, "expected": 6})
+
+    assert (answer.status_code, problem_of(answer)) == (409, "total-changed")
+    assert registry.count_assets() == 7
+
+
+# -- moving -----------------------------------------------------------------------------------------------
+
+
+def test_an_asset_is_moved_if_it_is_as_the_client_saw_it(
+    client: httpx.Client, registry: AssetRegistry, mara: AssetRecord
+) -> None:
+    """Else F2 in a gallery could rename what somebody else has just changed."""
+    address = f"/assets/{mara['uid']}"
+    etag = client.get(address).headers["etag"]
+
+    moved = client.post(f"{address}/move", json={"path": "people/heroine.png"}, headers={"if-match": etag})
+    late = client.post(f"{address}/move", json={"path": "people/late.png"}, headers={"if-match": etag})
+    undone = client.post(f"/assets/operations/{moved.json()['operation']}/undo").json()
+    same = client.post(f"{address}/move", json={"path": mara["path"]}).json()
+
+    assert moved.status_code == 200, moved.text
+    assert moved.json()["asset"]["path"] == "people/heroine.png"
+    assert (late.status_code, problem_of(late)) == (412, "changed")
+    assert undone["counts"]["undone"] == 1
+    assert (same["asset"]["path"], same["operation"]) == (mara["path"], None)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind"),
+    [
+        ("props/0.png", 409, "path-conflict"),
+        ("../x.png", 400, "unsafe-path"),
+        ("props/mara.jpg", 400, "unsafe-path"),
+        ("", 400, "unsafe-path"),
+        (7, 422, "invalid-request"),
+    ],
+)
+def test_a_move_that_can_not_be_is_refused_with_its_reason(
+    client: httpx.Client,
+    registry: AssetRegistry,
+    mara: AssetRecord,
+    many: list[str],
+    path: object,
+    status: int,
+    kind: str,
+) -> None:
+    """Else a request could write anywhere, or over another asset."""
+    answer = client.post(f"/assets/{mara['uid']}/move", json={"path": path})
+
+    assert (answer.status_code, problem_of(answer)) == (status, kind)
+    assert client.post("/assets/0123456789abcdef/move", json={"path": "a/"}).status_code == 404
+    assert (registry.get_asset(mara["uid"]) or {})["path"] == mara["path"]
+
+
+def test_each_change_of_one_asset_tells_its_operation(
+    client: httpx.Client, registry: AssetRegistry, mara: AssetRecord
+) -> None:
+    """Else the gallery could offer no undo for a star or a rename."""
+    address = f"/assets/{mara['uid']}"
+
+    patched = client.patch(address, json={"rating": 5}).json()
+    same = client.patch(address, json={"rating": 5}).json()
+    client.delete(address)
+    restored = client.post(f"{address}/restore").json()
+    undone = client.post(f"/assets/operations/{patched['operation']}/undo").json()
+
+    assert patched["operation"] < restored["operation"]
+    assert same["operation"] is None
+    assert undone["undone"] == [mara["uid"]]
+    assert "rating" not in client.get(address).json()["asset"]["meta"]
 
 
 # -- operations -------------------------------------------------------------------------------------------

@@ -141,11 +141,12 @@ def look(walk: Walk, library: AssetRegistry, mara: str, voice: str, spark: str) 
     walk.get("show_description", "/openapi.json")
     walk.get("list_assets", "/assets", params={"type": "characters", "tag": "sample", "limit": 1})
     walk.get("list_assets", "/assets", params={"where": "width>=1024", "q": "港"})
-    walk.get("show_facets", "/assets/facets", params={"type": "characters"})
+    walk.get("show_facets", "/assets/facets", params={"type": "characters", "not_tag": "draft"})
+    walk.post("show_selection", "/assets/facets", json={"ids": [*ids, 5], "top_tags": 3})
     walk.get("list_types", "/assets/types")
     walk.get("list_tags", "/assets/tags", params={"prefix": "sa"})
     walk.get("list_licenses", "/assets/licenses")
-    walk.get("show_index", "/assets/index", params={"type": "characters"})
+    walk.get("show_index", "/assets/index", params={"type": "characters", "sort": "name"})
     walk.post("show_rows", "/assets/rows", json={"ids": ids[:1]})
     walk.post("show_rows", "/assets/rows", json={"ids": [*ids, 5], "full": True})
     shown = walk.get("show_asset", f"/assets/{mara}")
@@ -172,6 +173,13 @@ def change(walk: Walk, library: AssetRegistry, mara: str) -> None:
     walk.post("edit_assets", "/assets/bulk", json={"filter": {}, "expected": 7, "add_tags": ["x"]})
     walk.get("list_operations", "/assets/operations", params={"limit": 2})
     walk.post("undo_operation", f"/assets/operations/{done['operation']}/undo")
+    moved = walk.post("move_asset", f"/assets/{mara}/move", json={"path": "characters/mara/smile.png"}).json()
+    walk.post("move_asset", f"/assets/{mara}/move", json={"path": "../smile.png"})
+    gone = walk.post("remove_assets", "/assets/remove", json={"uids": others}).json()
+    walk.post("remove_assets", "/assets/remove", json={"filter": {"type": "voices"}, "dry_run": True})
+    walk.post("remove_assets", "/assets/remove", json={"filter": {}, "expected": 7})
+    for done in (moved, gone):
+        walk.client.post(f"/assets/operations/{done['operation']}/undo").raise_for_status()
     walk.ask("delete_asset", "DELETE", f"/assets/{mara}")
     walk.ask("delete_asset", "DELETE", f"/assets/{mara}")
     walk.post("restore_asset", f"/assets/{mara}/restore")
@@ -229,6 +237,7 @@ def come_in(walk: Walk) -> None:
     walk.get("show_session", "/session")
     walk.post("begin_session", "/session", headers={"authorization": f"Bearer {TOKEN}"})
     walk.post("begin_session", "/session")
+    walk.post("begin_session", "/session", json={"code": "used"})
     walk.post("begin_session", "/session", headers={"authorization": "Bearer cvn_wrong"})
     walk.ask("end_session", "DELETE", "/session")
 
@@ -363,7 +372,12 @@ def write_examples(walk: Walk) -> None:
         if answer.is_success and operation not in kept:
             kept[operation] = recorded(answer)
     text = json.dumps(dict(sorted(kept.items())), indent=1, ensure_ascii=False) + "\n"
-    for found, shown in ((r"127\.0\.0\.1:\d+/hooks", "127.0.0.1:9000/hooks"), (r"whsec_[^\"]+", SECRET)):
+    library = '"library": "8c1f3b52-6d0e-4f7a-9b43-2f5d90c6e1a7"'
+    for found, shown in (
+        (r"127\.0\.0\.1:\d+/hooks", "127.0.0.1:9000/hooks"),
+        (r"whsec_[^\"]+", SECRET),
+        (r'"library": "[^"]+"', library),
+    ):
         text = re.sub(found, shown, text)
     EXAMPLES.write_text(text, "utf-8")
 

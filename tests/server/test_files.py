@@ -110,6 +110,45 @@ def test_a_download_has_the_bytes_and_the_name_of_the_file(
     assert answer.headers["content-length"] == str(path.stat().st_size)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ("heroine.png", "heroine.png"),
+        ("HEROINE.PNG", "HEROINE.PNG"),
+        ("夏.png", "夏.png"),
+        ("../../etc/mara.png", ".._.._etc_mara.png"),
+        ('a"; x="b.png', "a_; x=_b.png"),
+        ("line\r\nset-cookie: a=b.png", "line__set-cookie_ a=b.png"),
+    ],
+)
+def test_a_download_may_have_another_name_of_the_same_suffix(
+    registry: AssetRegistry, client: httpx.Client, make_png: Callable[..., Path], wanted: str, name: str
+) -> None:
+    """Else ComfyUI, which tells a file by the end of its address, would take no card."""
+    uid = registry.register_file(make_png(), "characters")["uid"]
+
+    answer = client.get(f"/assets/{uid}/download", params={"filename": wanted})
+
+    stated = answer.headers["content-disposition"]
+    _, _, encoded = stated.partition("filename*=UTF-8''")
+    assert answer.status_code == 200
+    assert (unquote(encoded) if encoded else stated.split('"')[1]) == name
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("wanted", ["mara.exe", "mara", "mara.png.exe", "", ".png", "mara.jpg", "mara.png/x"])
+def test_no_link_makes_something_else_of_a_file_by_its_name(
+    registry: AssetRegistry, client: httpx.Client, make_png: Callable[..., Path], wanted: str
+) -> None:
+    """Else a link of a stranger could save a picture of ours as a program."""
+    uid = registry.register_file(make_png(), "characters")["uid"]
+
+    answer = client.get(f"/assets/{uid}/download", params={"filename": wanted})
+
+    assert answer.status_code == 422
+    assert "must end with .png" in answer.json()["detail"]
+
+
 def test_a_download_is_neither_shown_nor_run_by_a_browser(
     registry: AssetRegistry, client: httpx.Client, tmp_path: Path
 ) -> None:

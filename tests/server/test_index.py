@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from comfyvn.model import SORTS, Sort
 from comfyvn.server import lists
 from comfyvn.studio.core import AssetRegistry
 from support import TIMEOUT_S
@@ -67,6 +68,23 @@ def test_an_index_has_the_ids_of_the_list_in_their_order(
     assert wanted == [record["id"] for record in registry.list_assets(**condition)]
     assert answer.headers["x-total"] == str(len(wanted))
     assert answer.headers["x-registry-revision"] == str(registry.journal_position())
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_an_index_comes_in_the_order_that_was_asked_for(
+    registry: AssetRegistry, client: httpx.Client, ids: list[int], sort: Sort
+) -> None:
+    """Else a gallery that is sorted by name would show its assets in another order."""
+    for asked, conditions in (({}, {}), ({"not_type": "odd"}, {"not_types": ["odd"]})):
+        wanted = [number for part in registry.iter_ids(sort=sort, **conditions) for number in part]
+
+        answer = client.get("/assets/index", params={**asked, "sort": sort})
+
+        assert unpack(answer.content) == wanted
+        assert len(wanted) == (20 if asked else 40)
+    by_path = sorted(ids, key=lambda number: registry.get_cards([number])[number]["path"])
+    assert unpack(client.get("/assets/index", params={"sort": "name"}).content) == by_path
+    assert client.get("/assets/index", params={"sort": "size"}).status_code == 422
 
 
 def test_a_packed_index_is_the_same_index(client: httpx.Client, ids: list[int]) -> None:

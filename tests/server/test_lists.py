@@ -89,6 +89,21 @@ def test_an_unknown_asset_is_a_problem_with_a_type(client: httpx.Client) -> None
         ({"q": "calm", "license": "CC0-1.0", "tag": "odd"},
          {"text": "calm", "license": "CC0-1.0", "tags": ["odd"]}),
         ({"where": "width>10"}, {"where": "width>10"}),
+        ({"type": ["sounds", "cg"]}, {"asset_type": ["sounds", "cg"]}),
+        ({"type": ["", "sounds"]}, {"asset_type": "sounds"}),
+        ({"license": ["", "cc-by-4.0"]}, {"license": ["", "CC-BY-4.0"]}),
+        ({"not_type": ["sounds", "cg"]}, {"not_types": ["sounds", "cg"]}),
+        ({"not_type": ""}, {}),
+        ({"not_tag": ["odd", "number-2,number-4"]}, {"not_tags": ["odd", "number-2", "number-4"]}),
+        ({"not_license": ""}, {"not_licenses": [""]}),
+        ({"not_license": ["", "cc0-1.0"]}, {"not_licenses": ["", "CC0-1.0"]}),
+        ({"tag": "odd", "not_tag": "number-1"}, {"tags": ["odd"], "not_tags": ["number-1"]}),
+        ({"problem": "no-license"}, {"problems": ["no-license"]}),
+        ({"problem": ["no-tags", "no-license"]}, {"problems": ["no-tags", "no-license"]}),
+        ({"uid": ""}, {}),
+        ({"workflow": "abcdef0123456789"}, {"workflow": "abcdef0123456789"}),
+        ({"rating": "0"}, {"min_rating": 0}),
+        ({"rating": "3"}, {"min_rating": 3}),
         ({"q": "%00"}, {"text": "%00"}),
         ({"q": "' OR 1=1 --"}, {"text": "' OR 1=1 --"}),
     ],
@@ -116,6 +131,65 @@ def test_a_hash_finds_its_asset(client: httpx.Client, known: list[dict[str, Any]
 
     assert uids(client.get("/assets", params={"hash": digest.upper()})) == [known[3]["uid"]]
     assert uids(client.get("/assets", params={"hash": digest[:-1]})) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "condition"),
+    [
+        ({"type": ["sounds", "characters"]}, {"asset_type": ["sounds", "characters"]}),
+        ({"license": ["", "cc-by-4.0"]}, {"license": ["", "CC-BY-4.0"]}),
+        ({"not_types": ["sounds"], "not_tags": ["ODD"]}, {"not_types": "sounds", "not_tags": "odd"}),
+        ({"not_licenses": [""]}, {"not_licenses": ""}),
+        ({"problems": ["no-license", "missing"]}, {"problems": "no-license"}),
+        ({"rating": 1}, {"min_rating": 1}),
+        ({"workflow": "nothing came of it"}, {"workflow": "nothing came of it"}),
+    ],
+)
+def test_a_bulk_edit_means_what_the_list_shows(
+    registry: AssetRegistry,
+    client: httpx.Client,
+    known: list[dict[str, Any]],
+    asked: dict[str, Any],
+    condition: dict[str, Any],
+) -> None:
+    """Else an edit of all that a gallery shows would change other assets."""
+    body = {"filter": asked, "dry_run": True, "add_tags": ["new"]}
+
+    answer = client.post("/assets/bulk", json=body)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["changed"] == [each["uid"] for each in registry.list_assets(**condition)]
+
+
+def test_a_part_of_a_uid_finds_its_asset(client: httpx.Client, known: list[dict[str, Any]]) -> None:
+    """Else who has the beginning of a uid from a log would have to guess the rest."""
+    uid = known[3]["uid"]
+
+    assert uids(client.get("/assets", params={"uid": uid[:12].upper()})) == [uid]
+    assert uids(client.get("/assets", params={"uid": uid, "type": "nothing"})) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "why"),
+    [
+        ({"problem": "no-licence"}, 422, "no-license"),
+        ({"uid": "xyz"}, 422, "hexadecimal"),
+        ({"rating": "6"}, 422, "less than or equal to 5"),
+        ({"rating": "good"}, 422, "integer"),
+        ({"not_tag": '"open'}, 422, "told apart"),
+        ({"type": [f"type{number}" for number in range(101)]}, 422, "limit is 100"),
+        ({"not-tag": "odd"}, 422, "not_tag"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/assets", "/assets/facets", "/assets/index"])
+def test_a_condition_that_nothing_can_meet_is_named(
+    client: httpx.Client, known: list[dict[str, Any]], path: str, asked: dict[str, Any], status: int, why: str
+) -> None:
+    """Else a mistyped condition would look like an empty library."""
+    answer = client.get(path, params=asked)
+
+    assert answer.status_code == status, answer.text
+    assert why in answer.json()["detail"]
 
 
 def test_the_old_address_with_a_slash_needs_no_redirect(
@@ -208,6 +282,29 @@ def test_facets_are_those_of_python(
     assert {"value": None, "count": 2} in everything["licenses"]
     assert chosen == {"ok": True, **registry.facets("sounds", text="rainy", top_tags=2)}
     assert client.get("/assets/facets", params={"top_tags": 0}).status_code == 422
+
+
+def test_facets_of_a_selection_are_those_of_its_assets(
+    registry: AssetRegistry, client: httpx.Client, known: list[dict[str, Any]]
+) -> None:
+    """Else a bulk edit would say "on 12 of 30" of other assets than are selected."""
+    ids = [each["id"] for each in known[:5]]
+
+    answer = client.post("/assets/facets", json={"ids": [*ids, ids[0], 5], "top_tags": 2})
+
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told == {"ok": True, **registry.facets_among([*ids, 5], top_tags=2)}
+    assert (told["total"], told["missing"], len(told["tags"])) == (5, 1, 2)
+    assert told["tags"][0] == {"value": "all", "count": 5}
+    assert client.post("/assets/facets", json={"ids": []}).json()["total"] == 0
+    many = list(range(2**50, 2**50 + 100_000))
+    assert client.post("/assets/facets", json={"ids": [*ids, *many[5:]]}).json()["total"] == 5
+    too_many = client.post("/assets/facets", json={"ids": [*ids, *many]})
+    assert (too_many.status_code, "bulk_assets" in too_many.text) == (422, True)
+    for body in ({}, {"ids": [0]}, {"ids": ["5"]}, {"ids": ids, "top_tags": 0}, {"ids": ids, "full": True}):
+        refused = client.post("/assets/facets", json=body)
+        assert refused.status_code == 422, body
 
 
 def test_words_in_use_complete_what_one_types(client: httpx.Client, known: list[dict[str, Any]]) -> None:

@@ -118,6 +118,28 @@ def test_the_smallest_form_is_a_file(client: httpx.Client) -> None:
     assert asset["provenance"]["source"] == "api.upload"
 
 
+def test_one_upload_can_be_undone_too(client: httpx.Client, registry: AssetRegistry) -> None:
+    """Else only uploads of several files could be taken back by one click."""
+    answer = upload(client).json()
+
+    undone = client.post(f"/assets/operations/{answer['operation']}/undo").json()
+
+    assert undone["undone"] == [answer["asset"]["uid"]]
+    assert registry.count_assets() == 0
+
+
+def test_a_folder_that_was_dropped_comes_in_with_its_folders(client: httpx.Client) -> None:
+    """Else the folders of a dropped folder would be lost, or one of their names would lead elsewhere."""
+    paths = [
+        upload(client, f"whatever/{name}", seed, dest_path=f"bg/{folder}/").json()["asset"]["path"]
+        for seed, (folder, name) in enumerate([("city", "a.png"), ("city/night", "a.png"), ("city", "b.png")])
+    ]
+    refused = upload(client, "a.png", 9, dest_path="bg/../../up/")
+
+    assert paths == ["bg/city/a.png", "bg/city/night/a.png", "bg/city/b.png"]
+    assert refused.status_code == 400
+
+
 def test_known_content_is_told_as_a_duplicate(client: httpx.Client, registry: AssetRegistry) -> None:
     """Else uploading twice would make two assets of one picture, or lose the new tags."""
     first = upload(client, metadata='{"tags": ["one"]}').json()["asset"]

@@ -110,6 +110,7 @@ def live_through_much(registry: AssetRegistry, make_png: Callable[..., Path]) ->
     registry.undo(registry.bulk_edit([uid], add_tags=["smile"])["operation"])
     registry.remove_asset(uid, delete_files=True)
     registry.restore_asset(uid)
+    registry.move_asset(uid, "people/")
     file = registry.resolve_path(uid)
     away = file.rename(registry.ASSETS_ROOT.parent / "away.png")
     rebuild(registry, allow_missing=True)

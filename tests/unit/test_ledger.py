@@ -30,6 +30,7 @@ from comfyvn.db.engine import HEAD, VERSION_TABLE
 from comfyvn.db.ledger import Taken
 from comfyvn.errors import LedgerConflict, OlderLibrary, RegistryBusy, RegistryUnusable
 from comfyvn.model import (
+    PROBLEMS,
     Asset,
     AssetFilter,
     Facts,
@@ -698,7 +699,7 @@ def test_a_write_that_fails_leaves_nothing(ledger: Ledger) -> None:
         for table in ("asset_journal", "asset_versions WHERE asset_id = 2"):
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == 0
         terms = connection.execute("SELECT kind, name, count FROM asset_terms ORDER BY kind").fetchall()
-    assert terms == [("license", "", 1), ("type", "characters", 1)]
+    assert terms == [("license", "", 1), ("tag", "", 1), ("type", "characters", 1)]
 
 
 def test_a_batch_with_one_bad_row_leaves_nothing(ledger: Ledger) -> None:
@@ -1057,7 +1058,7 @@ def test_assets_are_found_by_what_their_files_tell(ledger: Ledger, where: str, i
     assert found(ledger, where=where) == ids
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0004"])
 def test_a_ledger_of_an_older_schema_is_brought_to_this_one(
     revision: str, open_ledger: Callable[..., Ledger], tmp_path: Path
 ) -> None:
@@ -1080,6 +1081,10 @@ def test_a_ledger_of_an_older_schema_is_brought_to_this_one(
         {"license": ""},
         {"text": "harb"},
         {"text": "夏"},
+        {"problems": "no-tags"},
+        {"problems": "no-license"},
+        {"problems": ["no-sidecar", "no-tags"]},
+        {"not_tags": "mara"},
     ):
         assert found(upgraded, **wanted) == found(new, **wanted) != []
     with upgraded.read() as after, new.read() as fresh:
@@ -1089,9 +1094,10 @@ def test_a_ledger_of_an_older_schema_is_brought_to_this_one(
         )
     with upgraded.write() as rows:
         rows.set_previews([make(1, media={"width": 5})])
-        rows.update([make(2)])
+        rows.update([make(2), make(4, meta={"tags": ["new"]})])
     assert found(upgraded, where="width=5") == [1]
     assert found(upgraded, tags="mara") == [1]
+    assert found(upgraded, problems="no-tags") == [2]
     assert inspect_ledger(old)[0]["schema"] == HEAD
 
 
@@ -1127,13 +1133,11 @@ except RegistryUnusable as error:
 
 
 def make_older_ledger(path: Path, revision: str, assets: Sequence[Asset]) -> None:
-    """Write a ledger as an older version of ours did, by the migrations of its day."""
-    config = Config()
-    config.set_main_option("script_location", "comfyvn.db:migrations")
-    engine = sa.create_engine(f"sqlite:///{path}")
-    with engine.begin() as config.attributes["connection"]:
-        command.upgrade(config, revision)
-    engine.dispose()
+    """Write a ledger as an older version of ours did, by the migrations of its day.
+
+    What later revisions than 0002 have is what they make of that.
+    """
+    migrate(path, min(revision, "0002"))
     tags = {}
     with closing(sqlite3.connect(path)) as connection, connection:
         for asset in assets:
@@ -1163,6 +1167,16 @@ def make_older_ledger(path: Path, revision: str, assets: Sequence[Asset]) -> Non
                     query = "INSERT INTO asset_tags VALUES (?, ?, ?, ?)"
                     connection.execute(query, (tags[name], asset.project_id, fold(tag), tag))
                 connection.execute("INSERT INTO asset_tag_links VALUES (?, ?)", (tags[name], asset.id))
+    migrate(path, revision)
+
+
+def migrate(path: Path, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "comfyvn.db:migrations")
+    engine = sa.create_engine(f"sqlite:///{path}")
+    with engine.begin() as config.attributes["connection"]:
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 def test_the_state_of_a_preview_is_for_the_content_it_was_made_of(ledger: Ledger) -> None:
@@ -1256,33 +1270,80 @@ few_notes = st.sampled_from(["", "At the Harbour", "夏祭りの夜", "a AND b",
 few_texts = st.sampled_from(
     ["harb", "祭りの", "夏", "ab", "AND", '"quo', "strasse*", "characters/", "zzz", "b"]
 )
-states = st.tuples(few_types, few_tags, few_licenses, few_notes)
+few_troubles = st.sampled_from([None, None, "missing", "no-sidecar", "no-thumbnail"])
+few_ratings = st.sampled_from([None, 0, 3, 5, 6, "5", True, 4.0])
+states = st.tuples(few_types, few_tags, few_licenses, few_notes, few_troubles, few_ratings)
+few_names = st.sampled_from(["", "MIT", "cc0-1.0", " mit ", "GPL"])
+some_types = few_types | st.lists(st.sampled_from(["characters", "audio", "cg"]), max_size=3)
+some_tags = st.lists(st.sampled_from(["MARA", "night", "夏", "nobody"]), max_size=2)
+WORKFLOWS = ("aaaaaaaa11", "aaaaaaaa22", "9c")
 wishes = st.fixed_dictionaries(
     {},
     optional={
-        "asset_type": few_types,
+        "asset_type": some_types,
         "tags": few_tags,
-        "license": st.sampled_from(["", "MIT", "cc0-1.0"]),
+        "license": few_names | st.lists(few_names, max_size=3),
         "text": few_texts,
         "hash_value": st.sampled_from([f"{number:064x}" for number in (1, 2, 99)]),
+        "not_types": some_types,
+        "not_tags": some_tags,
+        "not_licenses": st.lists(few_names, max_size=2),
+        "problems": st.lists(st.sampled_from(PROBLEMS), max_size=3),
+        "uid": st.sampled_from(["0000", f"{3:016X}", "abcd"]),
+        "workflow": st.sampled_from([*WORKFLOWS, "aaaaaaaa", "aaaa", "9", "zzzzzzzzzz"]),
+        "min_rating": st.sampled_from([0, 1, 4, 5]),
     },
 )
 
 
-def state_of(number: int, kind: str, tags: list[str], license: str | None, note: str) -> Asset:
-    return make(number, type=kind, meta={"tags": tags, "license": license, "note": note})
+def state_of(
+    number: int,
+    kind: str,
+    tags: list[str],
+    license: str | None,
+    note: str,
+    trouble: str | None,
+    rating: Any,
+) -> Asset:
+    meta = {"tags": tags, "license": license, "note": note} | ({} if rating is None else {"rating": rating})
+    asset = make(
+        number,
+        type=kind,
+        meta=meta,
+        sidecar_file=None if trouble == "no-sidecar" else FileStat(1, 2, 3),
+        missing_since="2026-11-22 15:00:00" if trouble == "missing" else None,
+        preview=Preview("thumbnail", "failed" if trouble == "no-thumbnail" else "ready"),
+    )
+    workflow = WORKFLOWS[number % len(WORKFLOWS)]
+    return replace(asset, provenance=provenance_of(asset, number, workflow_hash=workflow))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def note_edits(ledger: Ledger, edits: Sequence[tuple[int, bool]]) -> set[int]:
+    """Journal edits, some of which a hand edit overruled; return who was overruled last."""
+    settled = [(number, False) for number in range(1, 9)]
+    with ledger.write() as rows:
+        for number, is_overruled in (*settled, *edits):
+            asset = make(number)
+            after = {"meta": {"overruled": 1}, **({"overruled": {"license": "MIT"}} if is_overruled else {})}
+            rows.record([JournalEntry("asset_meta_updated", asset.uid, number, 9, {}, after)])
+    return {number for number, is_overruled in dict(edits).items() if is_overruled}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(states, min_size=1, max_size=8),
     st.lists(st.tuples(st.integers(1, 8), st.none() | states), max_size=8),
+    st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=4),
     st.lists(wishes, min_size=1, max_size=6),
 )
 def test_filters_counts_and_facets_agree_with_a_look_at_every_asset(
-    open_ledger: Callable[..., Ledger], new: list[Any], changes: list[tuple[int, Any]], wanted: list[Any]
+    open_ledger: Callable[..., Ledger],
+    new: list[Any],
+    changes: list[tuple[int, Any]],
+    edits: list[tuple[int, bool]],
+    wanted: list[Any],
 ) -> None:
-    """Terms, their counts and the search index would drift from the assets that they tell of."""
+    """Terms, their counts and the indexes would drift from the assets that they tell of."""
     ledger, other = open_ledger(), open_ledger("other")
     for each in (ledger, other):
         with each.write() as rows:
@@ -1298,25 +1359,14 @@ def test_filters_counts_and_facets_agree_with_a_look_at_every_asset(
             elif state is not None and number in assets:
                 assets[number] = state_of(number, *state)
                 rows.update([assets[number]])
+    overruled = note_edits(ledger, edits)
 
     for wish in wanted:
-        check_answers(ledger, assets, AssetFilter.build(**wish))
+        check_answers(ledger, assets, overruled, AssetFilter.build(**wish))
 
 
-def check_answers(ledger: Ledger, assets: dict[int, Asset], wanted: AssetFilter) -> None:
-    def fits(asset: Asset, wish: AssetFilter) -> bool:
-        tags = {fold(tag) for tag in asset.facts.tags}
-        texts = [asset.key, *asset.facts.tags, asset.facts.license or "", str(asset.facts.meta["note"])]
-        return (
-            wish.type in (None, asset.type)
-            and wish.digest in (None, asset.digest)
-            and {fold(tag) for tag in wish.tags} <= tags
-            and wish.license in (None, fold(asset.facts.license or ""))
-            and (wish.text is None or fold(wish.text) in fold("\n".join(texts)))
-        )
-
-    wanted = replace(wanted, license=None if wanted.license is None else fold(wanted.license))
-    expected = [number for number in sorted(assets, reverse=True) if fits(assets[number], wanted)]
+def check_answers(ledger: Ledger, assets: dict[int, Asset], overruled: set[int], wanted: AssetFilter) -> None:
+    expected = [number for number in sorted(assets, reverse=True) if fits(assets[number], overruled, wanted)]
     with ledger.read() as rows:
         assert [asset.id for asset in rows.find(wanted)] == expected
         assert [asset.id for asset in rows.find(wanted, limit=2, before_id=5)] == [
@@ -1324,21 +1374,76 @@ def check_answers(ledger: Ledger, assets: dict[int, Asset], wanted: AssetFilter)
         ][:2]
         assert rows.count(wanted) == len(expected)
         told = rows.facets(wanted, 100)
+        among = rows.facets_among([*expected, 50, 99], 100)
     assert [number for batch in ledger.iterate_ids(wanted) for number in batch] == expected
-    by_type = [asset.type for asset in assets.values() if fits(asset, wanted.without("type"))]
-    by_license = [
-        fold(asset.facts.license or "") for asset in assets.values() if fits(asset, wanted.without("license"))
-    ]
-    by_tag = [
-        fold(tag)
-        for asset in assets.values()
-        if fits(asset, wanted.without("tag"))
-        for tag in asset.facts.tags
-    ]
-    assert told.total == len(expected)
-    assert dict(told.types) == Counter(by_type)
-    assert {fold(name): count for name, count in told.licenses} == Counter(by_license)
-    assert {fold(name): count for name, count in told.tags} == Counter(by_tag)
+    assert [number for batch in ledger.iterate_ids(wanted, "oldest") for number in batch] == expected[::-1]
+    assert told.total == among.total == len(expected)
+    for group, found in (
+        ("type", told.types),
+        ("license", told.licenses),
+        ("tag", (*told.tags, ("", told.untagged))),
+    ):
+        others = [asset for asset in assets.values() if fits(asset, overruled, wanted.without(group))]
+        assert {fold(name): count for name, count in found if count} == values_of(others, group)
+    for group, found in (
+        ("type", among.types),
+        ("license", among.licenses),
+        ("tag", (*among.tags, ("", among.untagged))),
+    ):
+        listed = values_of([assets[number] for number in expected], group)
+        assert {fold(name): count for name, count in found if count} == listed
+    others = [asset for asset in assets.values() if fits(asset, overruled, wanted.without("problem"))]
+    assert dict(told.problems) == {
+        name: sum(name in problems_of(asset, overruled) for asset in others) for name in PROBLEMS
+    }
+
+
+def fits(asset: Asset, overruled: set[int], wish: AssetFilter) -> bool:
+    tags = {fold(tag) for tag in asset.facts.tags}
+    licence = fold(asset.facts.license or "")
+    texts = [asset.key, *asset.facts.tags, asset.facts.license or "", str(asset.facts.meta["note"])]
+    texts += [rating for rating in [asset.facts.meta.get("rating")] if isinstance(rating, str)]
+    rating = asset.facts.meta.get("rating")
+    stars = rating if type(rating) is int and rating <= 5 else 0
+    workflow = asset.provenance.workflow_hash if asset.provenance else ""
+    is_of_workflow = wish.workflow in (None, workflow) or (
+        len(wish.workflow or "") >= 8 and str(workflow).startswith(str(wish.workflow))
+    )
+    return (
+        (not wish.types or asset.type in wish.types)
+        and asset.type not in wish.not_types
+        and wish.digest in (None, asset.digest)
+        and {fold(tag) for tag in wish.tags} <= tags
+        and not {fold(tag) for tag in wish.not_tags} & tags
+        and (not wish.licenses or licence in {fold(each.strip()) for each in wish.licenses})
+        and licence not in {fold(each.strip()) for each in wish.not_licenses}
+        and (wish.text is None or fold(wish.text) in fold("\n".join(texts)))
+        and (not wish.problems or not problems_of(asset, overruled).isdisjoint(wish.problems))
+        and asset.uid.startswith(wish.uid or "")
+        and is_of_workflow
+        and stars >= (wish.min_rating or 0)
+    )
+
+
+def problems_of(asset: Asset, overruled: set[int]) -> set[str]:
+    holds = {
+        "no-license": not asset.facts.license,
+        "no-tags": not asset.facts.tags,
+        "missing": asset.missing_since is not None,
+        "no-sidecar": asset.sidecar_file is None,
+        "no-thumbnail": asset.preview.state == "failed",
+        "conflict": asset.id in overruled,
+    }
+    return {name for name, is_so in holds.items() if is_so}
+
+
+def values_of(assets: Sequence[Asset], group: str) -> Counter[str]:
+    """Count types, licences or tags, "" for none, as the ledger compares them."""
+    if group == "type":
+        return Counter(asset.type for asset in assets)
+    if group == "license":
+        return Counter(fold(asset.facts.license or "") for asset in assets)
+    return Counter(name for asset in assets for name in {fold(tag) for tag in asset.facts.tags} or {""})
 
 
 @pytest.fixture
@@ -1460,6 +1565,12 @@ def test_a_whole_library_is_gone_through_in_batches(ledger: Ledger) -> None:
         ({"tags": ["Mara"]}, "term_id=? AND asset_id<?"),
         ({"tags": ["Mara", "night"]}, "term_id=? AND asset_id<?"),
         ({"tags": ["Mara", "night"], "asset_type": "characters"}, "term_id=? AND asset_id<?"),
+        ({"not_tags": ["Mara"]}, "project_id=? AND id<?"),
+        ({"tags": ["Mara"], "not_tags": ["night"]}, "term_id=? AND asset_id<?"),
+        ({"problems": ["no-tags"]}, "term_id=? AND asset_id<?"),
+        ({"problems": ["missing"]}, "project_id=? AND id<?"),
+        ({"problems": ["no-thumbnail"]}, "project_id=? AND id<?"),
+        ({"problems": ["no-sidecar"], "tags": ["Mara"]}, "term_id=? AND asset_id<?"),
     ],
 )
 def test_a_page_costs_a_page_and_not_the_library(shelf: Ledger, wanted: dict[str, Any], search: str) -> None:
@@ -1477,3 +1588,35 @@ def test_a_page_costs_a_page_and_not_the_library(shelf: Ledger, wanted: dict[str
     assert looked_up.endswith(f"({search})"), plan
     assert [step for step in plan if step.startswith("SCAN")] == ["SCAN x"], plan  # the page itself
     assert "hash_value" in wanted or not any("TEMP B-TREE" in step for step in plan), plan
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"asset_type": ["characters", "audio"]},
+        {"license": ["", "MIT"], "tags": "night"},
+        {"problems": ["no-license", "no-tags", "missing", "conflict"]},
+    ],
+)
+def test_several_walks_are_merged_and_not_sorted(shelf: Ledger, wanted: dict[str, Any]) -> None:
+    """A page of two types of a million assets would read all of both."""
+    statements: list[str] = []
+
+    with shelf.read() as rows:
+        rows._connection.set_trace_callback(statements.append)
+        rows.find(AssetFilter.build(**wanted), limit=10, before_id=5)
+        rows._connection.set_trace_callback(None)
+
+    with closing(sqlite3.connect(shelf.engine.path)) as connection:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statements[-1]}")]
+    assert not any("TEMP B-TREE" in step for step in plan), plan
+    assert [step for step in plan if step.startswith("SCAN")] == ["SCAN x"], plan
+
+
+def test_any_of_many_types_are_found_newest_first(ledger: Ledger) -> None:
+    """More types than are merged would be refused by SQLite, or come type by type."""
+    insert(ledger, *(make(number, type=f"type{number % 40}") for number in range(1, 121)))
+    wanted = [f"type{number}" for number in range(30)]
+
+    assert found(ledger, asset_type=wanted) == [n for n in range(120, 0, -1) if n % 40 < 30]
+    assert found(ledger, asset_type=wanted, not_types=wanted[:29]) == [109, 69, 29]

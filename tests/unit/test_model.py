@@ -580,10 +580,10 @@ def test_a_filter_is_normalised() -> None:
     """Case, blanks and Unicode form of what was typed would decide what is found."""
     wanted = AssetFilter.build(asset_type="characters", hash_value=" AB ", tags=[" Mara ", "MARA"], text="夏")
 
-    assert wanted == AssetFilter("characters", "ab", ("Mara",), None, "夏")
+    assert wanted == AssetFilter(types=("characters",), digest="ab", tags=("Mara",), text="夏")
     assert AssetFilter.build(tags="one").tags == ("one",)
     assert AssetFilter.build() == AssetFilter.build(asset_type="", hash_value="", text="") == model.EVERYTHING
-    assert AssetFilter.build(license="").license == ""
+    assert AssetFilter.build(license="").licenses == ("",)
 
 
 @pytest.mark.parametrize(
@@ -592,7 +592,7 @@ def test_a_filter_is_normalised() -> None:
         *(
             {"asset_type": 7},
             {"hash_value": b"ab"},
-            {"license": ["MIT"]},
+            {"license": ["MIT", 7]},
             {"text": 7},
             {"tags": 7},
             {"tags": [7]},

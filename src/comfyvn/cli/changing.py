@@ -1,14 +1,14 @@
-"""The commands that change assets: ``tag`` and ``remove``."""
+"""The commands that change assets: ``tag``, ``move`` and ``remove``."""
 
 from __future__ import annotations
 
 import click
 
 from comfyvn.cli.shared import json_option, open_library
-from comfyvn.errors import LibraryUnreachable, OutsideLibrary, RegistryUnusable
+from comfyvn.errors import AssetNotFound, LibraryUnreachable, OutsideLibrary, RegistryUnusable
 from comfyvn.registry import console
 
-__all__ = ["remove", "tag"]
+__all__ = ["move", "remove", "tag"]
 
 
 @click.command()
@@ -53,6 +53,36 @@ def tag(
     if not as_json:
         journal.tell_undo(operation)
     return _complain_unknown(unknown)
+
+
+@click.command()
+@click.argument("uid")
+@click.argument("new")
+@json_option
+@console.library_options
+def move(uid: str, new: str, as_json: bool, **library: str | None) -> int:
+    """Give an asset, named by uid or path, another place or name: its file and sidecar move together.
+
+    NEW starts at the assets folder, such as characters/mara/smile.png; with a slash at its end it is a
+    folder, and the name stays. The suffix and the type stay. `comfyvn undo` moves it back.
+
+    Exit code 3: the uid is unknown. 4: something lies there already, or it can't be moved.
+    """
+    from comfyvn.registry import history as journal
+
+    with open_library(library) as registry:
+        known = registry.resolve_uid(uid)
+        if known is None:
+            raise AssetNotFound(uid=uid, project=registry.project_id)
+        number = registry.new_operation()
+        record = registry.move_asset(known, new, operation=number)
+        operation = journal.known_operation(registry, number)
+    if as_json:
+        console.emit_json({"operation": operation, "asset": record})
+    else:
+        console.echo(f"{known}: {'now' if operation else 'still'} at {record['path']}")
+        journal.tell_undo(operation)
+    return 0
 
 
 @click.command()

@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "history": ("comfyvn.registry.history", "history", "Tell what was done to the library."),
     "ingest": ("comfyvn.cli.taking_in", "ingest", "Register files and folders, recursively."),
     "list": ("comfyvn.cli.looking", "list_command", "List registered assets, newest first."),
+    "move": ("comfyvn.cli.changing", "move", "Give an asset another place or name."),
     "previews": (
         "comfyvn.registry.previews",
         "command",
@@ -58,6 +59,7 @@ COMMANDS: Final = {
     "serve": ("comfyvn.cli.serving", "serve", "Serve the library over HTTP."),
     "show": ("comfyvn.cli.showing", "show", "Show all that is known of one asset."),
     "stamp": ("comfyvn.registry.stamp", "command", "Read the marker in a file, or take it out."),
+    "studio": ("comfyvn.cli.studio", "studio", "Open the Studio in the browser."),
     "tag": ("comfyvn.cli.changing", "tag", "Add and remove tags, and set the licence, of assets."),
     "token": (
         "comfyvn.cli.tokens",

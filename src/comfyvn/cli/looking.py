@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from comfyvn.cli.shared import emit_list, json_option, open_library, size_of
+from comfyvn.model import MOST_STARS, PROBLEMS, Conditions
 from comfyvn.registry import console
 
 if TYPE_CHECKING:
@@ -23,18 +24,44 @@ _COLUMNS: Final = {"uid": 0, "type": 110, "path": 0, "size": 100, "tags": 0, "li
 
 
 _CONDITIONS: Final = (
-    click.option("--type", "asset_type", help="Only this type."),
+    click.option("--type", "asset_type", multiple=True, help="Only this type; repeated: any of them."),
     click.option(
         "--tag", "tags", multiple=True, help="Only assets with this tag; repeated: with all of them."
     ),
-    click.option("--license", help='Only this licence; "" for assets without one.'),
+    click.option(
+        "--license",
+        multiple=True,
+        help='Only this licence; "" for assets without one; repeated: any of them.',
+    ),
     click.option("--text", help="Only assets whose path or metadata hold this text."),
     click.option("--hash", "hash_value", help="Only this SHA-256."),
     click.option(
         "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."
     ),
+    click.option("--not-type", "not_types", multiple=True, help="Not this type; may be repeated."),
+    click.option("--not-tag", "not_tags", multiple=True, help="Not those with this tag; may be repeated."),
+    click.option(
+        "--not-license",
+        "not_licenses",
+        multiple=True,
+        help='Not this licence; "": not those without one; may be repeated.',
+    ),
+    click.option(
+        "--problem",
+        "problems",
+        multiple=True,
+        type=click.Choice(PROBLEMS),
+        help="Only assets with this problem; repeated: with any of them.",
+    ),
+    click.option("--uid", help="Only uids that begin like that; four or more digits."),
+    click.option(
+        "--workflow", help="Only what came of this workflow: its hash, or eight or more of its characters."
+    ),
+    click.option(
+        "--rating", "min_rating", type=click.IntRange(0, MOST_STARS), help="Only at least so many stars."
+    ),
 )
-_NAMES: Final = ("asset_type", "tags", "license", "text", "hash_value", "where")
+_NAMES: Final = ("asset_type", *Conditions.__annotations__)
 
 
 def _filtered(command: Callable[..., int]) -> Callable[..., int]:
@@ -93,7 +120,7 @@ def facets(
     as_json: bool,
     **library: str | None,
 ) -> int:
-    """Count assets by type, licence and tag; of all, or of those for which the conditions hold.
+    """Count assets by type, licence, tag and problem; of all, or of those for which the conditions hold.
 
     Each list is counted under the other conditions, without its own: with --type audio the types are still
     those of all assets, the licences and tags those of sounds.
@@ -103,7 +130,13 @@ def facets(
     if as_json:
         console.emit_json(found)
         return 0
-    for title, counts in (("type", found["types"]), ("licence", found["licenses"]), ("tag", found["tags"])):
+    wrong = [each for each in found["problems"] if each["count"]]
+    for title, counts in (
+        ("type", found["types"]),
+        ("licence", found["licenses"]),
+        ("tag", found["tags"]),
+        ("problem", wrong),
+    ):
         table = _table(title, "assets")
         for each in counts:
             table.add_row(console.plain(each["value"] or "(none)"), f"{each['count']:,}")

@@ -44,6 +44,7 @@ from comfyvn.model import (
     PreviewKind,
     PreviewState,
     Provenance,
+    Sort,
     Version,
     fold,
     id_floor,
@@ -67,6 +68,8 @@ ACTING: Final[ContextVar[str | None]] = ContextVar("comfyvn_acting", default=Non
 """Whom the journal names for changes of this task or thread; else the one whom the `Ledger` was given."""
 _CHUNK: Final = 500
 _LARGEST: Final = 2**63 - 1
+_FIRST_ROWS: Final = 8
+_LONG_ROW: Final = 20_000
 _IDS_CHUNK: Final = 65_536
 _T = TypeVar("_T")
 _Row = tuple[Any, ...]
@@ -131,6 +134,11 @@ _KNOWN_UID: Final = (
     " ORDER BY a.hash != v.hash, a.missing_since IS NOT NULL, a.id LIMIT 1"
 )
 _SIDECAR_WRITTEN: Final = "asset_sidecar_written"
+_ORDERS: Final[dict[Sort, str]] = {
+    "name": "a.path_fold, a.id",
+    "largest": "a.bytes DESC, a.id DESC",
+    "changed": "a.updated_at DESC, a.id DESC",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,12 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What one operation did: when it ended, whose it was, how many rows of each event, how many assets."""
+    """What one operation did: when it ended, whose it was, how many rows of each event, how many assets.
+
+    ``first_rows`` are the first of its rows in the journal, but for very long ones and written sidecars, and
+    ``first_key`` is where the asset of the first lies now, if it does. ``undone_by`` is the newest operation
+    that took back what it did to one of those assets.
+    """
 
     operation_id: int
     at: str
@@ -180,6 +193,9 @@ class Operation:
     events: Mapping[str, int]
     assets: int
     undoes: int | None
+    undone_by: int | None
+    first_rows: tuple[JournalRow, ...]
+    first_key: str | None
 
 
 class FileRow(NamedTuple):
@@ -209,11 +225,13 @@ class CardRow(NamedTuple):
     uid: str
     type: str
     key: str
+    size_bytes: int
     version: int
     preview_kind: PreviewKind | None
     preview_state: PreviewState
     preview_recipe: int
     missing_since: str | None
+    created_at: str
     updated_at: str
     meta: Mapping[str, Any]
     media: Mapping[str, Any]
@@ -260,8 +278,13 @@ class Ledger:
                 return
             before_id = batch[-1].id
 
-    def iterate_ids(self, wanted: AssetFilter = EVERYTHING) -> Iterator[array[int]]:
-        """Yield the ids of assets that match, newest first, in arrays of at most 65,536."""
+    def iterate_ids(self, wanted: AssetFilter = EVERYTHING, sort: Sort = "newest") -> Iterator[array[int]]:
+        """Yield the ids of assets that match, in arrays of at most 65,536."""
+        if sort != "newest":
+            with self.read() as rows:
+                found = rows.sorted_ids(wanted, sort)
+            yield from (found[at : at + _IDS_CHUNK] for at in range(0, len(found), _IDS_CHUNK))
+            return
         before_id = None
         while True:
             with self.read() as rows:
@@ -325,6 +348,20 @@ class Reader:
         rows = self._connection.execute(*self._filters.ids(search, before_id, limit)).fetchall()
         return array("q", [row[0] for row in rows])
 
+    def sorted_ids(self, wanted: AssetFilter, sort: Sort) -> array[int]:
+        """Return the ids of all assets that match, in some order; conditions as in `find`."""
+        search = self._filters.search(wanted)
+        if search is None:
+            return array("q")
+        ids, values = self._filters.ids(search, is_whole=True)
+        if (order := _ORDERS.get(sort)) is not None:
+            assets = f"({ids}) x CROSS JOIN assets_registry a ON a.id = x.id"
+            if wanted == EVERYTHING:  # by the index of that order, if there is one
+                assets, values = "assets_registry a WHERE a.project_id = ?", [self._project_id]
+            ids = f"SELECT a.id FROM {assets} ORDER BY {order}"
+        found = array("q", [row[0] for row in self._connection.execute(ids, values).fetchall()])
+        return found[::-1] if sort == "oldest" else found
+
     def count(self, wanted: AssetFilter = EVERYTHING) -> int:
         """Return how many assets match."""
         return self._facets.total(wanted)
@@ -332,6 +369,10 @@ class Reader:
     def facets(self, wanted: AssetFilter, top_tags: int) -> FacetCounts:
         """Count the types, licences and the most frequent tags of what a filter finds; see `FacetCounts`."""
         return self._facets.count(wanted, top_tags)
+
+    def facets_among(self, ids: Sequence[int], top_tags: int) -> FacetCounts:
+        """Count the types, licences and the most frequent tags of some assets by row id, each named once."""
+        return self._facets.count_among(ids, top_tags)
 
     def asset(self, uid: str) -> Asset | None:
         """Return one asset with all of its provenance."""
@@ -608,7 +649,7 @@ class Reader:
             row[0]: row
             for row in self._mine(
                 "SELECT operation_id, max(at), max(actor), count(DISTINCT uid),"
-                f" min(CASE WHEN event != '{_SIDECAR_WRITTEN}' THEN seq END) {mine}",
+                f" min(CASE WHEN event != '{_SIDECAR_WRITTEN}' THEN seq END), min(seq) {mine}",
                 listed,
             )
         }
@@ -618,11 +659,50 @@ class Reader:
             number: (_load(after) or {}).get("undoes")
             for number, after in self._connection.execute(query, (firsts,))
         }
+        rows = {number: self._first_rows(number) for number in numbers}
+        undone = self._undone_by([row for each in rows.values() for row in each])
+        query = (
+            "SELECT j.operation_id, a.path_full FROM asset_journal j JOIN assets_registry a"
+            f" ON a.project_id = j.project_id AND a.uid = j.uid WHERE j.project_id = ? AND j.seq {_LISTED}"
+        )
+        first = [row[4] or row[5] for row in found.values()]
+        keys = dict(self._mine(query, _dump(first)).fetchall())
         return [
-            Operation(number, at, actor, events[number], assets, undoes.get(number))
+            Operation(
+                number,
+                at,
+                actor,
+                events[number],
+                assets,
+                undoes.get(number),
+                undone.get(number),
+                tuple(rows[number]),
+                keys.get(number),
+            )
             for number in numbers
-            for _, at, actor, assets, _ in [found[number]]
+            for _, at, actor, assets, *_ in [found[number]]
         ]
+
+    def _first_rows(self, operation_id: int) -> list[JournalRow]:
+        """Return some rows of an operation, the first ones, without written sidecars and very long ones."""
+        length = "coalesce(length(before_json), 0) + coalesce(length(after_json), 0)"
+        query = (
+            f"SELECT * FROM ({_SELECT_JOURNAL} WHERE +project_id = ? AND operation_id = ? AND event != ?"
+            f" ORDER BY seq LIMIT {_FIRST_ROWS}) WHERE {length} <= {_LONG_ROW}"
+        )
+        return [_journal_row(row) for row in self._mine(query, operation_id, _SIDECAR_WRITTEN)]
+
+    def _undone_by(self, rows: Sequence[JournalRow]) -> dict[int, int]:
+        """Return which operation was the last to take each operation of some rows back, as far as it did."""
+        if not rows:
+            return {}
+        query = (
+            "SELECT json_extract(after_json, '$.undoes'), max(operation_id) FROM asset_journal WHERE"
+            f" project_id = ? AND uid {_LISTED} AND seq > ? AND after_json LIKE '%\"undoes\":%' GROUP BY 1"
+        )
+        uids = list(dict.fromkeys(row.uid for row in rows))
+        found = self._mine(query, _dump(uids), min(row.seq for row in rows))
+        return {undone: by for undone, by in found if isinstance(undone, int)}
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -700,8 +780,8 @@ class Reader:
     def cards(self, ids: Iterable[int]) -> Iterator[CardRow]:
         """Yield what a card shows of the known ones of some assets by row id, in no order."""
         query = (
-            "SELECT id, uid, type, path_full, version, preview_kind, preview_state, preview_recipe,"
-            " missing_since, updated_at, meta, media FROM assets_registry"
+            "SELECT id, uid, type, path_full, bytes, version, preview_kind, preview_state, preview_recipe,"
+            " missing_since, created_at, updated_at, meta, media FROM assets_registry"
             f" WHERE project_id = ? AND id {_LISTED}"
         )
         for chunk in _chunks(ids, _CHUNK):

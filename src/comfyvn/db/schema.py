@@ -1,10 +1,11 @@
 """The tables, declared once. ``assets_registry`` and ``provenance`` keep the columns that users query.
 
-What a filter may ask of an asset is a term: its type, its licence (``""`` for none), each of its tags. An
-asset is linked to its terms, and a term counts its assets: a filter walks the links of its rarest term, and
-facets of everything are read from the counts. ``asset_codes`` holds the same links the other way round, as
-five characters a term (`comfyvn.db.terms`), for counting the terms of many assets. ``asset_search``
-(`SEARCH`) is a full-text index of trigrams over ``asset_text.folded``, kept in step by its triggers.
+What a filter may ask of an asset is a term: its type, its licence (``""`` for none), each of its tags
+(``""`` for none). An asset is linked to its terms, and a term counts its assets: a filter walks the links of
+its rarest term, and facets of everything are read from the counts. ``asset_codes`` holds the same links the
+other way round, as five characters a term (`comfyvn.db.terms`), for counting the terms of many assets.
+``asset_search`` (`SEARCH`) is a full-text index of trigrams over ``asset_text.folded``, kept in step by its
+triggers.
 
 Some installations share the database file with other ComfyVN parts: every other table of ours is named
 ``asset_...`` so that none meets one of theirs.
@@ -68,9 +69,12 @@ metadata = MetaData()
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 _Json = JSON(none_as_null=True)
 _now = text("CURRENT_TIMESTAMP")
-_only_missing: Final[dict[str, Any]] = {
-    f"{engine}_where": text("missing_since IS NOT NULL") for engine in ("sqlite", "postgresql")
-}
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """Return what makes an index one of the few rows for which a condition holds."""
+    return {f"{engine}_where": text(condition) for engine in ("sqlite", "postgresql")}
+
 
 assets_registry = Table(
     "assets_registry",
@@ -109,7 +113,9 @@ assets_registry = Table(
     UniqueConstraint("project_id", "path_full", name="uq_assets_registry_path"),
     Index("ix_assets_registry_path_fold", "project_id", "path_fold"),
     Index("ix_assets_registry_project", "project_id", "id"),
-    Index("ix_assets_registry_missing", "project_id", "id", **_only_missing),
+    Index("ix_assets_registry_missing", "project_id", "id", **_only("missing_since IS NOT NULL")),
+    Index("ix_assets_registry_no_preview", "project_id", "id", **_only("preview_state = 'failed'")),
+    Index("ix_assets_registry_no_sidecar", "project_id", "id", **_only("sidecar_size IS NULL")),
 )
 
 provenance = Table(
@@ -196,6 +202,13 @@ asset_journal = Table(
     Column("after_json", _Json),
     Index("ix_asset_journal_uid", "project_id", "uid", "seq"),
     Index("ix_asset_journal_operation", "operation_id"),
+    Index(
+        "ix_asset_journal_overruled",
+        "project_id",
+        "asset_id",
+        # what only looks like it is passed over later: a look inside might fail here, and with it a write
+        sqlite_where=text("event = 'asset_meta_updated' AND instr(after_json, '\"overruled\":') > 0"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -1,6 +1,6 @@
 """Terms: what a filter may ask of an asset, in the form in which the ledger compares and keeps it.
 
-An asset's type is a term, its licence (``""`` for none), and each of its tags.
+An asset's type is a term, its licence (``""`` for none), and each of its tags (``""`` where it has none).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, Literal
 
-from comfyvn.model import Asset, AssetFilter, fold
+from comfyvn.model import Asset, fold
 
 __all__ = [
     "CODE_BITS",
@@ -22,7 +22,6 @@ __all__ = [
     "fold_term",
     "search_text",
     "terms_of",
-    "terms_wanted",
 ]
 
 TermKind = Literal["type", "license", "tag"]
@@ -41,17 +40,12 @@ def terms_of(asset: Asset) -> list[tuple[TermKind, str, str]]:
     facts = asset.facts
     tags: list[tuple[TermKind, str, str]] = [("tag", fold_term(tag), tag) for tag in facts.tags]
     licence = facts.license or ""
-    return [("type", asset.type, asset.type), ("license", fold_term(licence), licence), *tags]
-
-
-def terms_wanted(wanted: AssetFilter) -> list[tuple[TermKind, str]]:
-    """Return the terms that a filter asks for: kind and the form that is compared."""
-    terms: list[tuple[TermKind, str]] = [("tag", fold_term(tag)) for tag in wanted.tags]
-    if wanted.type is not None:
-        terms.append(("type", wanted.type))
-    if wanted.license is not None:
-        terms.append(("license", fold_term(wanted.license.strip())))
-    return terms
+    untagged: tuple[TermKind, str, str] = ("tag", "", "")
+    return [
+        ("type", asset.type, asset.type),
+        ("license", fold_term(licence), licence),
+        *(tags or [untagged]),
+    ]
 
 
 def encode_terms(term_ids: Iterable[int]) -> str:

@@ -22,7 +22,8 @@ from comfyvn.registry import console
 
 if TYPE_CHECKING:
     from comfyvn.studio.core import AssetRecord, AssetRegistry
-    from comfyvn.studio.core.history import HistoryEntry, OperationRecord, PurgeReport, Refused, UndoReport
+    from comfyvn.studio.core.history import HistoryEntry, PurgeReport, Refused, UndoReport
+    from comfyvn.studio.core.operations import OperationRecord
 
 __all__ = ["describe_entry", "history", "known_operation", "purge", "restore", "tell_undo", "undo"]
 
@@ -310,6 +311,7 @@ def _print_operations(operations: list[OperationRecord], limit: int) -> None:
         counts = [f"{count} {_EVENTS[event]}" for event, count in each["events"].items() if event in _EVENTS]
         what = ", ".join(counts) or "sidecars written"
         what += f" (undoes operation {each['undoes']})" if each["undoes"] else ""
+        what += f" (undone by operation {each['undone_by']})" if each["undone_by"] else ""
         rows.append((_time(each["at"]), str(each["operation"]), each["actor"] or "", what))
     _print_table(("when (UTC)", "operation", "who", "what"), rows)
     if not operations:

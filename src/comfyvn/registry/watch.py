@@ -51,6 +51,7 @@ __all__ = ["Batch", "command", "watch"]
 
 _log = logging.getLogger(__name__)
 _SETTLE_S: Final = 0.5
+_BRIEF_S: Final = 0.1
 _NEWCOMER_PARTS: Final = 4  # how many times settle_s a batch waits for a file that came together with others
 _PATIENCE_S: Final = 30.0  # a batch begins at last, though ever more files come
 # Linux keeps 16,384 changes, some five a file, and then drops what comes: past this we look at everything
@@ -97,6 +98,7 @@ def watch(
     on_batch: Callable[[Batch], None] | None = None,
     settle_s: float = _SETTLE_S,
     polling: bool = False,
+    hurry: threading.Event | None = None,
 ) -> None:
     """Take in what happened to a library, then what happens, until told to stop.
 
@@ -107,8 +109,10 @@ def watch(
         registry: the library.
         stop: set it to end the watching; a batch at work is finished.
         on_batch: called after each batch; what it raises ends the watching.
-        settle_s: how long a file must hold still before it is taken in.
+        settle_s: how long a file must hold still before it is taken in; after a mere move, or an edit of its
+            sidecar, at most a tenth of a second.
         polling: look at every file twice a second, for drives that tell nothing (network, some containers).
+        hurry: set it before ``stop`` to end a batch at work at its next safe point.
 
     Raises:
         ExtraMissing: the package ``watchfiles`` is not installed.
@@ -121,7 +125,11 @@ def watch(
     except ImportError as error:
         raise ExtraMissing(what="Watching", package="watchfiles", extra="server") from error
     on_batch = on_batch if on_batch is not None else lambda batch: None
-    _Watch(registry, stop or threading.Event(), on_batch, settle_s, polling).run()
+    _Watch(registry, stop or threading.Event(), on_batch, settle_s, polling, hurry).run()
+
+
+class _HurriedError(Exception):
+    """The watch is to end, and has no time to finish a batch."""
 
 
 @dataclass(slots=True)
@@ -168,12 +176,11 @@ class _Waiting:
         """Whether what came together is there; a file that is written for long holds up nobody for long."""
         if not self._seen and not self._is_everything:
             return False
-        now, patience_s = time.monotonic(), _NEWCOMER_PARTS * self._settle_s
+        now, patience_s, settle_s = time.monotonic(), _NEWCOMER_PARTS * self._settle_s, self._settling_s()
         if now - self._began_s >= _PATIENCE_S:
             return True
-        return now - self._arrived_s >= self._settle_s and all(
-            now - seen.since_s >= self._settle_s or now - seen.first_s >= patience_s
-            for seen in self._seen.values()
+        return now - self._arrived_s >= settle_s and all(
+            now - seen.since_s >= settle_s or now - seen.first_s >= patience_s for seen in self._seen.values()
         )
 
     def take(self) -> list[str] | None:
@@ -182,7 +189,8 @@ class _Waiting:
         if self._is_everything:
             self._is_everything = False
             return None
-        settled = [key for key in list(self._seen) if self._has_settled(key)]
+        settle_s = self._settling_s()
+        settled = [key for key in list(self._seen) if self._has_settled(key, settle_s)]
         for key in settled:
             del self._seen[key]
         return settled
@@ -190,17 +198,27 @@ class _Waiting:
     def keeps(self, key: str, stat_now: FileStat) -> bool:
         """Tell whether a file is to be waited for; one that was written just now is, from here on."""
         if key in self._seen:
-            return not self._has_settled(key)
+            return not self._has_settled(key, self._settle_s)
         if not 0 <= time.time() - stat_now.mtime_ns / 1e9 < self._settle_s:
             return False
         self.add(key)
         return True
 
-    def _has_settled(self, key: str) -> bool:
+    def _settling_s(self) -> float:
+        """Return how long what is waiting must hold still: not for long where no file was written to lately.
+
+        Then they were moved, or have edited sidecars. What is only gone may come back: some programs save so.
+        """
+        files = [seen.look[0] for seen in self._seen.values() if seen.look[0] is not None]
+        before_ns = (time.time() - self._settle_s) * 1e9
+        is_brief = bool(files) and all(each.mtime_ns <= before_ns for each in files)
+        return min(_BRIEF_S, self._settle_s) if is_brief else self._settle_s
+
+    def _has_settled(self, key: str, settle_s: float) -> bool:
         seen, look, now = self._seen[key], self._look(key), time.monotonic()
         if look != seen.look:
             seen.look, seen.since_s = look, now
-        return now - seen.since_s >= self._settle_s and not (self._by_seconds and _is_of_this_second(look))
+        return now - seen.since_s >= settle_s and not (self._by_seconds and _is_of_this_second(look))
 
     def _look(self, key: str) -> _Look:
         storage = self._library.storage
@@ -223,6 +241,7 @@ class _Watch:
         on_batch: Callable[[Batch], None],
         settle_s: float,
         polling: bool,
+        hurry: threading.Event | None,
     ) -> None:
         self._registry = registry
         self._library = registry.library
@@ -230,6 +249,7 @@ class _Watch:
         self._stop = stop
         self._on_batch = on_batch
         self._polling = polling
+        self._hurry = hurry or threading.Event()
         self._waiting = _Waiting(registry.library, settle_s, by_seconds=polling)
         self._copies: dict[str, str] = {}
         self._retry: tuple[float, Sequence[str] | None] | None = None
@@ -400,6 +420,8 @@ class _Watch:
             if changed == []:
                 return
             report, trouble = self._rebuild(changed)
+        except _HurriedError:
+            return  # the next start goes on from there
         except (ComfyVNError, OSError) as error:
             if self._place() is None:
                 return  # that is said elsewhere, and everything is looked at when it is back
@@ -416,10 +438,16 @@ class _Watch:
     def _rebuild(self, keys: Sequence[str] | None) -> tuple[RebuildReport, str | None]:
         leave_out = self._is_left_out if keys is None else None
         try:
-            return rebuild(self._registry, only=keys, leave_out=leave_out), None
+            return rebuild(self._registry, only=keys, leave_out=leave_out, on_files=self._advance), None
         except LibraryChanged as error:
-            report = rebuild(self._registry, only=keys, leave_out=leave_out, mark_missing=False)
+            report = rebuild(
+                self._registry, only=keys, leave_out=leave_out, on_files=self._advance, mark_missing=False
+            )
             return report, f"{error} Everything else was taken in."
+
+    def _advance(self, _count: int) -> None:
+        if self._hurry.is_set():
+            raise _HurriedError
 
     def _note_retry(self) -> None:
         if self._retry is None or time.monotonic() < self._retry[0]:

@@ -19,7 +19,14 @@ from typing import Any, Final, NamedTuple
 from starlette.requests import HTTPConnection
 
 from comfyvn.db.tokens import MASTER, SCOPES, Scope, Token, Tokens, digest_of
-from comfyvn.errors import ComfyVNError, ScopeMissing, TokenMissing, TokenRefused, TooManyAttempts
+from comfyvn.errors import (
+    CodeRefused,
+    ComfyVNError,
+    ScopeMissing,
+    TokenMissing,
+    TokenRefused,
+    TooManyAttempts,
+)
 from comfyvn.studio.core import AssetRegistry
 
 __all__ = [
@@ -41,6 +48,8 @@ _STRIKES_WITHIN_S: Final = 60.0
 _ADDRESSES: Final = 4_096
 _SESSIONS: Final = 1_000
 _SESSION_BYTES: Final = 32
+_CODES: Final = 16
+_CODE_S: Final = 60.0
 
 
 class Visitor:
@@ -107,6 +116,7 @@ class Doorkeeper:
         self._notes: set[asyncio.Task[None]] = set()
         self._strikes = _Strikes()
         self._sessions = _Sessions()
+        self._codes = _Codes()
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -164,6 +174,24 @@ class Doorkeeper:
         Nobody can tell the token by it, and no other server knows it.
         """
         return self._sessions.begin(visitor)
+
+    def make_code(self) -> str:
+        """Return what lets one browser of this machine in as who may do everything, once and soon.
+
+        It is for who started the server, and so has the library's files anyway.
+        """
+        return self._codes.make()
+
+    def begin_session_by(self, code: str) -> tuple[Visitor, str]:
+        """Return who shows a code of `make_code`, and his session; the code is used up.
+
+        Raises:
+            CodeRefused: it is none of ours, was used, or is too old.
+        """
+        if not self._codes.take(code):
+            raise CodeRefused()
+        visitor = Visitor("admin")
+        return visitor, self._sessions.begin(visitor)
 
     def end_session(self, session: str | None) -> None:
         """Have a session let nobody in any more; one that is none of ours is no error."""
@@ -249,6 +277,24 @@ class _Sessions:
 
     def end(self, digest: str) -> None:
         self._known.pop(digest, None)
+
+
+class _Codes:
+    """The codes that nobody has used yet, by digest, and till when each is good; a bounded number of them."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def make(self) -> str:
+        text = token_urlsafe(_SESSION_BYTES)
+        self._until[digest_of(text)] = time.monotonic() + _CODE_S
+        if len(self._until) > _CODES:
+            del self._until[next(iter(self._until))]
+        return text
+
+    def take(self, text: str) -> bool:
+        until = self._until.pop(digest_of(text), None)
+        return until is not None and time.monotonic() < until
 
 
 class _Strikes:

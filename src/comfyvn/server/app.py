@@ -26,6 +26,7 @@ from comfyvn.server import (
     older,
     sessions,
     stream,
+    studio,
     uploads,
     webhooks,
 )
@@ -81,6 +82,7 @@ def create_app(
     app.include_router(stream.router)
     app.include_router(webhooks.router)
     app.include_router(lists.single)  # last: its {uid} would take fixed paths of the others
+    app.router.routes += studio.page_routes()
     app.add_exception_handler(ComfyVNError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -18,6 +19,7 @@ from comfyvn.errors import (
     InvalidFilter,
     InvalidMetadata,
     InvalidRequest,
+    InvalidSidecar,
     NoDesktop,
     OperationNotFound,
     OutsideLibrary,
@@ -30,6 +32,7 @@ from comfyvn.errors import (
     TotalChanged,
     UnsafePath,
 )
+from comfyvn.model import MOST_STARS, Problem
 from comfyvn.server.access import may_read, may_write
 from comfyvn.server.answers import asset_etag, json_answer, scrub
 from comfyvn.server.description import NOT_MODIFIED, problems
@@ -40,8 +43,10 @@ from comfyvn.server.reveal import check_is_here, open_file_manager
 from comfyvn.server.schemas import (
     AssetAnswer,
     BulkAnswer,
+    ChangedAnswer,
     DeletedAnswer,
     OperationList,
+    RemovalAnswer,
     UidAnswer,
     UndoAnswer,
 )
@@ -62,12 +67,21 @@ Uid = Annotated[str, Path(description="`uid` of the asset.")]
 class BulkFilter(Body):
     """Which assets: the conditions of a list. Without any it is all of them."""
 
-    type: str | None = Field(None, description="The exact type.")
+    type: str | list[str] | None = Field(None, description="The exact type, or any of several.")
     hash: str | None = Field(None, description="The exact SHA-256, ignoring case.")
     tags: list[str] = Field([], description="All of these, ignoring case.")
-    license: str | None = Field(None, description="Ignoring case; empty for assets without one.")
+    license: str | list[str] | None = Field(
+        None, description="Ignoring case, or any of several; empty for assets without one."
+    )
     q: str | None = Field(None, description="A part of the path, the metadata's texts or the file's own.")
     where: list[str] = Field([], description="What the file tells about itself, such as `width>=1024`.")
+    not_types: list[str] = Field([], description="None of these types.")
+    not_tags: list[str] = Field([], description="None of these, ignoring case.")
+    not_licenses: list[str] = Field([], description="None of these; empty: not those without one.")
+    problems: list[Problem] = Field([], description="Any of these.")
+    uid: str | None = Field(None, description="Four or more of the uid's first digits.")
+    workflow: str | None = Field(None, description="A workflow hash, or 8 or more of its first characters.")
+    rating: int | None = Field(None, ge=0, le=MOST_STARS, description="At least so many stars; 0: all.")
 
     def conditions(self) -> dict[str, Any]:
         """Return them by the names that `AssetRegistry.list_assets` has."""
@@ -78,22 +92,54 @@ class BulkFilter(Body):
             "text": self.q or None,
             "license": self.license,
             "where": self.where,
+            "not_types": self.not_types,
+            "not_tags": self.not_tags,
+            "not_licenses": self.not_licenses,
+            "problems": self.problems,
+            "uid": self.uid or None,
+            "workflow": self.workflow or None,
+            "min_rating": self.rating,
         }
 
 
-class BulkBody(Body):
-    """Which assets are to be changed, and how."""
+class Choice(Body):
+    """Which assets: in one of three ways."""
 
-    uids: list[str] | None = Field(None, description="The assets; or")
+    uids: list[str] | None = Field(None, description="The assets; or", fail_fast=True)
+    ids: list[Annotated[int, Field(ge=1, lt=2**63)]] | None = Field(
+        None, description="their `id`, as in the index; or", fail_fast=True
+    )
     filter: BulkFilter | None = Field(None, description="what they have in common.")
     expected: int | None = Field(
         None, ge=0, description="How many `filter` finds, as you have seen it; not needed for a dry run."
     )
+    dry_run: bool = Field(False, description="Change nothing; tell what would change.")
+
+    def chosen(self) -> dict[str, Any]:
+        """Return them by the names that `AssetRegistry.bulk_edit` has."""
+        matching = None if self.filter is None else self.filter.conditions()
+        return {"uids": self.uids, "ids": self.ids, "matching": matching, "expected": self.expected}
+
+
+class RemovalBody(Choice):
+    """Which assets are to be removed."""
+
+
+class BulkBody(Choice):
+    """Which assets are to be changed, and how."""
+
     add_tags: list[str] = Field([], description="Tags that all of them get.")
     remove_tags: list[str] = Field([], description="Tags that none of them keeps, ignoring case.")
     license: str | None = Field(None, description="The licence that all get; empty or null clears it.")
     metadata: dict[str, Any] | None = Field(None, description="A merge patch, applied before the rest.")
-    dry_run: bool = Field(False, description="Change nothing; tell what would change.")
+
+
+class MoveBody(Body):
+    """Where an asset is to lie."""
+
+    path: str = Field(
+        description="Below the assets folder; with a slash at its end a folder, and the name stays."
+    )
 
 
 class RegisterBody(Body):
@@ -115,7 +161,7 @@ class RegisterBody(Body):
 @router.patch(
     "/assets/{uid}",
     dependencies=[Depends(may_write)],
-    response_model=AssetAnswer,
+    response_model=ChangedAnswer,
     responses=problems(AssetNotFound, Changed, InvalidMetadata, PathConflict),
     openapi_extra={
         "requestBody": {
@@ -138,7 +184,36 @@ async def patch_asset(request: Request, uid: Uid) -> Response:
     if not isinstance(patch, dict):
         raise InvalidRequest(why="the body must be an object with keys of the metadata")
     merge = state.registry.merge_asset_meta
-    return asset_answer(await state.run(merge, uid, patch, if_match=_if_match(request)))
+    return await state.run(_changed, state.registry, merge, uid, patch, if_match=_if_match(request))
+
+
+def _changed(
+    registry: AssetRegistry, change: Callable[..., AssetRecord], *arguments: Any, **options: Any
+) -> Response:
+    """Change an asset as an operation of its own, and answer with both."""
+    operation = registry.new_operation()
+    record = change(*arguments, operation=operation, **options)
+    with registry.library.read() as rows:
+        is_known = rows.has_operation(operation)
+    return asset_answer(record, {"operation": operation if is_known else None})
+
+
+@router.post(
+    "/assets/{uid}/move",
+    dependencies=[Depends(may_write)],
+    response_model=ChangedAnswer,
+    responses=problems(AssetNotFound, Changed, InvalidSidecar, OutsideLibrary, PathConflict, UnsafePath),
+    openapi_extra=body_of(MoveBody),
+)
+async def move_asset(request: Request, uid: Uid) -> Response:
+    """Give an asset another place or name: its file, sidecar and mirror move together; its type stays.
+
+    The suffix stays, too. Never over another file. With ``If-Match`` as for a patch.
+    """
+    state = here(request)
+    body = await read_body(request, MoveBody)
+    move = state.registry.move_asset
+    return await state.run(_changed, state.registry, move, uid, body.path, if_match=_if_match(request))
 
 
 @router.delete(
@@ -177,13 +252,13 @@ def _remove(
 @router.post(
     "/assets/{uid}/restore",
     dependencies=[Depends(may_write)],
-    response_model=AssetAnswer,
+    response_model=ChangedAnswer,
     responses=problems(AssetNotFound, RestoreRefused),
 )
 async def restore_asset(request: Request, uid: Uid) -> Response:
     """Bring a removed asset back: file, sidecar, tags, licence, versions, provenance."""
     state = here(request)
-    return asset_answer(await state.run(state.registry.restore_asset, uid))
+    return await state.run(_changed, state.registry, state.registry.restore_asset, uid)
 
 
 @router.post(
@@ -278,9 +353,7 @@ async def edit_assets(request: Request) -> Response:
     _check_bulk(body, state.config)
     report = await state.run(
         state.registry.bulk_edit,
-        body.uids,
-        matching=None if body.filter is None else body.filter.conditions(),
-        expected=body.expected,
+        **body.chosen(),
         add_tags=body.add_tags,
         remove_tags=body.remove_tags,
         license_tag=(body.license or "") if "license" in body.model_fields_set else None,
@@ -288,22 +361,57 @@ async def edit_assets(request: Request) -> Response:
         dry_run=body.dry_run,
         should_stop=state.closing.is_set,
     )
-    failed = [{"uid": each["uid"], "why": scrub(each["why"], state.config)} for each in report["failed"]]
+    failed = [{**each, "why": scrub(each["why"], state.config)} for each in report["failed"]]
+    return json_answer({"ok": True, **report, "failed": failed})
+
+
+@router.post(
+    "/assets/remove",
+    dependencies=[Depends(may_write)],
+    response_model=RemovalAnswer,
+    responses=problems(InvalidFilter, TotalChanged),
+    openapi_extra=body_of(RemovalBody),
+)
+async def remove_assets(request: Request) -> Response:
+    """Remove many assets as one operation, or tell which; one undo brings all of them back.
+
+    Their files and sidecars move to the library's trash. One that can't be removed is named in ``failed``,
+    and the others are done. ``counts`` counts all; the lists name the first 1,000 each, ``plan`` of a dry run
+    the first 100. Where the server is ended meanwhile, the answer has ``stopped``, and the rest is counted in
+    ``failed``.
+    """
+    state = here(request)
+    body = await read_body(request, RemovalBody)
+    _check_choice(body, state.config)
+    report = await state.run(
+        state.registry.remove_assets,
+        **body.chosen(),
+        delete_files=True,
+        dry_run=body.dry_run,
+        should_stop=state.closing.is_set,
+    )
+    failed = [{**each, "why": scrub(each["why"], state.config)} for each in report["failed"]]
     return json_answer({"ok": True, **report, "failed": failed})
 
 
 def _check_bulk(body: BulkBody, config: Config) -> None:
-    if (body.uids is None) == (body.filter is None):
-        raise InvalidRequest(why="give either uids or filter")
-    if body.uids is not None and len(body.uids) > config.bulk_assets:
-        raise InvalidRequest(why=f"uids: at most {config.bulk_assets} of them (setting bulk_assets)")
-    if body.uids is not None and body.expected is not None:
-        raise InvalidRequest(why="expected belongs to filter")
-    if body.filter is not None and body.expected is None and not body.dry_run:
-        raise InvalidRequest(why="with filter, expected says how many assets you mean; a dry run counts them")
+    _check_choice(body, config)
     has_license = "license" in body.model_fields_set
     if not (body.add_tags or body.remove_tags or body.metadata or has_license):
         raise InvalidRequest(why="nothing to do: give add_tags, remove_tags, license or metadata")
+
+
+def _check_choice(body: Choice, config: Config) -> None:
+    given = [name for name in ("uids", "ids", "filter") if getattr(body, name) is not None]
+    if len(given) != 1:
+        raise InvalidRequest(why="give exactly one of uids, ids and filter")
+    for name, stated in (("uids", body.uids), ("ids", body.ids)):
+        if stated is not None and len(stated) > config.bulk_assets:
+            raise InvalidRequest(why=f"{name}: at most {config.bulk_assets} of them (setting bulk_assets)")
+    if body.filter is None and body.expected is not None:
+        raise InvalidRequest(why="expected belongs to filter")
+    if body.filter is not None and body.expected is None and not body.dry_run:
+        raise InvalidRequest(why="with filter, expected says how many assets you mean; a dry run counts them")
 
 
 # -- operations -------------------------------------------------------------------------------------------
@@ -358,10 +466,10 @@ async def undo_operation(
 # -- inside -----------------------------------------------------------------------------------------------
 
 
-def asset_answer(record: AssetRecord) -> Response:
+def asset_answer(record: AssetRecord, besides: Mapping[str, Any] = MappingProxyType({})) -> Response:
     """Answer with an asset as it is now, and the entity tag that it has when it is read."""
     plain: dict[str, Any] = {name: value for name, value in record.items() if name != "duplicate"}
-    return json_answer({"ok": True, "asset": record}, headers={"etag": asset_etag(plain)})
+    return json_answer({"ok": True, "asset": record, **besides}, headers={"etag": asset_etag(plain)})
 
 
 def _if_match(request: Request) -> Callable[[AssetRecord], bool] | None:

@@ -23,6 +23,7 @@ from comfyvn.errors import (
     AssetNotFound,
     Changed,
     FileMissing,
+    InvalidRequest,
     OutsideLibrary,
     PreviewMissing,
     PreviewPending,
@@ -32,14 +33,14 @@ from comfyvn.errors import (
     SourceUnreadable,
     TooBusy,
 )
-from comfyvn.model import Asset, FileStat, preview_names, split_suffix
+from comfyvn.model import Asset, FileStat, fold, preview_names, split_suffix
 from comfyvn.server.access import may_read
 from comfyvn.server.answers import is_fresh, problem
 from comfyvn.server.description import NOT_MODIFIED, binary, problems
 from comfyvn.server.schemas import Waveform
 from comfyvn.server.sending import PART_BYTES, Parts, read_parts
 from comfyvn.server.state import State, here
-from comfyvn.storage import Source
+from comfyvn.storage import Source, safe_name
 from comfyvn.studio.core.asset_registry import preview_version
 
 __all__ = ["router"]
@@ -206,22 +207,54 @@ def _preview_type(data: bytes, asset: Asset, what: str) -> str:
     responses=binary("*/*", "The file; its media type is that of its format.")
     | {206: {"description": "The part that was asked for.", "content": {"*/*": {}}}}
     | NOT_MODIFIED
-    | problems(AssetNotFound, Changed, FileMissing, RangeRefused, TooBusy),
+    | problems(AssetNotFound, Changed, FileMissing, InvalidRequest, RangeRefused, TooBusy),
 )
 @router.head("/assets/{uid}/download", include_in_schema=False)
-async def download_asset(request: Request, uid: str) -> Response:
-    """Send an asset's file, whole or one part of it (``Range``)."""
+async def download_asset(
+    request: Request,
+    uid: str,
+    filename: Annotated[
+        str | None,
+        Query(
+            description="The name to save it under, with the suffix that the file has; else its own. "
+            "Programs that tell a file by the end of its address find it there."
+        ),
+    ] = None,
+) -> Response:
+    """Send an asset's file, whole or one part of it (``Range``).
+
+    Pages of this server may show it: ``<img>``, ``<audio>`` and ``<video>`` take it, whatever it is called.
+    Opened by itself it is saved, never shown or run.
+    """
     state = here(request)
     asset = _listed(state, uid)
+    name = _name_of(asset, filename)
     try:
-        return await state.run(_answer_file, request, state, asset)
+        return await state.run(_answer_file, request, state, asset, name)
     except RangeRefused as error:
         answer = problem(error, state.config, instance=request.url.path)
         answer.headers["content-range"] = f"bytes */{error.fields['size_bytes']}"
         return answer
 
 
-def _answer_file(request: Request, state: State, asset: Asset) -> Response:
+def _name_of(asset: Asset, wanted: str | None) -> str:
+    """Return the name under which a file is to be saved.
+
+    Raises:
+        InvalidRequest: the wanted one has another suffix: a link could make a program of a picture.
+    """
+    own = asset.key.rpartition("/")[2]
+    if wanted is None:
+        return own
+    name = safe_name(wanted)
+    suffix = split_suffix(own)[1]
+    if fold(split_suffix(name)[1]) != fold(suffix):
+        must = f"end with {suffix}, as the file does" if suffix else "have no suffix: the file has none"
+        raise InvalidRequest(why=f"filename must {must}")
+    return name
+
+
+def _answer_file(request: Request, state: State, asset: Asset, name: str) -> Response:
     with ExitStack() as stack:
         source = _open(state, asset, stack)
         headers, size = _headers_of(asset, source), source.stat.size_bytes
@@ -231,7 +264,7 @@ def _answer_file(request: Request, state: State, asset: Asset) -> Response:
         first, last = part or (0, size - 1)
         headers |= {
             "content-type": _media_type(asset),
-            "content-disposition": _disposition(asset.key.rpartition("/")[2], asset.uid),
+            "content-disposition": _disposition(name, asset.uid),
             "content-length": str(last - first + 1),
         }
         if request.method == "HEAD":

@@ -36,6 +36,7 @@ from comfyvn.errors import (
 )
 from comfyvn.server.access import Visitor, address_of
 from comfyvn.server.answers import problem
+from comfyvn.server.questions import body_limit
 from comfyvn.server.state import State
 
 __all__ = ["EVENTS", "SECURITY", "Gate", "cookie_of", "cookie_of_nobody", "cookie_value"]
@@ -52,11 +53,14 @@ SECURITY: Final = (
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _SESSION: Final = "/session"
 _OPEN: Final = "/healthz"
+_PAGE: Final = re.compile(r"/(?:studio(?:/.*)?)?", re.DOTALL)
+"""The Studio's page, and what leads to it: everybody may have it, and sign in there."""
 EVENTS: Final = "/events"
 """The stream, the one path that answers GET but not HEAD: it never ends."""
 _KINDS: Final = {EVENTS: "stream", "/events/ws": "stream", "/assets/upload": "upload"}
 _LASTING: Final = re.compile(
-    r"/assets/(?:bulk|register|[^/]+/download|operations/[^/]+/undo)/?|/api/assets/(?:enforce|rebuild|register)/?"
+    r"/assets/(?:bulk|register|remove|[^/]+/download|operations/[^/]+/undo)/?"
+    r"|/api/assets/(?:enforce|rebuild|register)/?"
 )
 """What may take longer than the setting ``request_time_s``, besides streams and uploads."""
 _HEAD_AS_SUCH: Final = re.compile(EVENTS + r"|/assets/[^/]+/(?:thumb|preview|waveform|download)")
@@ -300,13 +304,15 @@ class Gate:
             return Visitor(None)
         self._check_host(scope, asked)
         self._check_origin(scope, asked, answer)
-        limit = self._config.request_bytes
+        limit, setting = body_limit(self._config, asked.path)
         if asked.body_bytes is not None and asked.body_bytes > limit and asked.path != "/assets/upload":
-            raise TooLarge(what="The body", limit=limit, setting="request_bytes")
+            raise TooLarge(what="The body", limit=limit, setting=setting)
         if self._is_preflight(asked) or (asked.path == _SESSION and asked.method == "DELETE"):
             return Visitor(None)
+        if _PAGE.fullmatch(asked.path):
+            return Visitor(None)
         visitor = self._find_visitor(scope, asked)
-        if visitor.scope is None:
+        if visitor.scope is None and (asked.path, asked.method) != (_SESSION, "POST"):
             raise TokenMissing()
         return visitor
 

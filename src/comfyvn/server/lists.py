@@ -16,6 +16,7 @@ from pydantic import FailFast, Field
 from starlette.responses import Response
 
 from comfyvn.errors import AssetNotFound, InvalidFilter, InvalidRequest, InvalidSidecar, SidecarMissing
+from comfyvn.model import Sort
 from comfyvn.server.access import may_read
 from comfyvn.server.answers import asset_etag, encode, is_fresh, json_answer
 from comfyvn.server.description import NOT_MODIFIED, binary, problems
@@ -27,6 +28,7 @@ from comfyvn.server.schemas import (
     HistoryList,
     ProvenanceList,
     RowList,
+    SelectionAnswer,
     SidecarAnswer,
     TermList,
 )
@@ -45,6 +47,7 @@ _HISTORY_PAGE: Final = 50
 _TERMS: Final = 100
 _FEW: Final = 50  # records that are read and encoded in about a millisecond
 _FEW_CARDS: Final = 100
+_TERMS_ALONE: Final = ("tags", "asset_type", "license", "hash_value", "uid")
 PIECE: Final = 100
 """So many whole records are read before a look at their size."""
 ANSWER_BYTES: Final = 16_000_000
@@ -55,6 +58,7 @@ _UID_LENGTH: Final = 64
 _FILTERED: Final = problems(InvalidFilter) | NOT_MODIFIED
 _OF_ASSET: Final = problems(AssetNotFound) | NOT_MODIFIED
 
+_Ids = Annotated[list[Annotated[int, Field(ge=1, lt=2**63)]], FailFast()]
 _Record = TypeVar("_Record", bound=Mapping[str, Any])
 
 
@@ -67,10 +71,15 @@ class _Read(Protocol[_Record]):
 class RowsBody(Body):
     """Which assets are wanted."""
 
-    ids: Annotated[list[Annotated[int, Field(ge=1, lt=2**63)]], FailFast()] = Field(
-        description="Their `id`, as in the index."
-    )
+    ids: _Ids = Field(description="Their `id`, as in the index.")
     full: bool = Field(False, description="Whole records instead of cards.")
+
+
+class SelectionBody(Body):
+    """Which assets are meant."""
+
+    ids: _Ids = Field(description="Their `id`, as in the index.")
+    top_tags: int = Field(100, ge=1, le=1000, description="So many tags, the most frequent.")
 
 
 @router.get("/assets", response_model=AssetList, responses=_FILTERED)
@@ -105,9 +114,9 @@ def _answer_page(
 
 def _is_quick(wanted: Conditions) -> bool:
     """Tell a question that a short walk along one index answers."""
-    if wanted["text"] is not None or wanted["where"]:
-        return False
-    return len(wanted["tags"]) + (wanted["asset_type"] is not None) + (wanted["license"] is not None) < 2
+    few = len(wanted["tags"]) + len(wanted["asset_type"]) + len(wanted["license"]) < 2
+    others = [value for name, value in wanted.items() if name not in _TERMS_ALONE]
+    return few and not any(others)
 
 
 @router.get("/assets/facets", response_model=FacetAnswer, responses=_FILTERED)
@@ -116,10 +125,33 @@ async def show_facets(
     wanted: Wanted,
     top_tags: Annotated[int, Query(ge=1, le=1000, description="So many tags, the most frequent.")] = 100,
 ) -> Response:
-    """Count types, licences and tags under a filter, each without its own choice; null stands for "none"."""
+    """Count types, licences, tags and problems under a filter, each without its own choice.
+
+    null stands for "none" and is not counted among ``top_tags``.
+    """
     state = here(request)
     found = await state.ask(request, state.registry.facets, **wanted, top_tags=top_tags)
     return json_answer({"ok": True, **found}, request=request)
+
+
+@router.post(
+    "/assets/facets",
+    response_model=SelectionAnswer,
+    responses=problems(InvalidFilter),
+    openapi_extra=body_of(SelectionBody),
+)
+async def show_selection(request: Request) -> Response:
+    """Count types, licences and tags of some assets by ``id``; ``missing`` of them have no asset.
+
+    An ``id`` that is repeated counts once. They are at most as many as the setting
+    ``bulk_assets`` says.
+    """
+    state = here(request)
+    asked = await read_body(request, SelectionBody)
+    if len(asked.ids) > state.config.bulk_assets:
+        raise InvalidRequest(why=f"ids: at most {state.config.bulk_assets} of them (setting bulk_assets)")
+    found = await state.ask(request, state.registry.facets_among, asked.ids, top_tags=asked.top_tags)
+    return json_answer({"ok": True, **found}, headers={"cache-control": "no-store"})
 
 
 @router.get("/assets/types", response_model=TermList, responses=_FILTERED)
@@ -155,21 +187,29 @@ async def _answer_terms(
 @router.get(
     "/assets/index", responses=binary("application/octet-stream", "The ids, eight bytes each.") | _FILTERED
 )
-async def show_index(request: Request, wanted: Wanted) -> Response:
-    """Return the ids of all that a filter finds, newest first: unsigned integers of 64 bits, little-endian.
+async def show_index(
+    request: Request,
+    wanted: Wanted,
+    sort: Annotated[
+        Sort,
+        Query(description="The first is the newest, the oldest, by path, the largest, or changed last."),
+    ] = "newest",
+) -> Response:
+    """Return the ids of all that a filter finds: unsigned integers of 64 bits, little-endian.
 
+    They come newest first, or as ``sort`` says; where that leaves several equal, by ``id``.
     ``x-registry-revision`` is the position in the journal from before they were read: follow the events from
     there to keep them right. ``x-total`` is their number.
     """
     state = here(request)
-    return await state.ask(request, _answer_index, request, state, wanted)
+    return await state.ask(request, _answer_index, request, state, wanted, sort)
 
 
-def _answer_index(request: Request, state: State, wanted: Conditions) -> Response:
+def _answer_index(request: Request, state: State, wanted: Conditions, sort: Sort) -> Response:
     revision = state.registry.journal_position()
     file = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 - it is closed when it is sent
     try:
-        total, digest = _write_ids(state.registry, wanted, file)
+        total, digest = _write_ids(state.registry, wanted, sort, file)
         is_packed = accepts_gzip(request)
         headers = {
             "content-type": "application/octet-stream",
@@ -192,10 +232,10 @@ def _answer_index(request: Request, state: State, wanted: Conditions) -> Respons
         raise
 
 
-def _write_ids(registry: AssetRegistry, wanted: Conditions, file: IO[bytes]) -> tuple[int, str]:
+def _write_ids(registry: AssetRegistry, wanted: Conditions, sort: Sort, file: IO[bytes]) -> tuple[int, str]:
     """Write the ids that a filter finds into a file; return their number and the digest of their bytes."""
     total, digest = 0, blake2b(digest_size=12)
-    for ids in registry.iter_ids(**wanted):
+    for ids in registry.iter_ids(**wanted, sort=sort):
         data = _little_endian(ids)
         digest.update(data)
         file.write(data)

@@ -72,9 +72,9 @@ async def search_older(
 
     items, total = await here(request).ask(request, look)
     filters = {
-        "type": wanted["asset_type"],
+        "type": _stated(wanted["asset_type"]),
         "tags": wanted["tags"],
-        "license": wanted["license"],
+        "license": _stated(wanted["license"]),
         "q": wanted["text"],
         "limit": limit,
     }
@@ -92,6 +92,11 @@ async def search_older(
 async def show_older(request: Request, uid: str) -> Response:
     """Return one asset as a flat record."""
     return json_answer({"ok": True, "asset": _flat(named(here(request), uid))}, request=request)
+
+
+def _stated(values: list[str]) -> str | list[str] | None:
+    """Return what a condition asked for as older scripts know it: one value, or none."""
+    return values if len(values) > 1 else next(iter(values), None)
 
 
 def _flat(record: AssetRecord) -> dict[str, Any]:

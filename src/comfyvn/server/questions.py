@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection
 
 from comfyvn.config import Config
 from comfyvn.errors import InvalidBody, InvalidFilter, InvalidRequest, TooLarge, WrongBodyType
+from comfyvn.model import MOST_STARS, Problem
 from comfyvn.server.state import here
 from comfyvn.sidecar import parse_strict
 
@@ -25,6 +26,7 @@ __all__ = [
     "Cursor",
     "Limit",
     "Wanted",
+    "body_limit",
     "body_of",
     "page_size",
     "parse_json",
@@ -37,6 +39,9 @@ __all__ = [
 _Model = TypeVar("_Model", bound=BaseModel)
 _R = TypeVar("_R")
 _SMALL_BYTES: Final = 1 << 16
+_NAMING: Final = frozenset({"/assets/bulk", "/assets/facets", "/assets/remove"})
+"""The routes whose bodies name many assets."""
+_NAME_BYTES: Final = 24
 _TOLD_ERRORS: Final = 100
 _PARAMETERS: Final[dict[Callable[..., Any], frozenset[str]]] = {}
 """The parameters of each route, by its function; found when it is first asked."""
@@ -51,16 +56,23 @@ class Body(BaseModel):
 class Conditions(TypedDict):
     """The conditions of a list by the names that `AssetRegistry.list_assets` has for them."""
 
-    asset_type: str | None
+    asset_type: list[str]
     hash_value: str | None
     tags: list[str]
     text: str | None
-    license: str | None
+    license: list[str]
     where: list[str]
+    not_types: list[str]
+    not_tags: list[str]
+    not_licenses: list[str]
+    problems: list[Problem]
+    uid: str | None
+    workflow: str | None
+    min_rating: int | None
 
 
 async def _conditions(  # async: FastAPI hands what is not to a thread, which costs more than a page
-    type: Annotated[str | None, Query(description="The exact type.")] = None,
+    type: Annotated[list[str] | None, Query(description="The exact type; repeated: any of them.")] = None,
     hash: Annotated[str | None, Query(description="The exact SHA-256, ignoring case.")] = None,
     tags: Annotated[
         list[str] | None,
@@ -71,7 +83,8 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
     ] = None,
     tag: Annotated[list[str] | None, Query(description="As `tags`.")] = None,
     license: Annotated[
-        str | None, Query(description="The licence, ignoring case; empty for assets without one.")
+        list[str] | None,
+        Query(description="The licence, ignoring case; empty for assets without one; repeated: any of them."),
     ] = None,
     q: Annotated[
         str | None,
@@ -80,16 +93,55 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
     where: Annotated[
         list[str] | None, Query(description="What the file tells about itself, such as `width>=1024`.")
     ] = None,
+    not_type: Annotated[list[str] | None, Query(description="Not this type; repeated: none of them.")] = None,
+    not_tag: Annotated[
+        list[str] | None, Query(description="None of these tags; written as those of `tags`.")
+    ] = None,
+    not_license: Annotated[
+        list[str] | None,
+        Query(
+            description="Not this licence, ignoring case; empty: not those without one; "
+            "repeated: none of them."
+        ),
+    ] = None,
+    problem: Annotated[
+        list[Problem] | None, Query(description="Only assets with this problem; repeated: with any of them.")
+    ] = None,
+    uid: Annotated[
+        str | None, Query(description="Four or more of the uid's first digits, ignoring case.")
+    ] = None,
+    workflow: Annotated[
+        str | None,
+        Query(
+            description="The workflow hash of any of its provenance, or 8 or more of its first characters."
+        ),
+    ] = None,
+    rating: Annotated[
+        int | None,
+        Query(
+            ge=0, le=MOST_STARS, description="At least so many stars in the metadata key `rating`; 0: all."
+        ),
+    ] = None,
 ) -> Conditions:
-    stated = [part for text in [*(tags or []), *(tag or [])] for part in _parts(text)]
     return Conditions(
-        asset_type=type or None,
+        asset_type=[text for text in type or [] if text],
         hash_value=hash or None,
-        tags=[part for part in stated if part],
+        tags=_tags([*(tags or []), *(tag or [])]),
         text=q or None,
-        license=license,
+        license=license or [],
         where=[text for text in where or [] if text],
+        not_types=[text for text in not_type or [] if text],
+        not_tags=_tags(not_tag or []),
+        not_licenses=not_license or [],
+        problems=problem or [],
+        uid=uid or None,
+        workflow=workflow or None,
+        min_rating=rating,
     )
+
+
+def _tags(stated: list[str]) -> list[str]:
+    return [part for text in stated for part in _parts(text) if part]
 
 
 def _parts(text: str) -> list[str]:
@@ -151,6 +203,16 @@ def _parameters_of(dependant: Dependant) -> Iterator[str]:
         yield from _parameters_of(each)
 
 
+def body_limit(config: Config, path: str) -> tuple[int, str]:
+    """Return how large a JSON body may be, in bytes, and the setting that says so.
+
+    Where it names many assets, these come on top.
+    """
+    if path.rstrip("/") in _NAMING:
+        return config.request_bytes + _NAME_BYTES * config.bulk_assets, "bulk_assets"
+    return config.request_bytes, "request_bytes"
+
+
 async def read_json(request: Request) -> Any:
     """Read the body as strict JSON: no NaN, no key twice, no lone surrogates, within the limits.
 
@@ -183,15 +245,15 @@ async def _understood(request: Request, make: Callable[[Any], _R]) -> _R:
 
 async def _received(request: Request) -> bytearray:
     """Return the whole body."""
-    config = here(request).config
+    limit, setting = body_limit(here(request).config, request.url.path)
     stated = request.headers.get("content-type", "")
     if stated.partition(";")[0].strip().lower() not in ("application/json", "application/merge-patch+json"):
         raise WrongBodyType(wanted="application/json", found=stated[:80] or "without a Content-Type")
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > config.request_bytes:
-            raise TooLarge(what="The body", limit=config.request_bytes, setting="request_bytes")
+        if len(data) > limit:
+            raise TooLarge(what="The body", limit=limit, setting=setting)
     return data
 
 

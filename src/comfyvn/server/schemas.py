@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from comfyvn import model
+
 __all__ = [
     "Answer",
     "AssetAnswer",
@@ -17,6 +19,7 @@ __all__ = [
     "BulkAnswer",
     "BulkCounts",
     "Card",
+    "ChangedAnswer",
     "DeletedAnswer",
     "EnforcedAnswer",
     "FacetAnswer",
@@ -38,8 +41,11 @@ __all__ = [
     "Moment",
     "OperationList",
     "OperationRecord",
+    "OperationSummary",
     "PlannedEdit",
+    "PlannedRemoval",
     "Problem",
+    "ProblemCount",
     "Provenance",
     "ProvenanceList",
     "RebuildSummary",
@@ -47,8 +53,11 @@ __all__ = [
     "RecentEvent",
     "RecentEvents",
     "Refused",
+    "RemovalAnswer",
+    "RemovalCounts",
     "RowList",
     "SearchFilters",
+    "SelectionAnswer",
     "Shape",
     "SidecarAnswer",
     "TermCount",
@@ -222,6 +231,13 @@ class FacetCount(Shape):
     count: int
 
 
+class ProblemCount(Shape):
+    """With how many assets something is wrong."""
+
+    value: model.Problem
+    count: int
+
+
 class FacetAnswer(Answer):
     """How many assets match and what they are; each list is counted without its own condition."""
 
@@ -229,6 +245,17 @@ class FacetAnswer(Answer):
     types: list[FacetCount]
     licenses: list[FacetCount]
     tags: list[FacetCount]
+    problems: Annotated[list[ProblemCount], Field(description="All there are, always in this order.")]
+
+
+class SelectionAnswer(Answer):
+    """What some assets are."""
+
+    total: Annotated[int, Field(description="How many of the ids have an asset.")]
+    types: list[FacetCount]
+    licenses: list[FacetCount]
+    tags: list[FacetCount]
+    missing: Annotated[int, Field(description="How many of the ids have none.")]
 
 
 class Waveform(Shape):
@@ -248,8 +275,13 @@ class Card(Shape):
     uid: Uid
     type: Annotated[str, Field(examples=["characters"])]
     path: Key
+    bytes: Annotated[int, Field(description="The size of the content.")]
+    version: Annotated[int, Field(description="One more each time the content changes.", ge=1)]
     tags: Tags
     license: Licence
+    rating: Annotated[
+        int | None, Field(description="The metadata key of this name, if it is from 0 to 5.", ge=0, le=5)
+    ]
     preview_kind: Annotated[str | None, Field(examples=["thumbnail"])]
     preview_state: PreviewState
     preview_version: Annotated[
@@ -257,6 +289,7 @@ class Card(Shape):
     ]
     missing_since: Time | None
     media: Annotated[dict[str, Any], Field(description="The facts that fit on a card.")]
+    created_at: Time
     updated_at: Time
 
 
@@ -283,6 +316,12 @@ class TermList(Answer):
 # -- changing ---------------------------------------------------------------------------------------------
 
 
+class ChangedAnswer(AssetAnswer):
+    """An asset as it is now."""
+
+    operation: Operation
+
+
 class DeletedAnswer(Answer):
     """An asset is forgotten; what the trash has got stands under one of the two names."""
 
@@ -304,6 +343,7 @@ class Refused(Shape):
     uid: Uid
     why: str
     path: Key = ""
+    id: Annotated[int, Field(description="The `id` that was asked for, if no asset has it.")] = 0
 
 
 class Kept(Shape):
@@ -347,15 +387,61 @@ class BulkAnswer(Answer):
     stopped: Annotated[bool, Field(description="True where the server ended first; else absent.")] = False
 
 
+class RemovalCounts(Shape):
+    """How many assets were to be removed, and what became of them."""
+
+    total: int
+    removed: int
+    failed: int
+
+
+class PlannedRemoval(Shape):
+    """An asset that would be removed."""
+
+    uid: Uid
+    path: Key
+
+
+class RemovalAnswer(Answer):
+    """Which assets were removed, or with `dry_run` would be."""
+
+    operation: Operation
+    dry_run: bool
+    counts: RemovalCounts
+    removed: Annotated[list[Uid], Field(description="The first 1,000.")]
+    failed: Annotated[list[Refused], Field(description="The first 1,000.")]
+    plan: Annotated[list[PlannedRemoval], Field(description="The first 100 of a dry run.")]
+    stopped: Annotated[bool, Field(description="True where the server ended first; else absent.")] = False
+
+
+class OperationSummary(Shape):
+    """What an operation changed in the first of its assets; a key is absent where that is nothing."""
+
+    add_tags: list[str] = []
+    remove_tags: list[str] = []
+    license: Annotated[str | None, Field(description="The new one, if all got the same.")] = None
+    metadata: Annotated[list[str], Field(description="Other keys.")] = []
+    moved_from: Annotated[Key, Field(description="Of the first asset.")] = ""
+    moved_to: Annotated[Key, Field(description="Of the first asset.")] = ""
+
+
 class OperationRecord(Shape):
     """One operation: an edit, a bulk edit, a registration, a removal, an undo."""
 
     operation: int
     at: Annotated[Moment, Field(description="When it ended.")]
     actor: str | None
+    kind: Literal["register", "edit", "move", "remove", "restore", "undo", "rebuild", "sidecars"]
+    text: Annotated[str, Field(description="What it was, in a sentence; may change.")]
+    path: Annotated[str, Field(description="Where its first asset lies, or lay; empty if unknown.")]
+    summary: OperationSummary
     events: Annotated[dict[str, int], Field(description="How many rows of each event it wrote.")]
     assets: Annotated[int, Field(description="About how many assets.")]
+    is_undoable: Annotated[bool, Field(description="It did something that an undo takes back.")]
     undoes: Annotated[int | None, Field(description="The operation that it took back.")]
+    undone_by: Annotated[
+        int | None, Field(description="The newest operation that took it, or some of it, back.")
+    ]
 
 
 class OperationList(Answer):
@@ -479,9 +565,9 @@ class FlatRegistered(FlatAnswer):
 class SearchFilters(Shape):
     """What was asked for."""
 
-    type: str | None
+    type: Annotated[str | list[str] | None, Field(description="A list where there were several.")]
     tags: list[str]
-    license: str | None
+    license: Annotated[str | list[str] | None, Field(description="A list where there were several.")]
     q: str | None
     limit: int
 

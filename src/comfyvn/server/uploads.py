@@ -47,14 +47,15 @@ from comfyvn.studio.core import AssetRecord, AssetRegistry
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartParser
 
-__all__ = ["router"]
+__all__ = ["MOST_FILES", "router"]
 
 _silence = logging.getLogger(f"{__name__}.parser")
 _silence.setLevel(logging.CRITICAL)
 router = APIRouter(dependencies=[Depends(may_write)])
 _FIELDS: Final = frozenset({"asset_type", "dest_path", "metadata", "license", "provenance"})
 _FILES: Final = frozenset({"file", "files"})
-_MOST_FILES: Final = 100
+MOST_FILES: Final = 100
+"""How many files one upload may hold."""
 _MOST_HEADERS: Final = 16
 _HEADER_BYTES: Final = 8_192
 _BATCH_BYTES: Final = 256 << 10
@@ -161,8 +162,8 @@ class _Part:
         form = self._form
         if name not in _FILES:
             raise InvalidRequest(why=f"the form has a file under {name!r:.80}; files go under 'file'")
-        if len(form.files) >= _MOST_FILES:
-            raise InvalidRequest(why=f"more than {_MOST_FILES} files in one upload")
+        if len(form.files) >= MOST_FILES:
+            raise InvalidRequest(why=f"more than {MOST_FILES} files in one upload")
         self._file = _Sent(_file_name(filename), form.stack.enter_context(form.storage.stage()))
         form.files.append(self._file)
 
@@ -347,7 +348,7 @@ def _announced(request: Request) -> int:
 
 def _besides(config: Config) -> int:
     """Return how much of a body may be something else than files: fields, headers, boundaries."""
-    return config.request_bytes + _MOST_FILES * 2 * _HEADER_BYTES
+    return config.request_bytes + MOST_FILES * 2 * _HEADER_BYTES
 
 
 def _check_size(size_bytes: int, config: Config) -> None:
@@ -377,10 +378,11 @@ def _register(state: State, form: _Form) -> Response:
     if not form.files:
         raise InvalidRequest(why="file: the form has no file")
     options = _Options.of(form.fields, state.config)
-    if len(form.files) == 1:
-        return asset_answer(_register_one(state.registry, form.files[0], options))
-    _check_folder(state.registry, options)
     operation = state.registry.new_operation()
+    if len(form.files) == 1:
+        record = _register_one(state.registry, form.files[0], options, operation)
+        return asset_answer(record, {"operation": operation})
+    _check_folder(state.registry, options)
     items = [_try_one(state, sent, options, operation) for sent in form.files]
     come_in = ["asset" in item for item in items]
     return json_answer({"ok": all(come_in), "operation": operation if any(come_in) else None, "items": items})
@@ -427,9 +429,7 @@ def _object(name: str, fields: dict[str, str], config: Config) -> dict[str, Any]
     return value
 
 
-def _register_one(
-    registry: AssetRegistry, sent: _Sent, options: _Options, operation: int | None = None
-) -> AssetRecord:
+def _register_one(registry: AssetRegistry, sent: _Sent, options: _Options, operation: int) -> AssetRecord:
     return registry.register_open_file(
         sent.staged.file,
         safe_name(sent.name),

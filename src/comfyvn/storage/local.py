@@ -37,7 +37,7 @@ from comfyvn.errors import (
     StorageUnwritable,
     UnsafePath,
 )
-from comfyvn.model import FileStat, utc_now
+from comfyvn.model import FileStat, fold, utc_now
 from comfyvn.storage.keys import OWN_FOLDERS
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ _LOCK_OFFSET: Final = 1 << 30
 _MANY_FILES: Final = 24
 _SYNC_THREADS: Final = 6
 _BEGIN_WRITING: Final = 2  # SYNC_FILE_RANGE_WRITE
+_AT_FDCWD: Final = -100
+_RENAME_NOREPLACE: Final = 1
 _STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
 _NO_LINK_ERRNOS: Final = {
     errno.EPERM,
@@ -66,6 +68,7 @@ _NO_LINK_ERRNOS: Final = {
     errno.EMLINK,
     errno.EACCES,
 }
+_NO_RENAME_ERRNOS: Final = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _LOCKED_ERRNOS: Final = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK}
 _REFUSALS: Final = {
     errno.ENOSPC: "the disk is full",
@@ -516,6 +519,35 @@ class LocalStorage:
         return _file_stat(os.lstat(target))
 
     @_writes
+    def move(self, key: str, target: str, writes: Writes) -> Callable[[], None]:
+        """Give a file another key, never over another file; only the case of its name may change, too.
+
+        It has one name at each moment, but where the system can't do that: then a kill may leave it with two.
+
+        Returns:
+            What moves it back.
+
+        Raises:
+            FileNotFoundError: it is gone.
+            FileExistsError: something lies there already.
+            OutsideLibrary: a folder leads out of the root.
+            PathConflict: a file lies where the folder should be.
+        """
+        place, goal = self._inside(self._text(key)), self._prepare(target, writes)
+        _rename_exclusive(place, goal)
+        writes.note(goal)
+        if writes.is_wanted:
+            writes.folders.add(_folder_of(place))
+
+        def move_back() -> None:
+            try:
+                _rename_exclusive(goal, place)
+            except FileExistsError:  # somebody put another file there meanwhile
+                _log.warning("%s is taken by another file; what lay there is now %s", place, goal)
+
+        return move_back
+
+    @_writes
     def write(self, key: str, data: bytes, writes: Writes, *, over: FileStat | None = None) -> FileStat:
         """Write a small file of our own, atomically, over its older self.
 
@@ -924,6 +956,36 @@ def _move_exclusive(staged: str, target: str) -> None:
     os.unlink(staged)
 
 
+def _rename_exclusive(source: str, target: str) -> None:
+    """Rename a file in one step, or raise FileExistsError; both are on one volume."""
+    if sys.platform == "win32" or _is_other_case(source, target):
+        os.rename(source, target)  # on Windows a rename never replaces
+        return
+    call = _renameat2()
+    if call is None:
+        _move_exclusive(source, target)
+        return
+    import ctypes
+
+    sys.audit("os.rename", source, target, -1, -1)  # as `os.rename` does
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in _NO_RENAME_ERRNOS:
+        raise OSError(number, os.strerror(number), source, None, target)
+    _move_exclusive(source, target)
+
+
+def _is_other_case(source: str, target: str) -> bool:
+    """Tell two spellings of one name, on a disk that does not tell them apart."""
+    if fold(source) != fold(target) or not os.path.lexists(target):
+        return False
+    if not os.path.samestat(os.lstat(source), os.lstat(target)):
+        return False
+    folder, name = os.path.split(target)
+    return name not in os.listdir(folder)
+
+
 def _replace_known(known: FileStat, staged: str, target: str) -> None:
     """Move a file over another one that is still the known one, as near as the two steps can be."""
     try:
@@ -1158,6 +1220,19 @@ def _sync_file_range() -> Any:
     call = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if call is not None:
         call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    return call
+
+
+@functools.cache
+def _renameat2() -> Any:
+    """Return Linux's ``renameat2``, which can rename without replacing."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is not None:
+        call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     return call
 
 

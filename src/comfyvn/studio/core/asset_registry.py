@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NotRequired, TypedDict, Unpack
 
 from comfyvn import config as settings
 from comfyvn import sidecar
-from comfyvn.db import ACTING, CardRow
+from comfyvn.db import ACTING, CardRow, FacetCounts
 from comfyvn.errors import (
     AmbiguousUid,
     AssetNotFound,
@@ -34,10 +34,15 @@ from comfyvn.events import (
     Hook,
 )
 from comfyvn.model import (
+    MOST_STARS,
+    SORTS,
     THUMBNAIL_SIZES,
     Asset,
     AssetFilter,
+    Conditions,
     Facts,
+    Problem,
+    Sort,
     normalise_license,
     normalise_type,
     parse_facts,
@@ -54,10 +59,12 @@ if TYPE_CHECKING:
     from comfyvn.studio.core.history import (
         History,
         HistoryEntry,
-        OperationRecord,
         PurgeReport,
+        RemovalReport,
         UndoReport,
     )
+    from comfyvn.studio.core.many import Chosen
+    from comfyvn.studio.core.operations import OperationRecord
     from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
 __all__ = [
@@ -66,7 +73,9 @@ __all__ = [
     "AssetRegistry",
     "FacetCount",
     "Facets",
+    "ProblemCount",
     "RegisterResult",
+    "SelectionFacets",
     "TermCount",
     "preview_version",
 ]
@@ -123,19 +132,40 @@ class RegisterResult(TypedDict):
 
 
 class FacetCount(TypedDict):
-    """How many assets have one type, licence or tag; ``value`` is None for those without a licence."""
+    """How many assets have one type, licence or tag; ``value`` is None for those without licence or tag."""
 
     value: str | None
     count: int
 
 
+class ProblemCount(TypedDict):
+    """With how many assets something is wrong; see `comfyvn.model.Problem`."""
+
+    value: Problem
+    count: int
+
+
 class Facets(TypedDict):
-    """How many assets a filter finds, and what they are; each list begins with the most frequent value."""
+    """How many assets a filter finds, and what they are; each list begins with the most frequent value.
+
+    ``problems`` has all of them, always in the same order.
+    """
 
     total: int
     types: list[FacetCount]
     licenses: list[FacetCount]
     tags: list[FacetCount]
+    problems: list[ProblemCount]
+
+
+class SelectionFacets(TypedDict):
+    """What some assets are; ``total`` of the ids were found, ``missing`` have no asset."""
+
+    total: int
+    types: list[FacetCount]
+    licenses: list[FacetCount]
+    tags: list[FacetCount]
+    missing: int
 
 
 class TermCount(TypedDict):
@@ -150,19 +180,24 @@ class AssetCard(TypedDict):
 
     ``preview_version`` names the content and the recipe of its preview (``?v=`` of its address), so that what
     it leads to never changes; None while there is none. ``media`` holds the facts that fit on a card.
+    ``rating`` is the metadata key of that name where it is a whole number from 0 to 5.
     """
 
     id: int
     uid: str
     type: str
     path: str
+    bytes: int
+    version: int
     tags: list[str]
     license: str | None
+    rating: int | None
     preview_kind: str | None
     preview_state: str
     preview_version: str | None
     missing_since: str | None
     media: dict[str, Any]
+    created_at: str
     updated_at: str
 
 
@@ -422,34 +457,34 @@ class AssetRegistry:
 
     def list_assets(
         self,
-        asset_type: str | None = None,
+        asset_type: str | Iterable[str] | None = None,
         *,
-        hash_value: str | None = None,
-        tags: str | Iterable[str] | None = None,
-        text: str | None = None,
         limit: int | None = None,
-        license: str | None = None,
         cursor: int | None = None,
-        where: str | Iterable[str] | None = None,
+        **conditions: Unpack[Conditions],
     ) -> list[AssetRecord]:
         """Return assets, newest first; all conditions given must hold.
 
         Args:
-            asset_type: the exact type.
-            hash_value: the exact hash, ignoring case.
-            tags: all of them, ignoring case.
-            text: a substring of the path, of a text at the top of the metadata or of the file's own tags
-                (title, artist), ignoring case.
+            asset_type: the exact type, or any of several.
             limit: at most so many.
-            license: the licence, ignoring case; "" for assets without one.
             cursor: ``id`` of the last record of the page before; only older ones follow.
-            where: what the file tells about itself, such as ``"width>=1024"`` or ``["codec=opus",
-                "duration_s<3"]``; names of facts as in ``meta.media``.
+            **conditions:
+                ``tags``: all of them, ignoring case. ``license``: the licence, or any of several, ignoring
+                case; "" for assets without one. ``text``: a substring of the path, of a text at the top of
+                the metadata or of the file's own tags (title, artist), ignoring case. ``where``: what the
+                file tells about itself, such as ``"width>=1024"`` or ``["codec=opus", "duration_s<3"]``;
+                names of facts as in ``meta.media``. ``hash_value``: the exact hash, ignoring case.
+
+                ``not_types``, ``not_tags``, ``not_licenses``: none of them. ``problems``: any of those that
+                `comfyvn.model.Problem` names. ``uid``: four or more of its first digits. ``workflow``: the
+                hash of any of its provenance rows, or eight or more of its first characters. ``min_rating``:
+                at least so many stars in the metadata key ``rating``; 0 for all assets.
 
         Raises:
             InvalidFilter: a condition of a wrong type, or a limit below 1.
         """
-        wanted = _filter(asset_type, hash_value, tags, text, license, where)
+        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
         _check_page(limit, cursor)
         if cursor is None and limit is None:
             return [self._record(asset, with_inputs=False) for asset in self._library.ledger.iterate(wanted)]
@@ -458,84 +493,87 @@ class AssetRegistry:
         return [self._record(asset, with_inputs=False) for asset in found]
 
     def iter_assets(
-        self,
-        asset_type: str | None = None,
-        *,
-        hash_value: str | None = None,
-        tags: str | Iterable[str] | None = None,
-        text: str | None = None,
-        license: str | None = None,
-        where: str | Iterable[str] | None = None,
+        self, asset_type: str | Iterable[str] | None = None, **conditions: Unpack[Conditions]
     ) -> Iterator[AssetRecord]:
         """Yield what `list_assets` returns, page by page: memory does not grow with the library."""
-        wanted = _filter(asset_type, hash_value, tags, text, license, where)
+        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
         for asset in self._library.ledger.iterate(wanted):
             yield self._record(asset, with_inputs=False)
 
     def count_assets(
-        self,
-        asset_type: str | None = None,
-        *,
-        hash_value: str | None = None,
-        tags: str | Iterable[str] | None = None,
-        text: str | None = None,
-        license: str | None = None,
-        where: str | Iterable[str] | None = None,
+        self, asset_type: str | Iterable[str] | None = None, **conditions: Unpack[Conditions]
     ) -> int:
         """Return how many assets match; conditions as in `list_assets`."""
         with self._library.read() as rows:
-            return rows.count(_filter(asset_type, hash_value, tags, text, license, where))
+            return rows.count(AssetFilter.build(asset_type=asset_type, **conditions))
 
     def iter_ids(
         self,
-        asset_type: str | None = None,
+        asset_type: str | Iterable[str] | None = None,
         *,
-        hash_value: str | None = None,
-        tags: str | Iterable[str] | None = None,
-        text: str | None = None,
-        license: str | None = None,
-        where: str | Iterable[str] | None = None,
+        sort: Sort = "newest",
+        **conditions: Unpack[Conditions],
     ) -> Iterator[array[int]]:
-        """Yield the ids (``id`` of the records) of what `list_assets` returns, newest first.
+        """Yield the ids (``id`` of the records) of what `list_assets` returns, in any order.
 
         They come in arrays of at most 65,536 numbers of 64 bits: a million takes less than a second.
+
+        Args:
+            asset_type: as in `list_assets`.
+            sort: ``newest`` or ``oldest`` first, by ``name`` (the path, ignoring case), ``largest`` first, or
+                those first that were ``changed`` last. Where that says nothing, newer ones come first; with
+                ``oldest`` and ``name`` older ones.
+            **conditions: as in `list_assets`.
+
+        Raises:
+            InvalidFilter: a condition of a wrong type, or an order that there is not.
         """
-        wanted = _filter(asset_type, hash_value, tags, text, license, where)
-        return self._library.ledger.iterate_ids(wanted)
+        if sort not in SORTS:
+            raise InvalidFilter(why=f"there is no order {sort!r:.40}; there are {', '.join(SORTS)}")
+        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
+        return self._library.ledger.iterate_ids(wanted, sort)
 
     def facets(
         self,
-        asset_type: str | None = None,
+        asset_type: str | Iterable[str] | None = None,
         *,
-        hash_value: str | None = None,
-        tags: str | Iterable[str] | None = None,
-        text: str | None = None,
-        license: str | None = None,
-        where: str | Iterable[str] | None = None,
         top_tags: int = 100,
+        **conditions: Unpack[Conditions],
     ) -> Facets:
-        """Count the types, licences and tags of what `list_assets` would return.
+        """Count the types, licences, tags and problems of what `list_assets` would return.
 
         Each list is counted under the other conditions, without its own: with ``asset_type="audio"`` the
         types are those of the whole library, the tags those of sounds.
 
         Args:
-            asset_type, hash_value, tags, text, license, where: conditions as in `list_assets`.
-            top_tags: at most so many tags, the most frequent ones.
+            asset_type: as in `list_assets`.
+            top_tags: at most so many tags, the most frequent ones; those without any are counted besides.
+            **conditions: as in `list_assets`.
 
         Raises:
             InvalidFilter: a condition of a wrong type, or ``top_tags`` below 1.
         """
         _check_number("top_tags", top_tags)
-        wanted = _filter(asset_type, hash_value, tags, text, license, where)
+        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
         with self._library.read() as rows:
             found = rows.facets(wanted, top_tags)
-        return Facets(
-            total=found.total,
-            types=[FacetCount(value=name, count=count) for name, count in found.types],
-            licenses=[FacetCount(value=name or None, count=count) for name, count in found.licenses],
-            tags=[FacetCount(value=name, count=count) for name, count in found.tags],
-        )
+        problems = [ProblemCount(value=name, count=count) for name, count in found.problems]
+        return Facets(total=found.total, **_groups(found), problems=problems)
+
+    def facets_among(self, ids: Iterable[int], *, top_tags: int = 100) -> SelectionFacets:
+        """Count the types, licences and tags of some assets by ``id``; one that is repeated counts once.
+
+        Raises:
+            InvalidFilter: an id that is no whole number of at least 1, or ``top_tags`` below 1.
+        """
+        _check_number("top_tags", top_tags)
+        wanted = list(dict.fromkeys(ids))
+        for each in wanted:
+            _check_number("an id", each)
+        with self._library.read() as rows:
+            found = rows.facets_among(wanted, top_tags)
+        missing = len(wanted) - found.total
+        return SelectionFacets(total=found.total, **_groups(found), missing=missing)
 
     def terms(
         self, kind: Literal["type", "license", "tag"], *, prefix: str = "", limit: int = 100
@@ -662,6 +700,7 @@ class AssetRegistry:
         uid: str,
         patch: Mapping[str, Any],
         *,
+        operation: int | None = None,
         if_match: Callable[[AssetRecord], bool] | None = None,
     ) -> AssetRecord:
         """Change some of an asset's metadata and leave the rest: a JSON merge patch (RFC 7396).
@@ -672,6 +711,7 @@ class AssetRegistry:
         Args:
             uid: the asset.
             patch: what is to be merged in.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
             if_match: gets the record as it is, inside the transaction; False refuses, so that nobody's change
                 is overwritten unseen.
 
@@ -684,12 +724,13 @@ class AssetRegistry:
             InvalidMetadata: refused; nothing was changed.
         """
         edit = self._edit(metadata=patch)
-        return self._record(self._editor.merge(uid, edit, self._check_of(if_match)))
+        return self._record(self._editor.merge(uid, edit, self._check_of(if_match), operation))
 
     def bulk_edit(
         self,
         uids: str | Iterable[str] | None = None,
         *,
+        ids: Iterable[int] | None = None,
         matching: Mapping[str, Any] | None = None,
         expected: int | None = None,
         add_tags: str | Iterable[str] | None = None,
@@ -708,6 +749,7 @@ class AssetRegistry:
 
         Args:
             uids: the assets; or
+            ids: their numbers (``id`` of the records), as `iter_ids` yields them; or
             matching: conditions of `list_assets` by name, such as ``{"tags": ["draft"]}``.
             expected: how many ``matching`` must find, so that nothing is changed that nobody has seen.
             add_tags: tags that all of them get.
@@ -719,20 +761,41 @@ class AssetRegistry:
             should_stop: asked before each chunk; once it says True, the rest is left and named as failed.
 
         Raises:
-            InvalidFilter: neither or both of ``uids`` and ``matching``, or a wrong condition.
+            InvalidFilter: not exactly one of ``uids``, ``ids`` and ``matching``, or a wrong one.
             InvalidMetadata: a value that no asset can have; nothing was changed.
             TotalChanged: ``matching`` finds another number of assets; nothing was changed.
         """
-        if (uids is None) == (matching is None):
-            raise InvalidFilter(why="give either uids or conditions")
         edit = self._edit(
             add_tags=add_tags, remove_tags=remove_tags, license_tag=license_tag, metadata=metadata
         )
-        if matching is None:
-            wanted = list(dict.fromkeys([uids] if isinstance(uids, str) else uids or ()))
-            return self._editor.bulk(wanted, edit, operation, is_dry_run=dry_run, should_stop=should_stop)
-        ids = self._editor.ids_of(_filter_of(matching), expected)
-        return self._editor.bulk(ids, edit, operation, is_dry_run=dry_run, should_stop=should_stop)
+        chosen = self._chosen(uids, ids, matching, expected)
+        return self._editor.bulk(chosen, edit, operation, is_dry_run=dry_run, should_stop=should_stop)
+
+    def _chosen(
+        self,
+        uids: str | Iterable[str] | None,
+        ids: Iterable[int] | None,
+        matching: Mapping[str, Any] | None,
+        expected: int | None,
+    ) -> Chosen:
+        """Return the assets that are named in one of three ways.
+
+        Raises:
+            InvalidFilter: not exactly one of them is given, or it is wrong.
+            TotalChanged: ``matching`` finds another number of assets.
+        """
+        from comfyvn.studio.core.many import ids_of
+
+        if sum(each is not None for each in (uids, ids, matching)) != 1:
+            raise InvalidFilter(why="give exactly one of uids, ids and conditions")
+        if uids is not None:
+            return list(dict.fromkeys([uids] if isinstance(uids, str) else uids))
+        if matching is not None:
+            return ids_of(self._library, _filter_of(matching), expected)
+        try:
+            return array("q", dict.fromkeys(ids or ()))
+        except (TypeError, OverflowError) as error:
+            raise InvalidFilter(why=f"ids must be whole numbers as records have them: {error}") from error
 
     def _check_room(self, uids: list[str], edit: Edit) -> None:
         """Raise InvalidMetadata before the first change if an asset can't take so many more tags."""
@@ -767,6 +830,74 @@ class AssetRegistry:
         """
         check = self._check_of(if_match)
         return self._history.remove(uid, with_file=delete_files, operation_id=operation, check=check)
+
+    def remove_assets(
+        self,
+        uids: str | Iterable[str] | None = None,
+        *,
+        ids: Iterable[int] | None = None,
+        matching: Mapping[str, Any] | None = None,
+        expected: int | None = None,
+        delete_files: bool = False,
+        dry_run: bool = False,
+        operation: int | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> RemovalReport:
+        """Forget many assets as one operation of the journal, or tell which; `undo` brings all of them back.
+
+        One that can't be removed is named in the report, and the others are done. It goes by chunks, each in
+        one transaction.
+
+        Args:
+            uids: the assets; or
+            ids: their numbers (``id`` of the records); or
+            matching: conditions of `list_assets` by name.
+            expected: how many ``matching`` must find, so that nothing is removed that nobody has seen.
+            delete_files: move the files to the trash as well; else they stay where they are, unregistered.
+            dry_run: change nothing.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
+            should_stop: asked before each chunk; once it says True, the rest is left and named as failed.
+
+        Raises:
+            InvalidFilter: not exactly one of ``uids``, ``ids`` and ``matching``, or a wrong one.
+            TotalChanged: ``matching`` finds another number of assets; nothing was removed.
+        """
+        return self._history.remove_many(
+            self._chosen(uids, ids, matching, expected),
+            with_files=delete_files,
+            operation_id=operation,
+            is_dry_run=dry_run,
+            should_stop=should_stop,
+        )
+
+    def move_asset(
+        self,
+        uid: str,
+        path: str | Path,
+        *,
+        operation: int | None = None,
+        if_match: Callable[[AssetRecord], bool] | None = None,
+    ) -> AssetRecord:
+        """Give an asset another place or name; its file, sidecar and mirror move together, its type stays.
+
+        Args:
+            uid: the asset.
+            path: where to, below the assets folder. With a slash at its end it is a folder, and the name
+                stays; else the suffix has to stay. A name that some systems refuse is made safe.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
+            if_match: gets the record as it is; False refuses, as in `merge_asset_meta`.
+
+        Returns:
+            The record as it is now; `undo` moves it back.
+
+        Raises:
+            AssetNotFound: no such uid.
+            Changed: ``if_match`` says no.
+            PathConflict: something lies there, or its file is missing; nothing was changed.
+            UnsafePath, OutsideLibrary: refused, nothing was changed.
+        """
+        wanted, check = _relative(path, "path"), self._check_of(if_match)
+        return self._record(self._history.move(uid, wanted, operation_id=operation, check=check))
 
     def restore_asset(self, uid: str, *, operation: int | None = None) -> AssetRecord:
         """Bring a removed asset back: file, sidecar, tags, licence, versions, provenance, under its old ids.
@@ -837,7 +968,7 @@ class AssetRegistry:
         return self._history.operations(limit, cursor)
 
     def undo(self, operation: int, *, should_stop: Callable[[], bool] = lambda: False) -> UndoReport:
-        """Take an operation back: an edit, a bulk edit, a registration, a removal, a purge, or an undo.
+        """Take an operation back: an edit, a bulk edit, a registration, a removal, a move, a purge, an undo.
 
         An asset that was edited, moved into other content or removed since is left as it is and named with
         the reason; so is a change that can't be taken back, such as provenance. The undo is an operation of
@@ -1164,14 +1295,40 @@ def _card(row: CardRow) -> AssetCard:
         uid=row.uid,
         type=row.type,
         path=row.key,
+        bytes=row.size_bytes,
+        version=row.version,
         tags=row.meta.get("tags") or [],
         license=row.meta.get("license"),
+        rating=_stars(row.meta.get("rating")),
         preview_kind=row.preview_kind,
         preview_state=row.preview_state,
         preview_version=preview_version(row.preview_state, row.version, row.preview_recipe),
         missing_since=row.missing_since,
         media={name: media[name] for name in _ON_CARDS if name in media},
+        created_at=row.created_at,
         updated_at=row.updated_at,
+    )
+
+
+def _stars(rating: object) -> int | None:
+    return rating if type(rating) is int and 0 <= rating <= MOST_STARS else None
+
+
+class _Groups(TypedDict):
+    types: list[FacetCount]
+    licenses: list[FacetCount]
+    tags: list[FacetCount]
+
+
+def _groups(found: FacetCounts) -> _Groups:
+    tags = [FacetCount(value=name, count=count) for name, count in found.tags]
+    if found.untagged:
+        tags.append(FacetCount(value=None, count=found.untagged))
+        tags.sort(key=lambda each: -each["count"])
+    return _Groups(
+        types=[FacetCount(value=name, count=count) for name, count in found.types],
+        licenses=[FacetCount(value=name or None, count=count) for name, count in found.licenses],
+        tags=tags,
     )
 
 
@@ -1197,35 +1354,16 @@ def _check_number(name: str, value: object) -> None:
         raise InvalidFilter(why=f"{name} must be a whole number of at least 1, not {value!r:.40}")
 
 
-def _filter(
-    asset_type: str | None,
-    hash_value: str | None,
-    tags: str | Iterable[str] | None,
-    text: str | None,
-    license_tag: str | None,
-    where: str | Iterable[str] | None,
-) -> AssetFilter:
-    return AssetFilter.build(
-        asset_type=asset_type,
-        hash_value=hash_value,
-        tags=tags,
-        license=license_tag,
-        text=text,
-        where=where,
-    )
-
-
 def _filter_of(conditions: Mapping[str, Any]) -> AssetFilter:
     """Build the filter of conditions by the names that `AssetRegistry.list_assets` has for them."""
-    known = {"asset_type", "hash_value", "tags", "text", "license", "where"}
-    if unknown := set(conditions) - known:
+    if unknown := set(conditions) - {"asset_type", *Conditions.__annotations__}:
         raise InvalidFilter(why=f"there is no condition {sorted(unknown, key=str)[0]!r:.80}")
     return AssetFilter.build(**conditions)
 
 
-def _relative(path: object) -> str:
+def _relative(path: object, name: str = "dest_relative") -> str:
     if not isinstance(path, (str, Path)):
-        raise UnsafePath(path=path, why="dest_relative must be a path")
+        raise UnsafePath(path=path, why=f"{name} must be a path")
     return str(path)
 
 

@@ -6,26 +6,15 @@ it, so that no update is lost.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, NotRequired, TypedDict
 
 from comfyvn import sidecar
-from comfyvn.errors import (
-    AssetNotFound,
-    ComfyVNError,
-    ForeignLibrary,
-    InvalidMetadata,
-    LedgerConflict,
-    LibraryUnreachable,
-    RegistryUnusable,
-    TotalChanged,
-)
+from comfyvn.errors import AssetNotFound, ComfyVNError, InvalidMetadata
 from comfyvn.model import (
     Asset,
-    AssetFilter,
     Facts,
     Limits,
     fold,
@@ -34,33 +23,21 @@ from comfyvn.model import (
     parse_facts,
 )
 from comfyvn.studio.core.library import Library, Transaction
+from comfyvn.studio.core.many import (
+    NO_GOING_ON,
+    PLANNED,
+    BulkCounts,
+    Chosen,
+    Failed,
+    Tally,
+    by_chunks,
+    looked_up,
+)
 
-__all__ = ["BulkCounts", "BulkReport", "Edit", "Editor", "Failed", "PlannedEdit", "merge_patch"]
+__all__ = ["BulkReport", "Edit", "Editor", "PlannedEdit", "merge_patch"]
 
 _CHUNK: Final = 256
-_IDS_CHUNK: Final = 65_536
-_NAMED: Final = 1_000
-_PLANNED: Final = 100
 _STATED: Final = frozenset({"tags", "license", "origin"})
-_STOPPED: Final = "not done: the work was to end before its turn came; ask for it again"
-_NO_GOING_ON: Final = (RegistryUnusable, LedgerConflict, LibraryUnreachable, ForeignLibrary)
-"""What would befall every further asset as well."""
-
-
-class BulkCounts(TypedDict):
-    """How many assets were asked for, and what became of them."""
-
-    total: int
-    changed: int
-    unchanged: int
-    failed: int
-
-
-class Failed(TypedDict):
-    """An asset that is not as it was wanted, and why."""
-
-    uid: str
-    why: str
 
 
 class PlannedEdit(TypedDict):
@@ -192,45 +169,27 @@ class _Outcome:
     why: str = ""
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Counts what became of assets, and names the first of them."""
-
-    counts: BulkCounts
-    changed: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-
-    def note(self, uid: str, *, is_changed: bool) -> None:
-        self.counts["changed" if is_changed else "unchanged"] += 1
-        named = self.changed if is_changed else self.unchanged
-        if len(named) < _NAMED:
-            named.append(uid)
-
-    def fail(self, uid: str, why: str) -> None:
-        self.counts["failed"] += 1
-        if len(self.failed) < _NAMED:
-            self.failed.append(Failed(uid=uid, why=why))
-
-
 class Editor:
     """Changes what is written about the assets of one library."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
 
-    def merge(self, uid: str, edit: Edit, check: Callable[[Asset], None] | None) -> Asset:
+    def merge(
+        self, uid: str, edit: Edit, check: Callable[[Asset], None] | None, operation: int | None = None
+    ) -> Asset:
         """Change one asset.
 
         Args:
             uid: the asset.
             edit: what is to be done.
             check: looks at the asset inside the transaction, and raises if it is not as expected.
+            operation: the operation that this belongs to; a new one by default.
 
         Raises:
             AssetNotFound: no such uid.
         """
-        with self._library.transaction() as change:
+        with self._library.transaction(operation) as change:
             asset = change.rows.asset(uid)
             if asset is None:
                 raise AssetNotFound(uid=uid, project=self._library.ledger.project_id)
@@ -251,7 +210,7 @@ class Editor:
 
     def bulk(
         self,
-        chosen: Sequence[str] | array[int],
+        chosen: Chosen,
         edit: Edit,
         operation: int | None,
         *,
@@ -261,75 +220,28 @@ class Editor:
         """Change many assets as one operation, or tell what that would do; a bad one spares the others.
 
         Args:
-            chosen: uids, or ids of rows, each once.
+            chosen: the assets.
             edit: what is to be done.
             operation: the operation that this belongs to; a new one by default.
             is_dry_run: change nothing.
             should_stop: asked before each chunk; True leaves the rest undone.
         """
-        tally = _Tally(BulkCounts(total=len(chosen), changed=0, unchanged=0, failed=0))
+        tally = Tally.of(chosen)
         if is_dry_run:
-            plan = self._plan(chosen, edit, tally)
-            return _report(tally, None, plan, is_dry_run=True)
-        operation = operation or self._library.ledger.reserve_ids(1)[0]
-        broken, is_stopped = "", False
-        for uids in self._uids_of(chosen, tally):
-            is_stopped = is_stopped or should_stop()
-            if is_stopped and len(tally.failed) >= _NAMED:
-                break
-            broken = broken or (_STOPPED if is_stopped else "")
-            if broken:
-                outcomes = [_Outcome(uid, why=broken) for uid in uids]
-            else:
-                try:
-                    outcomes = self._change(uids, edit, operation)
-                except (ComfyVNError, OSError) as error:
-                    if not tally.counts["changed"]:
-                        raise
-                    broken = str(error)  # what was done before is told all the same, so that it can be undone
-                    outcomes = [_Outcome(uid, why=broken) for uid in uids]
-            for outcome in outcomes:
+            return _report(tally, None, self._plan(chosen, edit, tally), is_dry_run=True)
+        number = operation or self._library.ledger.reserve_ids(1)[0]
+
+        def change(uids: Sequence[str]) -> None:
+            for outcome in self._change(uids, edit, number):
                 _count(tally, outcome)
-        counts = tally.counts
-        counts["failed"] = counts["total"] - counts["changed"] - counts["unchanged"]
-        report = _report(tally, operation if self._is_known(operation) else None, [])
+
+        is_stopped = by_chunks(self._library, chosen, tally, change, should_stop)
+        report = _report(tally, number if self._is_known(number) else None, [])
         if is_stopped:
             report["stopped"] = True
         return report
 
-    def ids_of(self, wanted: AssetFilter, expected: int | None) -> array[int]:
-        """Return the ids of all that a filter finds, of one state of the ledger.
-
-        Raises:
-            TotalChanged: they are not as many as expected.
-        """
-        ids, before_id = array("q"), None
-        with self._library.read() as rows:
-            while batch := rows.ids(wanted, limit=_IDS_CHUNK, before_id=before_id):
-                ids.extend(batch)
-                before_id = batch[-1]
-        if expected is not None and expected != len(ids):
-            raise TotalChanged(found=len(ids), expected=expected)
-        return ids
-
     # -- inside ---------------------------------------------------------------------------------------
-
-    def _uids_of(self, chosen: Sequence[str] | array[int], tally: _Tally) -> Iterator[list[str]]:
-        """Yield uids by chunks; what was removed since its id was read has failed."""
-        for at in range(0, len(chosen), _CHUNK):
-            chunk = chosen[at : at + _CHUNK]
-            if isinstance(chunk, array):
-                yield [asset.uid for asset in self._listed(chunk, tally)]
-            else:
-                yield list(chunk)
-
-    def _listed(self, ids: array[int], tally: _Tally) -> list[Asset]:
-        with self._library.read() as rows:
-            found = rows.listed_by_id(ids)
-        for asset_id in ids:
-            if asset_id not in found:
-                tally.fail("", f"the asset with the id {asset_id} was removed meanwhile")
-        return [found[asset_id] for asset_id in ids if asset_id in found]
 
     def _change(
         self, uids: Sequence[str], edit: Edit, operation: int, *, is_strict: bool = False
@@ -348,7 +260,7 @@ class Editor:
             with nullcontext() if is_strict else change.attempt():
                 wanted = edit.facts_after(asset.facts)
                 after = self._library.change_one(change, asset, wanted, is_as_read=True)
-        except _NO_GOING_ON:
+        except NO_GOING_ON:
             raise
         except (ComfyVNError, OSError) as error:
             if is_strict:
@@ -366,34 +278,23 @@ class Editor:
         with self._library.read() as rows:
             return rows.has_operation(operation)
 
-    def _plan(self, chosen: Sequence[str] | array[int], edit: Edit, tally: _Tally) -> list[PlannedEdit]:
+    def _plan(self, chosen: Chosen, edit: Edit, tally: Tally) -> list[PlannedEdit]:
         """Count what would change as the ledger knows it, and describe the first of it."""
         plan: list[PlannedEdit] = []
-        for at in range(0, len(chosen), _CHUNK):
-            for asset in self._looked_up(chosen[at : at + _CHUNK], tally):
-                try:
-                    wanted = edit.facts_after(asset.facts)
-                except InvalidMetadata as error:
-                    tally.fail(asset.uid, str(error))
-                    continue
-                is_changed = not sidecar.is_same(wanted, asset.facts)
-                tally.note(asset.uid, is_changed=is_changed)
-                if is_changed and len(plan) < _PLANNED:
-                    plan.append(_planned(asset, wanted))
+        for asset in looked_up(self._library, chosen, tally):
+            try:
+                wanted = edit.facts_after(asset.facts)
+            except InvalidMetadata as error:
+                tally.fail(asset.uid, str(error))
+                continue
+            is_changed = not sidecar.is_same(wanted, asset.facts)
+            tally.note(asset.uid, is_changed=is_changed)
+            if is_changed and len(plan) < PLANNED:
+                plan.append(_planned(asset, wanted))
         return plan
 
-    def _looked_up(self, chunk: Sequence[str] | array[int], tally: _Tally) -> list[Asset]:
-        if isinstance(chunk, array):
-            return self._listed(chunk, tally)
-        with self._library.read() as rows:
-            known = {asset.uid: asset for asset in rows.assets(chunk)}
-        for uid in chunk:
-            if uid not in known:
-                tally.fail(uid, "no asset has this uid")
-        return [known[uid] for uid in chunk if uid in known]
 
-
-def _count(tally: _Tally, outcome: _Outcome) -> None:
+def _count(tally: Tally, outcome: _Outcome) -> None:
     if outcome.why or outcome.before is None or outcome.after is None:
         tally.fail(outcome.uid, outcome.why)
     else:
@@ -402,7 +303,7 @@ def _count(tally: _Tally, outcome: _Outcome) -> None:
 
 
 def _report(
-    tally: _Tally, operation: int | None, plan: list[PlannedEdit], *, is_dry_run: bool = False
+    tally: Tally, operation: int | None, plan: list[PlannedEdit], *, is_dry_run: bool = False
 ) -> BulkReport:
     return BulkReport(
         operation=operation,

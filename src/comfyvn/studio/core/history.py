@@ -6,10 +6,12 @@ named. What is decided here is decided inside the write transaction that acts on
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, NotRequired, TypedDict, get_args
 
 from comfyvn import media, sidecar
@@ -39,8 +41,21 @@ from comfyvn.model import (
 )
 from comfyvn.storage import numbered_key
 from comfyvn.studio.core.library import Library, Transaction, facts_told
+from comfyvn.studio.core.many import NO_GOING_ON, PLANNED, Chosen, Failed, Tally, by_chunks, looked_up
+from comfyvn.studio.core.moving import Mover
+from comfyvn.studio.core.operations import OperationRecord, describe
 
-__all__ = ["History", "HistoryEntry", "Kept", "OperationRecord", "PurgeReport", "Refused", "UndoReport"]
+__all__ = [
+    "History",
+    "HistoryEntry",
+    "Kept",
+    "PlannedRemoval",
+    "PurgeReport",
+    "Refused",
+    "RemovalCounts",
+    "RemovalReport",
+    "UndoReport",
+]
 
 _CHUNK: Final = 256
 _POLL_S: Final = 0.05
@@ -72,20 +87,6 @@ class HistoryEntry(TypedDict):
     after: dict[str, Any] | None
 
 
-class OperationRecord(TypedDict):
-    """One operation: when it ended, how many rows of each event it wrote, about how many assets.
-
-    ``undoes`` is the operation that it took back, if it did that.
-    """
-
-    operation: int
-    at: str
-    actor: str | None
-    events: dict[str, int]
-    assets: int
-    undoes: int | None
-
-
 class Refused(TypedDict):
     """An asset that was left as it is, and why."""
 
@@ -115,6 +116,39 @@ class UndoReport(TypedDict):
     stopped: NotRequired[bool]
 
 
+class RemovalCounts(TypedDict):
+    """How many assets were to be removed, and what became of them."""
+
+    total: int
+    removed: int
+    failed: int
+
+
+class PlannedRemoval(TypedDict):
+    """An asset that would be removed."""
+
+    uid: str
+    path: str
+
+
+class RemovalReport(TypedDict):
+    """What the removal of many assets did, or with ``dry_run`` would do.
+
+    ``operation`` is the number by which one undo brings all of them back; None if nothing was removed.
+    ``removed`` (uids) and ``failed`` name the first 1,000 each, ``counts`` counts all. ``plan`` holds the
+    first 100 of a dry run. ``stopped`` is there, and True, if it had to end early: the rest is counted in
+    ``failed``.
+    """
+
+    operation: int | None
+    dry_run: bool
+    counts: RemovalCounts
+    removed: list[str]
+    failed: list[Failed]
+    plan: list[PlannedRemoval]
+    stopped: NotRequired[bool]
+
+
 class PurgeReport(TypedDict):
     """What a purge did. ``operation`` is None if it changed nothing; ``unknown`` are uids of no asset."""
 
@@ -129,6 +163,7 @@ class History:
 
     def __init__(self, library: Library) -> None:
         self._library = library
+        self._mover = Mover(library)
 
     # -- looking --------------------------------------------------------------------------------------
 
@@ -141,17 +176,7 @@ class History:
         """Return operations, newest first; ``cursor`` is the number of the last one known."""
         with self._library.read() as rows:
             found = rows.operations(limit, before=cursor)
-        return [
-            OperationRecord(
-                operation=each.operation_id,
-                at=each.at,
-                actor=each.actor,
-                events=dict(each.events),
-                assets=each.assets,
-                undoes=each.undoes,
-            )
-            for each in found
-        ]
+        return [describe(each) for each in found]
 
     def missing(self) -> Iterator[Asset]:
         """Yield the assets that are marked missing, newest first, in batches."""
@@ -216,6 +241,64 @@ class History:
                 self._remove(change, asset, with_file=with_file)
         return asset is not None
 
+    def remove_many(
+        self,
+        chosen: Chosen,
+        *,
+        with_files: bool,
+        operation_id: int | None,
+        is_dry_run: bool,
+        should_stop: Callable[[], bool],
+    ) -> RemovalReport:
+        """Forget many assets, in chunks of one transaction each; see `AssetRegistry.remove_assets`."""
+        tally = Tally.of(chosen)
+        if is_dry_run:
+            return _removal_report(tally, None, self._plan_removal(chosen, tally), is_dry_run=True)
+        number = operation_id or self._library.ledger.reserve_ids(1)[0]
+
+        def remove(uids: Sequence[str]) -> None:
+            self._remove_chunk(uids, number, tally, with_files=with_files)
+
+        is_stopped = by_chunks(self._library, chosen, tally, remove, should_stop)
+        report = _removal_report(tally, number if tally.counts["changed"] else None, [])
+        if is_stopped:
+            report["stopped"] = True
+        return report
+
+    def _remove_chunk(
+        self, uids: Sequence[str], operation_id: int, tally: Tally, *, with_files: bool
+    ) -> None:
+        left: dict[str, list[Path]] = {}
+        failed: dict[str, str] = {}
+        with self._library.transaction(operation_id) as change:
+            known = {asset.uid: asset for asset in change.rows.assets(uids)}
+            for uid in uids:
+                if uid not in known:
+                    failed[uid] = "no asset has this uid"
+                    continue
+                try:
+                    with change.attempt():
+                        left[uid] = self._drop(change, known[uid], with_file=with_files)
+                except NO_GOING_ON:
+                    raise
+                except (ComfyVNError, OSError) as error:
+                    failed[uid] = _why(error)
+            change.afterwards.append(functools.partial(self._clear, left))
+        for uid in uids:
+            if uid in failed:
+                tally.fail(uid, failed[uid])
+            else:
+                tally.note(uid, is_changed=True)
+
+    def _plan_removal(self, chosen: Chosen, tally: Tally) -> list[PlannedRemoval]:
+        """Count what would be removed as the ledger knows it, and name the first of it."""
+        plan: list[PlannedRemoval] = []
+        for asset in looked_up(self._library, chosen, tally):
+            tally.note(asset.uid, is_changed=True)
+            if len(plan) < PLANNED:
+                plan.append(PlannedRemoval(uid=asset.uid, path=asset.key))
+        return plan
+
     def purge(self, uids: Iterable[str] | None) -> PurgeReport:
         """Forget assets that are marked missing and whose file is not there; see `AssetRegistry.purge`."""
         report = PurgeReport(operation=None, purged=[], refused=[], unknown=[])
@@ -253,6 +336,11 @@ class History:
 
     def _remove(self, change: Transaction, asset: Asset, *, with_file: bool) -> None:
         """Drop an asset's row; its sidecar, and its file if told, move to the trash."""
+        left = {asset.uid: self._drop(change, asset, with_file=with_file)}
+        change.afterwards.append(functools.partial(self._clear, left))
+
+    def _drop(self, change: Transaction, asset: Asset, *, with_file: bool) -> list[Path]:
+        """Do what `_remove` does, and return the previews that are to be cleared after the commit."""
         library = self._library
         was_missing = not library.storage.exists(asset.key)
         previews = [] if change.rows.is_shared(asset.uid) else library.cached_paths(asset)
@@ -264,13 +352,15 @@ class History:
         library.drop_mirror(change, asset)
         change.rows.remove(asset)
         library.tell_removed(change, asset, {"trash": folder, "keys": keys, "was_missing": was_missing})
+        return previews
 
-        def clear() -> None:
-            with library.ledger.write(is_durable=False) as rows:  # nobody brings it back meanwhile
-                for path in previews if rows.asset(asset.uid) is None else ():
+    def _clear(self, left: Mapping[str, Sequence[Path]]) -> None:
+        """Delete previews of removed assets, by uid."""
+        with self._library.ledger.write(is_durable=False) as rows:  # nobody brings one back meanwhile
+            back = {asset.uid for asset in rows.assets(left)}
+            for uid, paths in left.items():
+                for path in paths if uid not in back else ():
                     path.unlink(missing_ok=True)
-
-        change.afterwards.append(clear)
 
     def _is_own_sidecar(self, asset: Asset) -> bool:
         """Tell whether what lies where an asset's sidecar belongs is not the one of another asset."""
@@ -282,6 +372,25 @@ class History:
 
     def _is_of(self, found: sidecar.Sidecar, uid: str) -> bool:
         return found.uid in (None, uid) and found.project in (None, self._library.ledger.project_id)
+
+    # -- moving -----------------------------------------------------------------------------------------
+
+    def move(
+        self,
+        uid: str,
+        path: str,
+        *,
+        operation_id: int | None,
+        check: Callable[[Asset], None] | None = None,
+    ) -> Asset:
+        """Give an asset another place or name, unless ``check`` raises; see `AssetRegistry.move_asset`."""
+        with self._library.transaction(operation_id) as change:
+            asset = change.rows.asset(uid)
+            if asset is None:
+                raise AssetNotFound(uid=uid, project=self._library.ledger.project_id)
+            if check is not None:
+                check(asset)
+            return self._mover.move(change, asset, self._mover.key_for(asset, path))
 
     # -- bringing back --------------------------------------------------------------------------------
 
@@ -609,7 +718,8 @@ class History:
         """
         came_or_went = [row for row in rows if row.event == "asset_removed" or _came(row)]
         if not came_or_went:
-            return self._put_facts_back(change, asset, rows, kept)
+            moved = self._undo_move(change, asset, rows)
+            return self._put_facts_back(change, moved or asset, rows, kept) or moved is not None
         if came_or_went[-1].event == "asset_removed":
             back = self._undo_removal(change, asset, came_or_went[-1])
             restored.append(back)
@@ -643,6 +753,20 @@ class History:
             why = f"edited by hand in the sidecar since, and left so: {names}"
             kept.append(Kept(uid=asset.uid, event="asset_meta_updated", why=why))
         return True
+
+    def _undo_move(
+        self, change: Transaction, asset: Asset | None, rows: Sequence[JournalRow]
+    ) -> Asset | None:
+        """Move an asset back to where it was before an operation moved it; None if it did not."""
+        moves = [row for row in rows if _is_our_move(row)]
+        if not moves:
+            return None
+        if asset is None:
+            raise PathConflict(path=_path_told(moves), why=_since(change.rows, rows[-1], "it was removed"))
+        old, new = (moves[0].before or {})["path"], (moves[-1].after or {})["path"]
+        if asset.key != new:
+            raise PathConflict(path=asset.key, why=_since(change.rows, rows[-1], "it was moved"))
+        return None if old == new else self._mover.move(change, asset, str(old))
 
     def _undo_removal(self, change: Transaction, asset: Asset | None, removal: JournalRow) -> Asset:
         if asset is not None:
@@ -703,8 +827,12 @@ def _came(row: JournalRow) -> bool:
     return row.event == "asset_registered" or is_from_removal
 
 
+def _is_our_move(row: JournalRow) -> bool:
+    return row.event == "asset_moved" and bool((row.after or {}).get("is_ours"))
+
+
 def _why_kept(row: JournalRow) -> str | None:
-    return None if _came(row) else _WHY_KEPT.get(row.event)
+    return None if _came(row) or _is_our_move(row) else _WHY_KEPT.get(row.event)
 
 
 def _since(rows: Reader, last: JournalRow, what: str) -> str:
@@ -760,6 +888,20 @@ def _names(asset: Asset) -> Iterator[str]:
     yield numbered_key(asset.key, asset.uid[:8])
     for number in itertools.count(2):
         yield numbered_key(asset.key, f"{asset.uid[:8]}-{number}")
+
+
+def _removal_report(
+    tally: Tally, operation: int | None, plan: list[PlannedRemoval], *, is_dry_run: bool = False
+) -> RemovalReport:
+    counts = tally.counts
+    return RemovalReport(
+        operation=operation,
+        dry_run=is_dry_run,
+        counts=RemovalCounts(total=counts["total"], removed=counts["changed"], failed=counts["failed"]),
+        removed=tally.changed,
+        failed=tally.failed,
+        plan=plan,
+    )
 
 
 def _trash_name(uid: str, operation_id: int) -> str:

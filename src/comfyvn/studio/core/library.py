@@ -148,13 +148,15 @@ class Transaction:
 class Move:
     """An asset's new place. ``file`` is remembered of the file there, if its content is the known one.
 
-    ``is_missing``: another asset took its place, and its own file lies nowhere.
+    ``is_missing``: another asset took its place, and its own file lies nowhere. ``is_ours``: we moved the
+    file, because somebody wanted it; else we found it there.
     """
 
     asset: Asset
     key: str
     file: FileStat | None
     is_missing: bool = False
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -655,12 +657,12 @@ class Library:
     ) -> str | None:
         """Write the mirror; ``old_size_bytes`` is how long the sidecar was, -1 where there was none."""
         if self.mirrors is None or asset.mirror_key is None:
-            return self._write_mirror(asset, data, change.writes)
+            return self._write_mirror(asset, data, change.writes, change.undo)
         old = self._note_undo(change, self.mirrors, asset.mirror_key)
         # as long as its own sidecar and with its uid at the top: no need to parse it to see whose it is
         is_ours = old is not None and len(old) == old_size_bytes and sidecar.names(old, asset)
         if not is_ours:
-            return self._write_mirror(asset, data, change.writes)
+            return self._write_mirror(asset, data, change.writes, change.undo)
         self.mirrors.write(asset.mirror_key, data, change.writes)
         return asset.mirror_key
 
@@ -701,8 +703,9 @@ class Library:
             self.drop_mirror(change, move.asset)
         moved = [self._move(change, move, found) for move, found in zip(moves, edits, strict=True)]
         keys = {move.key for move in moves}
-        for left in (move.asset for move in moves if move.asset.key not in keys):
-            change.afterwards.append(functools.partial(self._drop_sidecar, left))
+        for move, here in zip(moves, moved, strict=True):
+            if move.asset.key not in keys:
+                change.afterwards.append(functools.partial(self._drop_sidecar, move.asset, here.sidecar_file))
         return moved
 
     def _move(self, change: Transaction, move: Move, edits: Sequence[tuple[sidecar.Sidecar, Facts]]) -> Asset:
@@ -725,7 +728,8 @@ class Library:
         self._set_aside_foreign(here)
         here = self.write_sidecar(change, here)
         change.update(here)
-        change.tell("asset_moved", here, before={"path": before.key}, after={"path": here.key})
+        after = {"path": here.key, **({"is_ours": True} if move.is_ours else {})}
+        change.tell("asset_moved", here, before={"path": before.key}, after=after)
         if not sidecar.is_same(facts, before.facts):
             self.tell_updated(change, before, here)
         return here
@@ -771,11 +775,15 @@ class Library:
             self._note_undo(change, self.mirrors, asset.mirror_key)
             self.mirrors.delete(asset.mirror_key)
 
-    def _drop_sidecar(self, asset: Asset) -> None:
-        """Remove the sidecar that an asset had before it moved, unless it is another's now."""
+    def _drop_sidecar(self, asset: Asset, present: FileStat | None) -> None:
+        """Remove the sidecar that an asset had before it moved, unless it is another's now.
+
+        Nor if it is the ``present`` one: of two names that differ in case some disks make one.
+        """
         with suppress(InvalidSidecar):
             found = self.read_sidecar(asset.key)
-            if found is not None and found.uid == asset.uid:
+            is_present = self.storage.stat(self.sidecar_key(asset.key)) == present
+            if found is not None and found.uid == asset.uid and not is_present:
                 self.storage.delete(self.sidecar_key(asset.key))
 
     def follow_sidecar(self, uid: str, key: str) -> bool:
@@ -841,8 +849,13 @@ class Library:
             ):
                 self.storage.delete(self.sidecar_key(key))
 
-    def _write_mirror(self, asset: Asset, data: bytes, writes: Writes) -> str | None:
-        """Write the mirror over its older self or under the first name that no other asset's mirror has."""
+    def _write_mirror(
+        self, asset: Asset, data: bytes, writes: Writes, undo: list[Callable[[], None]] | None = None
+    ) -> str | None:
+        """Write the mirror over its older self or under the first name that no other asset's mirror has.
+
+        ``undo`` gets what takes a new one away again.
+        """
         if self.mirrors is None:
             return asset.mirror_key
         if asset.mirror_key is not None and self.has_mirror(asset):
@@ -861,6 +874,9 @@ class Library:
                     raise
                 key = f"{asset.uid}.json"
                 self.mirrors.write(key, data, writes)
+            else:
+                if undo is not None:
+                    undo.append(functools.partial(self.mirrors.delete, key))
             return key
         raise AssertionError("there is always another name")  # pragma: no cover
 
