@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,13 @@ class Gallery:
     def record(self, name: str) -> Any:
         """What the registry knows of the asset whose file has this name."""
         return self.registry.get_asset(self.uid(name))
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for what is not to be seen in the window."""
+        deadline = time.monotonic() + TIMEOUT_MS / 1_000
+        while not is_so():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            self.page.wait_for_timeout(20)
 
     def press(self, *keys: str) -> None:
         """Press keys, one after the other."""

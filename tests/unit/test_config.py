@@ -84,7 +84,35 @@ def test_every_setting_is_tried_here() -> None:
     """A new setting would have no test."""
     names = {row["name"] for row in settings_table()}
 
-    assert names == {"home", *PATHS, *STATED, *LISTS}
+    assert names == {"home", "server_watch", *PATHS, *STATED, *LISTS}
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("true", True),
+        ("YES", True),
+        (" 1 ", True),
+        ("on", True),
+        ("false", False),
+        ("0", False),
+        ("Off", False),
+    ],
+)
+def test_a_switch_is_set_by_any_word_for_it(
+    write_settings: Callable[[str], Path], said: str, meant: bool
+) -> None:
+    """A user would switch something off by a word that counts as on."""
+    write_settings(f"server_watch = {str(not meant).lower()}\n")
+
+    assert load(environ={}).server_watch is not meant
+    assert load(environ={"COMFYVN_SERVER_WATCH": said}).server_watch is meant
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused() -> None:
+    """A mistyped word would count as one of the two."""
+    with pytest.raises(InvalidSetting, match="it must be true or false"):
+        load(environ={"COMFYVN_SERVER_WATCH": "maybe"})
 
 
 @pytest.mark.parametrize("name", STATED)

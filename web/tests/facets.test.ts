@@ -47,7 +47,8 @@ describe("facets", () => {
 
   test("a value is chosen however its case is written in the address", () => {
     expect(lines(group("tag", { tags: ["SMILE"] }))[0]).toBe("smile 14 chosen");
-    expect(lines(group("type", { types: ["Props"] }))).toEqual(["Props 0 chosen", "characters 20 open", "props 10 open"]);
+    const types = group("type", { types: ["Props"] });
+    expect(lines(types)).toEqual(["Props 0 chosen", "characters 20 open", "props 10 open"]);
   });
 
   test("what is chosen stays with a count of 0 when no asset has it", () => {
@@ -74,7 +75,8 @@ describe("facets", () => {
 
   test("only problems that some asset has are told, and the chosen ones", () => {
     expect(lines(group("problem"))).toEqual(["No licence 12 open"]);
-    expect(lines(group("problem", { problems: ["missing"] }))).toEqual(["File missing 0 chosen", "No licence 12 open"]);
-    for (const row of group("problem", { problems: ["missing"] }).rows) expect(row.meaning).toMatch(/\.$/);
+    const missing = group("problem", { problems: ["missing"] });
+    expect(lines(missing)).toEqual(["File missing 0 chosen", "No licence 12 open"]);
+    for (const row of missing.rows) expect(row.meaning).toMatch(/\.$/);
   });
 });

@@ -136,6 +136,16 @@ describe("clicks", () => {
     expect(sorted(selection)).toEqual([10, 11, 12, 13, 14]);
   });
 
+  test("a moved anchor settles the range before", () => {
+    const selection = new Selection();
+    selection.only(10);
+    selection.range(TEN, 12, false);
+    selection.setAnchor(15);
+    selection.range(TEN, 16, false);
+
+    expect(sorted(selection)).toEqual([10, 11, 12, 15, 16]);
+  });
+
   test("the first Shift+click without any anchor goes from the first row", () => {
     const selection = new Selection();
     selection.range(TEN, 12, false);

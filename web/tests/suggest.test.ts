@@ -51,7 +51,8 @@ describe("suggestions", () => {
   });
 
   test("problems come with their counts and in words", () => {
-    expect(offered("problem:m")).toMatchObject([{ written: "problem:missing", hint: "File missing", count: 3 }]);
+    const missing = { written: "problem:missing", hint: "File missing", count: 3 };
+    expect(offered("problem:m")).toMatchObject([missing]);
     expect(written("problem:")).toHaveLength(6);
   });
 
@@ -68,6 +69,9 @@ describe("suggestions", () => {
     expect(isBeginning(placeOf("tag:xyz", 7), [])).toBe(false);
     expect(isBeginning(placeOf("smi", 3), [SMILE])).toBe(false);
     expect(isBeginning(placeOf("tag:smi mara", 12), [SMILE])).toBe(false);
+    expect(isBeginning(placeOf("-smi", 4), [SMILE])).toBe(true);
+    expect(isBeginning(placeOf("-ta", 3), [])).toBe(true);
+    expect(isBeginning(placeOf("-5", 2), [])).toBe(false);
   });
 
   test("whatever a tag holds, the one that is taken is the one that is asked for", () => {

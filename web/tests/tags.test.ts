@@ -27,8 +27,9 @@ group("tags of many assets", () => {
     ]);
   });
 
-  test("a tag to remove that nobody has needs no row", () => {
-    expect(tagRows({ total: 1, counts: new Map() }, [], ["night"])).toEqual([]);
+  test("tell a tag that is to be removed though nobody has it, so that this can be taken back", () => {
+    const rows = tagRows({ total: 1, counts: new Map() }, [], ["night"]);
+    expect(rows).toEqual([{ tag: "night", count: 0, state: "none", change: "remove" }]);
   });
 });
 

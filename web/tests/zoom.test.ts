@@ -29,7 +29,7 @@ function anyScene(chance: Chance): Scene {
   return {
     picture: { width: between(chance, 1, 8000), height: between(chance, 1, 8000) },
     stage: { width: between(chance, 50, 3000), height: between(chance, 50, 2000) },
-    ratio: chance.among([1, 1.25, 1.5, 2, 3]),
+    ratio: chance.pick([1, 1.25, 1.5, 2, 3]),
   };
 }
 

@@ -52,6 +52,7 @@ __all__ = ["Batch", "command", "watch"]
 _log = logging.getLogger(__name__)
 _SETTLE_S: Final = 0.5
 _BRIEF_S: Final = 0.1
+_FEW: Final = 100  # who moves or writes more has not done yet
 _NEWCOMER_PARTS: Final = 4  # how many times settle_s a batch waits for a file that came together with others
 _PATIENCE_S: Final = 30.0  # a batch begins at last, though ever more files come
 # Linux keeps 16,384 changes, some five a file, and then drops what comes: past this we look at everything
@@ -205,10 +206,12 @@ class _Waiting:
         return True
 
     def _settling_s(self) -> float:
-        """Return how long what is waiting must hold still: not for long where no file was written to lately.
+        """Return how long what is waiting must hold still: not for long if that is few and not just written.
 
         Then they were moved, or have edited sidecars. What is only gone may come back: some programs save so.
         """
+        if self._is_everything or len(self._seen) > _FEW:
+            return self._settle_s
         files = [seen.look[0] for seen in self._seen.values() if seen.look[0] is not None]
         before_ns = (time.time() - self._settle_s) * 1e9
         is_brief = bool(files) and all(each.mtime_ns <= before_ns for each in files)

@@ -6,6 +6,7 @@ export type Schemas = components["schemas"];
 export type Card = Schemas["Card"];
 export type AssetRecord = Schemas["AssetRecord"];
 export type FacetAnswer = Schemas["FacetAnswer"];
+export type SelectionAnswer = Schemas["SelectionAnswer"];
 export type BulkAnswer = Schemas["BulkAnswer"];
 export type UndoAnswer = Schemas["UndoAnswer"];
 export type HistoryEntry = Schemas["HistoryEntry"];
@@ -76,7 +77,8 @@ export async function ask(path: string, asked: Asked = {}): Promise<Response> {
   return answer;
 }
 
-async function problemOf(answer: Response): Promise<Problem> {
+/** What a refusal says. */
+export async function problemOf(answer: Response): Promise<Problem> {
   try {
     const said = (await answer.json()) as Schemas["Problem"];
     return new Problem(answer.status, said.type.split(":").pop() ?? "", said.detail);
@@ -108,9 +110,51 @@ export async function readRecords(ids: Ids, signal?: AbortSignal): Promise<Asset
   return (await askJson<{ items: AssetRecord[] }>("assets/rows", { method: "POST", body, signal })).items;
 }
 
+/** One whole record, with the inputs of its newest provenance. */
+export async function readRecord(uid: string, signal?: AbortSignal): Promise<AssetRecord> {
+  return (await askJson<Schemas["AssetAnswer"]>(`assets/${uid}`, { signal })).asset;
+}
+
+/** As many ids as fit into the body of a request. */
+const COUNTED_AT_ONCE = 40_000;
+
+/** Count types, licences and the most frequent tags of any number of assets. */
+export async function countAmong(ids: Ids, topTags: number, signal?: AbortSignal): Promise<SelectionAnswer> {
+  const read = (part: Ids): Promise<SelectionAnswer> => {
+    const body = { ids: part, top_tags: ids.length > COUNTED_AT_ONCE ? 1_000 : topTags };
+    return askJson<SelectionAnswer>("assets/facets", { method: "POST", body, signal });
+  };
+  let sum = await read(ids.slice(0, COUNTED_AT_ONCE));
+  for (let first = COUNTED_AT_ONCE; first < ids.length; first += COUNTED_AT_ONCE) {
+    const more = await read(ids.slice(first, first + COUNTED_AT_ONCE));
+    sum = {
+      ...sum,
+      total: sum.total + more.total,
+      missing: sum.missing + more.missing,
+      types: added(sum.types, more.types),
+      licenses: added(sum.licenses, more.licenses),
+      tags: added(sum.tags, more.tags),
+    };
+  }
+  return { ...sum, tags: sum.tags.slice(0, topTags + (sum.tags.some((tag) => tag.value === null) ? 1 : 0)) };
+}
+
+type Counts = readonly Schemas["FacetCount"][];
+
+function added(a: Counts, b: Counts): Schemas["FacetCount"][] {
+  const counts = new Map(a.map(({ value, count }) => [value, count]));
+  for (const { value, count } of b) counts.set(value, (counts.get(value) ?? 0) + count);
+  return Array.from(counts, ([value, count]) => ({ value, count })).sort((x, y) => y.count - x.count);
+}
+
 /** Where a picture, sound or file is: for `src`, links and drags. */
 export function addressOf(uid: string, what: "thumb" | "preview" | "waveform" | "download", params = ""): string {
   return new URL(`assets/${encodeURIComponent(uid)}/${what}${params && `?${params}`}`, BASE).href;
+}
+
+/** The file itself, to be shown or played; each version of it is another address for elements that show it. */
+export function fileOf({ uid, version }: { uid: string; version: number }): string {
+  return `${addressOf(uid, "download")}#version-${version}`;
 }
 
 export function socketAddress(params: URLSearchParams): string {

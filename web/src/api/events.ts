@@ -25,7 +25,6 @@ export interface Listener {
 const GATHER_MS = 100;
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 15_000;
-const NOT_ALLOWED = 1008;
 
 /** Gathers changes for about 100 ms, so that 400 single edits are one refresh. */
 export class EventSocket {
@@ -51,8 +50,8 @@ export class EventSocket {
     const socket = new WebSocket(socketAddress(params));
     this.socket = socket;
     socket.onmessage = (message) => this.hear(JSON.parse(String(message.data)) as Change);
-    socket.onclose = (event) => {
-      if (this.socket === socket) this.onClose(event.code);
+    socket.onclose = () => {
+      if (this.socket === socket) this.onClose();
     };
   }
 
@@ -82,10 +81,9 @@ export class EventSocket {
     this.listener.onChanges(changes);
   }
 
-  private onClose(code: number): void {
+  private onClose(): void {
     if (this.isClosed) return;
     this.listener.onConnection("offline");
-    if (code === NOT_ALLOWED) return;
     this.retrying = setTimeout(() => this.open(), this.retryMs);
     this.retryMs = Math.min(this.retryMs * 2, LAST_RETRY_MS);
   }

@@ -128,7 +128,8 @@ export interface paths {
          * Count types, licences and tags of some assets by `id`
          * @description Count types, licences and tags of some assets by `id`; `missing` of them have no asset.
          *
-         *     An `id` that is repeated counts once. They are as many as fit into the setting `request_bytes`.
+         *     An `id` that is repeated counts once. They are at most as many as the setting
+         *     `bulk_assets` says.
          */
         post: operations["show_selection"];
         delete?: never;
@@ -3028,7 +3029,7 @@ export interface operations {
                      *       "ok": true,
                      *       "items": [
                      *         {
-                     *           "id": 244594628902912,
+                     *           "id": 244641488596992,
                      *           "uid": "6a87d094ea1cd009",
                      *           "project": "default",
                      *           "type": "characters",
@@ -3106,22 +3107,22 @@ export interface operations {
                      *             }
                      *           },
                      *           "provenance": {
-                     *             "id": 244594628902913,
-                     *             "asset_id": 244594628902912,
+                     *             "id": 244641488596993,
+                     *             "asset_id": 244641488596992,
                      *             "asset_uid": "6a87d094ea1cd009",
                      *             "source": "unspecified",
                      *             "workflow_hash": "94011a1672779bb9eda65a2e4dc6701a873866a6538880327a47f324508a7f03",
                      *             "commit_hash": null,
                      *             "user_id": "mika",
-                     *             "created_at": "2026-11-23 03:38:05"
+                     *             "created_at": "2026-11-23 06:48:45"
                      *           },
-                     *           "created_at": "2026-11-23 03:38:05",
-                     *           "updated_at": "2026-11-23 03:38:05",
+                     *           "created_at": "2026-11-23 06:48:45",
+                     *           "updated_at": "2026-11-23 06:48:45",
                      *           "missing_since": null
                      *         }
                      *       ],
                      *       "total": 12,
-                     *       "next_cursor": 244594628902912
+                     *       "next_cursor": 244641488596992
                      *     }
                      */
                     "application/json": components["schemas"]["AssetList"];
@@ -3230,6 +3231,24 @@ export interface operations {
                      *           "value": "sample",
                      *           "count": 12
                      *         }
+                     *       ],
+                     *       "problems": [
+                     *         {
+                     *           "value": "no-license",
+                     *           "count": 0
+                     *         },
+                     *         {
+                     *           "value": "no-tags",
+                     *           "count": 0
+                     *         },
+                     *         {
+                     *           "value": "missing",
+                     *           "count": 0
+                     *         },
+                     *         {
+                     *           "value": "no-sidecar",
+                     *           "count": 0
+                     *         }
                      *       ]
                      *     }
                      */
@@ -3265,6 +3284,16 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "ids": [
+                 *         244641488596992,
+                 *         244641488592896,
+                 *         5
+                 *       ],
+                 *       "top_tags": 3
+                 *     }
+                 */
                 "application/json": {
                     /** @description Their `id`, as in the index. */
                     ids: number[];
@@ -3283,6 +3312,31 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "ok": true,
+                     *       "total": 2,
+                     *       "types": [
+                     *         {
+                     *           "value": "characters",
+                     *           "count": 2
+                     *         }
+                     *       ],
+                     *       "licenses": [
+                     *         {
+                     *           "value": "CC0-1.0",
+                     *           "count": 2
+                     *         }
+                     *       ],
+                     *       "tags": [
+                     *         {
+                     *           "value": "sample",
+                     *           "count": 2
+                     *         }
+                     *       ],
+                     *       "missing": 1
+                     *     }
+                     */
                     "application/json": components["schemas"]["SelectionAnswer"];
                 };
             };
@@ -3568,7 +3622,7 @@ export interface operations {
                 /**
                  * @example {
                  *       "ids": [
-                 *         244594628902912
+                 *         244641488596992
                  *       ]
                  *     }
                  */
@@ -3595,14 +3649,17 @@ export interface operations {
                      *       "ok": true,
                      *       "items": [
                      *         {
-                     *           "id": 244594628902912,
+                     *           "id": 244641488596992,
                      *           "uid": "6a87d094ea1cd009",
                      *           "type": "characters",
                      *           "path": "characters/ines/ines_angry.png",
+                     *           "bytes": 81359,
+                     *           "version": 1,
                      *           "tags": [
                      *             "sample"
                      *           ],
                      *           "license": "CC0-1.0",
+                     *           "rating": null,
                      *           "preview_kind": "thumbnail",
                      *           "preview_state": "ready",
                      *           "preview_version": "1-2",
@@ -3613,7 +3670,8 @@ export interface operations {
                      *             "height": 1000,
                      *             "has_alpha": true
                      *           },
-                     *           "updated_at": "2026-11-23 03:38:05"
+                     *           "created_at": "2026-11-23 06:48:45",
+                     *           "updated_at": "2026-11-23 06:48:45"
                      *         }
                      *       ],
                      *       "missing": []
@@ -3774,7 +3832,17 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "scope": "admin",
-                     *       "name": "api_token"
+                     *       "name": "api_token",
+                     *       "is_local": true,
+                     *       "version": "0.1.0",
+                     *       "project": "default",
+                     *       "library": "8c1f3b52-6d0e-4f7a-9b43-2f5d90c6e1a7",
+                     *       "limits": {
+                     *         "page_size": 1000,
+                     *         "bulk_assets": 100000,
+                     *         "upload_bytes": 512000000,
+                     *         "upload_files": 100
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["SessionAnswer"];
@@ -3817,7 +3885,17 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "scope": "admin",
-                     *       "name": "api_token"
+                     *       "name": "api_token",
+                     *       "is_local": true,
+                     *       "version": "0.1.0",
+                     *       "project": "default",
+                     *       "library": "8c1f3b52-6d0e-4f7a-9b43-2f5d90c6e1a7",
+                     *       "limits": {
+                     *         "page_size": 1000,
+                     *         "bulk_assets": 100000,
+                     *         "upload_bytes": 512000000,
+                     *         "upload_files": 100
+                     *       }
                      *     }
                      */
                     "application/json": components["schemas"]["SessionAnswer"];
@@ -3898,7 +3976,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "asset": {
-                     *         "id": 244594628734976,
+                     *         "id": 244641488052224,
                      *         "uid": "74447c55c74f2d7a",
                      *         "project": "default",
                      *         "type": "characters",
@@ -3976,22 +4054,22 @@ export interface operations {
                      *           }
                      *         },
                      *         "provenance": {
-                     *           "id": 244594628734977,
-                     *           "asset_id": 244594628734976,
+                     *           "id": 244641488052225,
+                     *           "asset_id": 244641488052224,
                      *           "asset_uid": "74447c55c74f2d7a",
                      *           "source": "unspecified",
                      *           "workflow_hash": "94011a1672779bb9eda65a2e4dc6701a873866a6538880327a47f324508a7f03",
                      *           "commit_hash": null,
                      *           "user_id": "mika",
-                     *           "created_at": "2026-11-23 03:38:05",
+                     *           "created_at": "2026-11-23 06:48:45",
                      *           "inputs": {
                      *             "asset_uid": "74447c55c74f2d7a",
                      *             "asset_hash": "74447c55c74f2d7a56591a1683a7b239b9cf0065df0c52242c41201e4ffec27a"
                      *           },
                      *           "c2pa_like": {}
                      *         },
-                     *         "created_at": "2026-11-23 03:38:05",
-                     *         "updated_at": "2026-11-23 03:38:05",
+                     *         "created_at": "2026-11-23 06:48:45",
+                     *         "updated_at": "2026-11-23 06:48:45",
                      *         "missing_since": null
                      *       }
                      *     }
@@ -4052,7 +4130,7 @@ export interface operations {
                      *         "characters/mara/mara_happy.png",
                      *         "characters/mara/mara_happy.png.asset.json"
                      *       ],
-                     *       "operation": 244594636103680
+                     *       "operation": 244641502523392
                      *     }
                      */
                     "application/json": components["schemas"]["DeletedAnswer"];
@@ -4112,7 +4190,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "asset": {
-                     *         "id": 244594628734976,
+                     *         "id": 244641488052224,
                      *         "uid": "74447c55c74f2d7a",
                      *         "project": "default",
                      *         "type": "characters",
@@ -4193,24 +4271,25 @@ export interface operations {
                      *           }
                      *         },
                      *         "provenance": {
-                     *           "id": 244594628734977,
-                     *           "asset_id": 244594628734976,
+                     *           "id": 244641488052225,
+                     *           "asset_id": 244641488052224,
                      *           "asset_uid": "74447c55c74f2d7a",
                      *           "source": "unspecified",
                      *           "workflow_hash": "94011a1672779bb9eda65a2e4dc6701a873866a6538880327a47f324508a7f03",
                      *           "commit_hash": null,
                      *           "user_id": "mika",
-                     *           "created_at": "2026-11-23 03:38:05",
+                     *           "created_at": "2026-11-23 06:48:45",
                      *           "inputs": {
                      *             "asset_uid": "74447c55c74f2d7a",
                      *             "asset_hash": "74447c55c74f2d7a56591a1683a7b239b9cf0065df0c52242c41201e4ffec27a"
                      *           },
                      *           "c2pa_like": {}
                      *         },
-                     *         "created_at": "2026-11-23 03:38:05",
-                     *         "updated_at": "2026-11-23 03:38:07",
+                     *         "created_at": "2026-11-23 06:48:45",
+                     *         "updated_at": "2026-11-23 06:48:49",
                      *         "missing_since": null
-                     *       }
+                     *       },
+                     *       "operation": 244641501736960
                      *     }
                      */
                     "application/json": components["schemas"]["ChangedAnswer"];
@@ -4248,6 +4327,11 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "path": "characters/mara/smile.png"
+                 *     }
+                 */
                 "application/json": {
                     /** @description Below the assets folder; with a slash at its end a folder, and the name stays. */
                     path: string;
@@ -4261,6 +4345,112 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "ok": true,
+                     *       "asset": {
+                     *         "id": 244641488052224,
+                     *         "uid": "74447c55c74f2d7a",
+                     *         "project": "default",
+                     *         "type": "characters",
+                     *         "path": "characters/mara/smile.png",
+                     *         "hash": "74447c55c74f2d7a56591a1683a7b239b9cf0065df0c52242c41201e4ffec27a",
+                     *         "bytes": 76939,
+                     *         "version": 1,
+                     *         "tags": [
+                     *           "mara",
+                     *           "smile"
+                     *         ],
+                     *         "license": "CC0-1.0",
+                     *         "meta": {
+                     *           "tags": [
+                     *             "mara",
+                     *             "smile"
+                     *           ],
+                     *           "license": "CC0-1.0",
+                     *           "version": 1,
+                     *           "artist": "J. Doe",
+                     *           "media": {
+                     *             "width": 600,
+                     *             "height": 1000,
+                     *             "mode": "RGBA",
+                     *             "bit_depth": 8,
+                     *             "has_alpha": true,
+                     *             "has_icc": false,
+                     *             "format": "png",
+                     *             "stamped": false,
+                     *             "not_stamped_because": "it was registered where it lies, and such files are never written to",
+                     *             "recipe": 1
+                     *           },
+                     *           "preview": {
+                     *             "kind": "thumbnail",
+                     *             "paths": {
+                     *               "256": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *               "512": "cache/thumbs/74447c55c74f2d7a_512.webp"
+                     *             },
+                     *             "default": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *             "recipe": 2
+                     *           },
+                     *           "thumbnails": {
+                     *             "256": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *             "512": "cache/thumbs/74447c55c74f2d7a_512.webp"
+                     *           }
+                     *         },
+                     *         "thumb": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *         "preview": {
+                     *           "kind": "thumbnail",
+                     *           "paths": {
+                     *             "256": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *             "512": "cache/thumbs/74447c55c74f2d7a_512.webp"
+                     *           },
+                     *           "default": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *           "recipe": 2
+                     *         },
+                     *         "preview_state": "ready",
+                     *         "media": {
+                     *           "width": 600,
+                     *           "height": 1000,
+                     *           "mode": "RGBA",
+                     *           "bit_depth": 8,
+                     *           "has_alpha": true,
+                     *           "has_icc": false,
+                     *           "format": "png",
+                     *           "stamped": false,
+                     *           "not_stamped_because": "it was registered where it lies, and such files are never written to",
+                     *           "recipe": 1
+                     *         },
+                     *         "sidecar": "characters/mara/smile.png.asset.json",
+                     *         "links": {
+                     *           "file": "characters/mara/smile.png",
+                     *           "sidecar": "characters/mara/smile.png.asset.json",
+                     *           "thumbnail": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *           "thumbnails": {
+                     *             "256": "cache/thumbs/74447c55c74f2d7a_256.webp",
+                     *             "512": "cache/thumbs/74447c55c74f2d7a_512.webp"
+                     *           }
+                     *         },
+                     *         "provenance": {
+                     *           "id": 244641488052225,
+                     *           "asset_id": 244641488052224,
+                     *           "asset_uid": "74447c55c74f2d7a",
+                     *           "source": "unspecified",
+                     *           "workflow_hash": "94011a1672779bb9eda65a2e4dc6701a873866a6538880327a47f324508a7f03",
+                     *           "commit_hash": null,
+                     *           "user_id": "mika",
+                     *           "created_at": "2026-11-23 06:48:45",
+                     *           "inputs": {
+                     *             "asset_uid": "74447c55c74f2d7a",
+                     *             "asset_hash": "74447c55c74f2d7a56591a1683a7b239b9cf0065df0c52242c41201e4ffec27a"
+                     *           },
+                     *           "c2pa_like": {}
+                     *         },
+                     *         "created_at": "2026-11-23 06:48:45",
+                     *         "updated_at": "2026-11-23 06:48:49",
+                     *         "missing_since": null
+                     *       },
+                     *       "operation": 244641502126080
+                     *     }
+                     */
                     "application/json": components["schemas"]["ChangedAnswer"];
                 };
             };
@@ -4303,7 +4493,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "asset": {
-                     *         "id": 244594628734976,
+                     *         "id": 244641488052224,
                      *         "uid": "74447c55c74f2d7a",
                      *         "project": "default",
                      *         "type": "characters",
@@ -4384,24 +4574,25 @@ export interface operations {
                      *           }
                      *         },
                      *         "provenance": {
-                     *           "id": 244594628734977,
-                     *           "asset_id": 244594628734976,
+                     *           "id": 244641488052225,
+                     *           "asset_id": 244641488052224,
                      *           "asset_uid": "74447c55c74f2d7a",
                      *           "source": "unspecified",
                      *           "workflow_hash": "94011a1672779bb9eda65a2e4dc6701a873866a6538880327a47f324508a7f03",
                      *           "commit_hash": null,
                      *           "user_id": "mika",
-                     *           "created_at": "2026-11-23 03:38:05",
+                     *           "created_at": "2026-11-23 06:48:45",
                      *           "inputs": {
                      *             "asset_uid": "74447c55c74f2d7a",
                      *             "asset_hash": "74447c55c74f2d7a56591a1683a7b239b9cf0065df0c52242c41201e4ffec27a"
                      *           },
                      *           "c2pa_like": {}
                      *         },
-                     *         "created_at": "2026-11-23 03:38:05",
-                     *         "updated_at": "2026-11-23 03:38:07",
+                     *         "created_at": "2026-11-23 06:48:45",
+                     *         "updated_at": "2026-11-23 06:48:49",
                      *         "missing_since": null
-                     *       }
+                     *       },
+                     *       "operation": 244641502629888
                      *     }
                      */
                     "application/json": components["schemas"]["ChangedAnswer"];
@@ -4513,7 +4704,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "asset": {
-                     *         "id": 244594636750848,
+                     *         "id": 244641503109120,
                      *         "uid": "6680097d98cc29ff",
                      *         "project": "default",
                      *         "type": "script",
@@ -4547,22 +4738,22 @@ export interface operations {
                      *           "sidecar": "script/prologue.txt.asset.json"
                      *         },
                      *         "provenance": {
-                     *           "id": 244594636750849,
-                     *           "asset_id": 244594636750848,
+                     *           "id": 244641503109121,
+                     *           "asset_id": 244641503109120,
                      *           "asset_uid": "6680097d98cc29ff",
                      *           "source": "api.register_existing",
                      *           "workflow_hash": "5df274d9a78b657c8e67595e7f1d5643a463826cdcd8b1c80fdee02f1ba0659b",
                      *           "commit_hash": null,
                      *           "user_id": "mika",
-                     *           "created_at": "2026-11-23 03:38:07",
+                     *           "created_at": "2026-11-23 06:48:49",
                      *           "inputs": {
                      *             "asset_uid": "6680097d98cc29ff",
                      *             "asset_hash": "6680097d98cc29ff1f18aea34a94efc2e8d081bc8461e3b7b42998c70ad8e28c"
                      *           },
                      *           "c2pa_like": {}
                      *         },
-                     *         "created_at": "2026-11-23 03:38:07",
-                     *         "updated_at": "2026-11-23 03:38:07",
+                     *         "created_at": "2026-11-23 06:48:49",
+                     *         "updated_at": "2026-11-23 06:48:49",
                      *         "missing_since": null,
                      *         "duplicate": false
                      *       }
@@ -4651,7 +4842,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "ok": true,
-                     *       "operation": 244594636001280,
+                     *       "operation": 244641501777920,
                      *       "dry_run": false,
                      *       "counts": {
                      *         "total": 2,
@@ -4695,6 +4886,14 @@ export interface operations {
         };
         requestBody: {
             content: {
+                /**
+                 * @example {
+                 *       "uids": [
+                 *         "aed750e78f2c73be",
+                 *         "ba74303c38fee0ba"
+                 *       ]
+                 *     }
+                 */
                 "application/json": {
                     /** @description The assets; or */
                     uids?: string[] | null;
@@ -4719,6 +4918,24 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "ok": true,
+                     *       "operation": 244641502277632,
+                     *       "dry_run": false,
+                     *       "counts": {
+                     *         "total": 2,
+                     *         "removed": 2,
+                     *         "failed": 0
+                     *       },
+                     *       "removed": [
+                     *         "aed750e78f2c73be",
+                     *         "ba74303c38fee0ba"
+                     *       ],
+                     *       "failed": [],
+                     *       "plan": []
+                     *     }
+                     */
                     "application/json": components["schemas"]["RemovalAnswer"];
                 };
             };
@@ -4766,29 +4983,57 @@ export interface operations {
                      *       "ok": true,
                      *       "items": [
                      *         {
-                     *           "operation": 244594636001280,
-                     *           "at": "2026-11-23T03:38:07.308Z",
+                     *           "operation": 244641501777920,
+                     *           "at": "2026-11-23T06:48:49.147Z",
                      *           "actor": "token:api_token",
+                     *           "kind": "edit",
+                     *           "text": "Edited voices/ines_001.wav and 1 more: + night, licence CC-BY-4.0",
+                     *           "path": "voices/ines_001.wav",
+                     *           "summary": {
+                     *             "add_tags": [
+                     *               "night"
+                     *             ],
+                     *             "license": "CC-BY-4.0"
+                     *           },
                      *           "events": {
                      *             "asset_meta_updated": 2,
                      *             "asset_sidecar_written": 2
                      *           },
                      *           "assets": 2,
-                     *           "undoes": null
+                     *           "is_undoable": true,
+                     *           "undoes": null,
+                     *           "undone_by": null
                      *         },
                      *         {
-                     *           "operation": 244594635935744,
-                     *           "at": "2026-11-23T03:38:07.290Z",
+                     *           "operation": 244641501736960,
+                     *           "at": "2026-11-23T06:48:49.141Z",
                      *           "actor": "token:api_token",
+                     *           "kind": "edit",
+                     *           "text": "Edited characters/mara/mara_happy.png: + mara, + smile, - sample, artist",
+                     *           "path": "characters/mara/mara_happy.png",
+                     *           "summary": {
+                     *             "add_tags": [
+                     *               "mara",
+                     *               "smile"
+                     *             ],
+                     *             "remove_tags": [
+                     *               "sample"
+                     *             ],
+                     *             "metadata": [
+                     *               "artist"
+                     *             ]
+                     *           },
                      *           "events": {
                      *             "asset_meta_updated": 1,
                      *             "asset_sidecar_written": 1
                      *           },
                      *           "assets": 1,
-                     *           "undoes": null
+                     *           "is_undoable": true,
+                     *           "undoes": null,
+                     *           "undone_by": null
                      *         }
                      *       ],
-                     *       "next_cursor": 244594635935744
+                     *       "next_cursor": 244641501736960
                      *     }
                      */
                     "application/json": components["schemas"]["OperationList"];
@@ -4835,7 +5080,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "ok": true,
-                     *       "operation": 244594636054528,
+                     *       "operation": 244641502023680,
                      *       "counts": {
                      *         "undone": 2,
                      *         "refused": 0,
@@ -4899,7 +5144,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "asset": {
-                     *         "id": 244594636300288,
+                     *         "id": 244641502826497,
                      *         "uid": "7ab2851d20c8cbfd",
                      *         "project": "default",
                      *         "type": "generic",
@@ -4937,25 +5182,26 @@ export interface operations {
                      *           "sidecar": "generic/line_0.txt.asset.json"
                      *         },
                      *         "provenance": {
-                     *           "id": 244594636300289,
-                     *           "asset_id": 244594636300288,
+                     *           "id": 244641502826498,
+                     *           "asset_id": 244641502826497,
                      *           "asset_uid": "7ab2851d20c8cbfd",
                      *           "source": "api.upload",
                      *           "workflow_hash": "55bbff7a7494fb13c63b174b1cb53c56ffa1be72e16083eb2e11ed72a52844c4",
                      *           "commit_hash": null,
                      *           "user_id": "mika",
-                     *           "created_at": "2026-11-23 03:38:07",
+                     *           "created_at": "2026-11-23 06:48:49",
                      *           "inputs": {
                      *             "asset_uid": "7ab2851d20c8cbfd",
                      *             "asset_hash": "7ab2851d20c8cbfd2f8cb6b4d0335ac0ccf693ab30de305c5b6ef128c238a74e"
                      *           },
                      *           "c2pa_like": {}
                      *         },
-                     *         "created_at": "2026-11-23 03:38:07",
-                     *         "updated_at": "2026-11-23 03:38:07",
+                     *         "created_at": "2026-11-23 06:48:49",
+                     *         "updated_at": "2026-11-23 06:48:49",
                      *         "missing_since": null,
                      *         "duplicate": false
-                     *       }
+                     *       },
+                     *       "operation": 244641502826496
                      *     }
                      */
                     "application/json": components["schemas"]["UploadAnswer"];
@@ -5036,7 +5282,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "job": {
-                     *         "id": "9753ac046720",
+                     *         "id": "7b09b4904c02",
                      *         "kind": "rebuild",
                      *         "state": "running",
                      *         "done": 0,
@@ -5050,7 +5296,7 @@ export interface operations {
                      *           "fix_metadata": false,
                      *           "wait_for_thumbs": true
                      *         },
-                     *         "started_at": "2026-11-23 03:38:07",
+                     *         "started_at": "2026-11-23 06:48:49",
                      *         "ended_at": null,
                      *         "error": null,
                      *         "report": null
@@ -5115,7 +5361,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "job": {
-                     *         "id": "f36d273e6434",
+                     *         "id": "4ea3ac17d4dd",
                      *         "kind": "enforce",
                      *         "state": "running",
                      *         "done": 0,
@@ -5125,7 +5371,7 @@ export interface operations {
                      *           "overwrite": false,
                      *           "fill_metadata": false
                      *         },
-                     *         "started_at": "2026-11-23 03:38:07",
+                     *         "started_at": "2026-11-23 06:48:49",
                      *         "ended_at": null,
                      *         "error": null,
                      *         "report": null
@@ -5174,7 +5420,7 @@ export interface operations {
                      *       "ok": true,
                      *       "items": [
                      *         {
-                     *           "id": "9753ac046720",
+                     *           "id": "7b09b4904c02",
                      *           "kind": "rebuild",
                      *           "state": "done",
                      *           "done": 29,
@@ -5188,12 +5434,12 @@ export interface operations {
                      *             "fix_metadata": false,
                      *             "wait_for_thumbs": true
                      *           },
-                     *           "started_at": "2026-11-23 03:38:07",
-                     *           "ended_at": "2026-11-23 03:38:07",
+                     *           "started_at": "2026-11-23 06:48:49",
+                     *           "ended_at": "2026-11-23 06:48:49",
                      *           "error": null
                      *         },
                      *         {
-                     *           "id": "f36d273e6434",
+                     *           "id": "4ea3ac17d4dd",
                      *           "kind": "enforce",
                      *           "state": "done",
                      *           "done": 29,
@@ -5203,8 +5449,8 @@ export interface operations {
                      *             "overwrite": false,
                      *             "fill_metadata": false
                      *           },
-                     *           "started_at": "2026-11-23 03:38:07",
-                     *           "ended_at": "2026-11-23 03:38:07",
+                     *           "started_at": "2026-11-23 06:48:49",
+                     *           "ended_at": "2026-11-23 06:48:49",
                      *           "error": null
                      *         }
                      *       ]
@@ -5259,7 +5505,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "job": {
-                     *         "id": "9753ac046720",
+                     *         "id": "7b09b4904c02",
                      *         "kind": "rebuild",
                      *         "state": "done",
                      *         "done": 29,
@@ -5273,13 +5519,13 @@ export interface operations {
                      *           "fix_metadata": false,
                      *           "wait_for_thumbs": true
                      *         },
-                     *         "started_at": "2026-11-23 03:38:07",
-                     *         "ended_at": "2026-11-23 03:38:07",
+                     *         "started_at": "2026-11-23 06:48:49",
+                     *         "ended_at": "2026-11-23 06:48:49",
                      *         "error": null,
                      *         "report": {
                      *           "rebuild": {
                      *             "assets_root": "assets",
-                     *             "thumb_root": "thumbs",
+                     *             "thumb_root": "cache/thumbs",
                      *             "processed": 29,
                      *             "unchanged": 29,
                      *             "touched": 0,
@@ -5405,7 +5651,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "job": {
-                     *         "id": "9753ac046720",
+                     *         "id": "7b09b4904c02",
                      *         "kind": "rebuild",
                      *         "state": "done",
                      *         "done": 29,
@@ -5419,13 +5665,13 @@ export interface operations {
                      *           "fix_metadata": false,
                      *           "wait_for_thumbs": true
                      *         },
-                     *         "started_at": "2026-11-23 03:38:07",
-                     *         "ended_at": "2026-11-23 03:38:07",
+                     *         "started_at": "2026-11-23 06:48:49",
+                     *         "ended_at": "2026-11-23 06:48:49",
                      *         "error": null,
                      *         "report": {
                      *           "rebuild": {
                      *             "assets_root": "assets",
-                     *             "thumb_root": "thumbs",
+                     *             "thumb_root": "cache/thumbs",
                      *             "processed": 29,
                      *             "unchanged": 29,
                      *             "touched": 0,
@@ -5563,7 +5809,7 @@ export interface operations {
                      *         "skipped": 0,
                      *         "removed": 0,
                      *         "assets_root": "assets",
-                     *         "thumb_root": "thumbs"
+                     *         "thumb_root": "cache/thumbs"
                      *       }
                      *     }
                      */
@@ -5747,7 +5993,7 @@ export interface operations {
                      *         "license": null,
                      *         "origin": null,
                      *         "version": 1,
-                     *         "created_at": "2026-11-23 03:38:07",
+                     *         "created_at": "2026-11-23 06:48:49",
                      *         "metadata": {
                      *           "tags": [],
                      *           "license": null,
@@ -5854,7 +6100,7 @@ export interface operations {
                      *           "license": "CC0-1.0",
                      *           "origin": null,
                      *           "version": 1,
-                     *           "created_at": "2026-11-23 03:38:05",
+                     *           "created_at": "2026-11-23 06:48:46",
                      *           "metadata": {
                      *             "tags": [
                      *               "sample"
@@ -5969,7 +6215,7 @@ export interface operations {
                      *         "license": "CC0-1.0",
                      *         "origin": null,
                      *         "version": 1,
-                     *         "created_at": "2026-11-23 03:38:05",
+                     *         "created_at": "2026-11-23 06:48:45",
                      *         "metadata": {
                      *           "tags": [
                      *             "mara",
@@ -6216,10 +6462,10 @@ export interface operations {
                      *         {
                      *           "event": "on_asset_meta_updated",
                      *           "hook_event": "asset_meta_updated",
-                     *           "timestamp": "2026-11-23T03:38:07.498Z",
+                     *           "timestamp": "2026-11-23T06:48:49.477Z",
                      *           "uid": "6680097d98cc29ff",
-                     *           "seq": 80,
-                     *           "operation": 244594636779522,
+                     *           "seq": 90,
+                     *           "operation": 244641503129602,
                      *           "actor": "token:api_token",
                      *           "payload": {
                      *             "meta": {
@@ -6312,7 +6558,7 @@ export interface operations {
                      *       "ok": true,
                      *       "items": [
                      *         {
-                     *           "id": "wh_8f57fd422f671bb1",
+                     *           "id": "wh_1e3c4b8a7b7a8cb7",
                      *           "url": "http://127.0.0.1:9000/hooks/comfyvn",
                      *           "events": [
                      *             "asset_registered"
@@ -6321,11 +6567,11 @@ export interface operations {
                      *           "is_enabled": true,
                      *           "disabled_at": null,
                      *           "disabled_why": null,
-                     *           "created_at": "2026-11-23T03:38:07.873Z",
+                     *           "created_at": "2026-11-23T06:48:49.988Z",
                      *           "position": 0,
                      *           "waiting": 1,
                      *           "dead": 0,
-                     *           "last_at": "2026-11-23T03:38:07.937Z",
+                     *           "last_at": "2026-11-23T06:48:50.243Z",
                      *           "last_status": 500,
                      *           "last_error": "it answered 500"
                      *         }
@@ -6400,7 +6646,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "webhook": {
-                     *         "id": "wh_8f57fd422f671bb1",
+                     *         "id": "wh_1e3c4b8a7b7a8cb7",
                      *         "url": "http://127.0.0.1:9000/hooks/comfyvn",
                      *         "events": [
                      *           "asset_registered"
@@ -6409,8 +6655,8 @@ export interface operations {
                      *         "is_enabled": true,
                      *         "disabled_at": null,
                      *         "disabled_why": null,
-                     *         "created_at": "2026-11-23T03:38:07.873Z",
-                     *         "position": 80,
+                     *         "created_at": "2026-11-23T06:48:49.988Z",
+                     *         "position": 90,
                      *         "waiting": 0,
                      *         "dead": 0,
                      *         "last_at": null,
@@ -6463,7 +6709,7 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "webhook": {
-                     *         "id": "wh_8f57fd422f671bb1",
+                     *         "id": "wh_1e3c4b8a7b7a8cb7",
                      *         "url": "http://127.0.0.1:9000/hooks/comfyvn",
                      *         "events": [
                      *           "asset_registered"
@@ -6472,11 +6718,11 @@ export interface operations {
                      *         "is_enabled": true,
                      *         "disabled_at": null,
                      *         "disabled_why": null,
-                     *         "created_at": "2026-11-23T03:38:07.873Z",
+                     *         "created_at": "2026-11-23T06:48:49.988Z",
                      *         "position": 0,
                      *         "waiting": 1,
                      *         "dead": 0,
-                     *         "last_at": "2026-11-23T03:38:07.937Z",
+                     *         "last_at": "2026-11-23T06:48:50.243Z",
                      *         "last_status": 500,
                      *         "last_error": "it answered 500"
                      *       }
@@ -6527,7 +6773,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "ok": true,
-                     *       "removed": "wh_8f57fd422f671bb1"
+                     *       "removed": "wh_1e3c4b8a7b7a8cb7"
                      *     }
                      */
                     "application/json": components["schemas"]["RemovedAnswer"];
@@ -6583,20 +6829,20 @@ export interface operations {
                      * @example {
                      *       "ok": true,
                      *       "webhook": {
-                     *         "id": "wh_8f57fd422f671bb1",
+                     *         "id": "wh_1e3c4b8a7b7a8cb7",
                      *         "url": "http://127.0.0.1:9000/hooks/comfyvn",
                      *         "events": [
                      *           "asset_registered"
                      *         ],
                      *         "types": [],
                      *         "is_enabled": false,
-                     *         "disabled_at": "2026-11-23T03:38:07.962Z",
+                     *         "disabled_at": "2026-11-23T06:48:50.289Z",
                      *         "disabled_why": "by hand",
-                     *         "created_at": "2026-11-23T03:38:07.873Z",
+                     *         "created_at": "2026-11-23T06:48:49.988Z",
                      *         "position": 0,
                      *         "waiting": 1,
                      *         "dead": 0,
-                     *         "last_at": "2026-11-23T03:38:07.937Z",
+                     *         "last_at": "2026-11-23T06:48:50.243Z",
                      *         "last_status": 500,
                      *         "last_error": "it answered 500"
                      *       }
@@ -6695,11 +6941,11 @@ export interface operations {
                      *       "ok": true,
                      *       "items": [
                      *         {
-                     *           "seq": 81,
+                     *           "seq": 91,
                      *           "state": "waiting",
                      *           "attempts": 1,
-                     *           "next_at": "2026-11-23T03:38:13.831Z",
-                     *           "last_at": "2026-11-23T03:38:07.937Z",
+                     *           "next_at": "2026-11-23T06:48:54.392Z",
+                     *           "last_at": "2026-11-23T06:48:50.243Z",
                      *           "last_status": 500,
                      *           "last_error": "it answered 500"
                      *         }
@@ -6860,8 +7106,8 @@ export interface operations {
                      *         ],
                      *         "license": "CC0-1.0",
                      *         "origin": null,
-                     *         "created_at": "2026-11-23 03:38:05",
-                     *         "updated_at": "2026-11-23 03:38:05",
+                     *         "created_at": "2026-11-23 06:48:45",
+                     *         "updated_at": "2026-11-23 06:48:45",
                      *         "meta": {
                      *           "tags": [
                      *             "sample"
@@ -6901,14 +7147,14 @@ export interface operations {
                      *           }
                      *         },
                      *         "provenance": {
-                     *           "id": 244594628734977,
-                     *           "asset_id": 244594628734976,
+                     *           "id": 244641488052225,
+                     *           "asset_id": 244641488052224,
                      *           "asset_uid": "74447c55c74f2d7a",
                      *           "source": "unspecified",
                      *           "workflow_hash": "94011a1672779bb9eda65a2e4dc6701a873866a6538880327a47f324508a7f03",
                      *           "commit_hash": null,
                      *           "user_id": "mika",
-                     *           "created_at": "2026-11-23 03:38:05",
+                     *           "created_at": "2026-11-23 06:48:45",
                      *           "inputs": {
                      *             "asset_uid": "74447c55c74f2d7a",
                      *             "asset_hash": "74447c55c74f2d7a56591a1683a7b239b9cf0065df0c52242c41201e4ffec27a"
@@ -6975,14 +7221,14 @@ export interface operations {
                      *       "uid": "74447c55c74f2d7a",
                      *       "items": [
                      *         {
-                     *           "id": 244594628734977,
-                     *           "asset_id": 244594628734976,
+                     *           "id": 244641488052225,
+                     *           "asset_id": 244641488052224,
                      *           "asset_uid": "74447c55c74f2d7a",
                      *           "source": "unspecified",
                      *           "workflow_hash": "94011a1672779bb9eda65a2e4dc6701a873866a6538880327a47f324508a7f03",
                      *           "commit_hash": null,
                      *           "user_id": "mika",
-                     *           "created_at": "2026-11-23 03:38:05",
+                     *           "created_at": "2026-11-23 06:48:45",
                      *           "inputs": {
                      *             "asset_uid": "74447c55c74f2d7a",
                      *             "asset_hash": "74447c55c74f2d7a56591a1683a7b239b9cf0065df0c52242c41201e4ffec27a"
@@ -7051,11 +7297,11 @@ export interface operations {
                      *       "items": [
                      *         {
                      *           "seq": 2,
-                     *           "at": "2026-11-23T03:38:05.550Z",
+                     *           "at": "2026-11-23T06:48:45.859Z",
                      *           "actor": "mika",
                      *           "event": "asset_sidecar_written",
                      *           "uid": "74447c55c74f2d7a",
-                     *           "operation": 244594628734978,
+                     *           "operation": 244641488052226,
                      *           "before": null,
                      *           "after": null
                      *         }

@@ -91,7 +91,8 @@ function valuesOf(
   counts: readonly Count<string | null>[],
   isCut = false,
 ): FacetRow[] {
-  const counted = counts.map(({ value, count }) => rowOf(query, kind, value ?? "", value ?? "no licence", count));
+  const titleOf = (value: string): string => (value === "" ? "no licence" : value);
+  const counted = counts.map(({ value, count }) => rowOf(query, kind, value ?? "", titleOf(value ?? ""), count));
   const stated = {
     type: [...query.types, ...query.notTypes],
     tag: [...query.tags, ...query.notTags],
@@ -99,7 +100,7 @@ function valuesOf(
   };
   const others = stated[kind]
     .filter((value) => !counted.some((row) => isSameValue(kind, row.value, value)))
-    .map((value) => rowOf(query, kind, value, value === "" ? "no licence" : value, isCut ? null : 0));
+    .map((value) => rowOf(query, kind, value, titleOf(value), isCut ? null : 0));
   const none = counted.filter((row) => row.value === "");
   return [...others, ...none, ...counted.filter((row) => row.value !== "")];
 }

@@ -15,7 +15,8 @@ const FIRST = [
   /seed/,
   /^(model|checkpoint|ckpt|ckpt_name|unet_name)/,
   /lora/,
-  /^(size|width|height|resolution|duration)/,
+  /^(size|width|resolution)/,
+  /^(height|duration)/,
   /^(steps|cfg|sampler|scheduler|denoise|guidance)/,
 ];
 const DEEPEST = 4;

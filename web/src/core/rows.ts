@@ -44,6 +44,12 @@ export class Rows<R extends Row> {
     return this.gone.has(id);
   }
 
+  /** A newer result knows some that were gone: an undo has brought them back. */
+  revive(isKnown: (id: number) => boolean): void {
+    for (const id of this.gone) if (isKnown(id)) this.gone.delete(id);
+    void this.load();
+  }
+
   idOf(uid: string): number | undefined {
     return this.ids.get(uid);
   }

@@ -1,5 +1,7 @@
 /** Which assets are selected, by id, and the result in whose order ranges go. */
 
+import { hashOf, IdSet } from "./ids";
+
 /** The ids of a result in order; immutable. An id stands in it once. */
 export class Order {
   /** Position + 1 by hash of the id, 0 where free: 8 MB for a million, where a Map takes 45. */
@@ -19,7 +21,7 @@ export class Order {
   indexOf(id: number): number {
     this.places ??= placesOf(this.ids);
     const mask = this.places.length - 1;
-    for (let slot = hash(id) & mask; ; slot = (slot + 1) & mask) {
+    for (let slot = hashOf(id) & mask; ; slot = (slot + 1) & mask) {
       const place = this.places[slot] ?? 0;
       if (place === 0) return -1;
       if (this.ids[place - 1] === id) return place - 1;
@@ -31,21 +33,15 @@ function placesOf(ids: Float64Array): Int32Array {
   const places = new Int32Array(2 ** Math.ceil(Math.log2(2 * ids.length + 2)));
   const mask = places.length - 1;
   for (let index = 0; index < ids.length; index += 1) {
-    let slot = hash(ids[index] ?? 0) & mask;
+    let slot = hashOf(ids[index] ?? 0) & mask;
     while (places[slot] !== 0) slot = (slot + 1) & mask;
     places[slot] = index + 1;
   }
   return places;
 }
 
-/** Ids are milliseconds times 4096: their low bits alone would all fall together. */
-function hash(id: number): number {
-  const mixed = Math.imul(id | 0, 0x9e3779b1) ^ Math.imul((id / 2 ** 32) | 0, 0x85ebca6b);
-  return Math.imul(mixed ^ (mixed >>> 15), 0x2c1b3c6d) >>> 8;
-}
-
 export class Selection {
-  private selected = new Set<number>();
+  private selected = new IdSet();
   private changes = 0;
   private anchorId: number | null = null;
   private addedByRange: readonly number[] = [];
@@ -71,7 +67,7 @@ export class Selection {
 
   /** In the order in which they were selected. */
   ids(): number[] {
-    return [...this.selected];
+    return this.selected.toArray();
   }
 
   clear(): void {
@@ -103,7 +99,7 @@ export class Selection {
   }
 
   set(ids: Iterable<number>): void {
-    const wanted = new Set(ids);
+    const wanted = new IdSet(ids);
     this.addedByRange = [];
     if (wanted.size === this.selected.size && isWithin(wanted, this.selected)) return;
     this.selected = wanted;
@@ -176,7 +172,7 @@ export class Selection {
   }
 }
 
-function isWithin(ids: Iterable<number>, others: ReadonlySet<number>): boolean {
+function isWithin(ids: Iterable<number>, others: IdSet): boolean {
   for (const id of ids) if (!others.has(id)) return false;
   return true;
 }

@@ -7,7 +7,7 @@ export interface Command {
   readonly id: string;
   readonly title: string;
   readonly group: "Go" | "Select" | "Edit" | "View" | "Play" | "Help";
-  /** Such as "Ctrl+A", "Shift+ArrowDown", "?" or "F2"; Ctrl is Cmd on a Mac. The first is the one to show. */
+  /** Such as "Ctrl+A", "Shift+ArrowDown", "?" or "F2"; Ctrl is Cmd on a Mac. The first is shown; some have none. */
   readonly keys: readonly string[];
   /** Also while somebody types; keys that would write something are not taken then. */
   readonly inText?: boolean;
@@ -99,6 +99,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "download", title: "Download", group: "Edit", keys: ["Ctrl+S"] },
   { id: "import", title: "Import files", group: "Edit", keys: ["U"], ...GALLERY },
 
+  { id: "filters", title: "Show or hide filters", group: "View", keys: ["F"], ...GALLERY },
   { id: "detail", title: "Show or hide details", group: "View", keys: ["D", "I"] },
   { id: "history", title: "Show or hide history", group: "View", keys: ["H"] },
   { id: "compare", title: "Compare two to four assets", group: "View", keys: ["C"] },
@@ -127,6 +128,8 @@ export const COMMANDS: readonly Command[] = [
   { id: "play", title: "Play or pause", group: "Play", keys: ["Space"] },
 
   { id: "help", title: "Keyboard shortcuts", group: "Help", keys: ["?"] },
+  { id: "session.begin", title: "Sign in", group: "Help", keys: [] },
+  { id: "session.end", title: "Sign out", group: "Help", keys: [] },
 ];
 
 const CONTEXTS: readonly Context[] = ["gallery", "lightbox"];
@@ -146,12 +149,12 @@ export function commandOf(event: KeyLike, isInText: boolean, context: Context = 
 }
 
 /**
- * Write a pressed key as the table does. Letters are those of a Latin keyboard where another is in use, or
- * where Alt makes it write others. For a sign such as "?" it doesn't matter whether it takes Shift.
+ * Write a pressed key as the table does. Where a key writes no plain Latin letter (another script, or Alt on a
+ * Mac) it is the letter that a Latin keyboard has there. For a sign such as "?" it doesn't matter whether it takes Shift.
  */
 function keyOf(event: KeyLike): string {
   const [, latin] = /^Key([A-Z])$/.exec(event.code ?? "") ?? [];
-  const isOther = event.altKey || event.key > "\x7f";
+  const isOther = event.key > "\x7f";
   const written = latin !== undefined && event.key.length === 1 && isOther ? latin : event.key;
   const isLetter = /^[a-z]$/i.test(written);
   const key = isLetter ? written.toUpperCase() : written === " " ? "Space" : written;

@@ -70,7 +70,9 @@ export function suggest(
   const { token } = place;
   if (token.kind === "problem") return ofProblems(text, token, problems);
   const isExcluded = token.isExcluded || (token.kind === "text" && token.value.startsWith("-"));
-  const found = terms.map(({ kind, name, count }) => value(text, { ...token, kind, isExcluded }, name, count));
+  const found = terms.map(({ kind, name, count }) =>
+    value(text, { ...token, kind, isExcluded }, name, count),
+  );
   if (token.kind === "license" && "none".startsWith(token.value.toLowerCase())) {
     found.push(value(text, token, "", null, token.isExcluded ? "has a licence" : "has no licence"));
   }
@@ -78,11 +80,14 @@ export function suggest(
 }
 
 /**
- * Whether a word is only the beginning of a value: some begin so, and none is it. Till it is finished, nothing is
- * asked: there would be no result.
+ * Whether a word is only the beginning of a value: some begin so, and none is it; or that of an exclusion. Till
+ * it is finished, nothing is asked: there would be no result.
  */
 export function isBeginning(place: Place, terms: readonly Term[]): boolean {
   const { kind, value: typed } = place.token;
+  if (kind === "text" && typed === `-${place.prefix}`) {
+    return terms.length > 0 || BEGINNINGS.some(({ written }) => written.startsWith(typed.toLowerCase()));
+  }
   if (!isTermKind(kind) || typed === "" || !terms.length) return false;
   return !terms.some((term) => isSameValue(kind, term.name, typed));
 }

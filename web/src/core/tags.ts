@@ -29,14 +29,14 @@ export interface TagRow {
   readonly change: "add" | "remove" | null;
 }
 
-/** One row for each tag that an asset has or is to get, the most frequent first, then by name ignoring case. */
+/** One row for each tag that an asset has, or that is to be added or removed, the most frequent first, then by name ignoring case. */
 export function tagRows(summary: TagCounts, add: readonly string[], remove: readonly string[]): TagRow[] {
   const changes = new Map<string, "add" | "remove">();
   for (const tag of remove) changes.set(fold(tag), "remove");
   for (const tag of add) changes.set(fold(tag), "add");
   const known = new Set(Array.from(summary.counts.keys(), fold));
   const tags = new Map(summary.counts);
-  for (const tag of add) {
+  for (const tag of [...add, ...remove]) {
     if (!known.has(fold(tag))) tags.set(tag, 0);
     known.add(fold(tag));
   }

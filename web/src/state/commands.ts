@@ -1,6 +1,7 @@
 /** What keys, menus and buttons do: each part of the page says what it does for the commands of the table. */
 
 import { onScopeDispose } from "vue";
+import { COMMANDS } from "../core/shortcuts";
 
 export interface Handler {
   run(event?: Event): void;
@@ -10,16 +11,24 @@ export interface Handler {
   whyNot?(): string;
 }
 
+const KNOWN = new Set(COMMANDS.map((command) => command.id));
+
 export class Commands {
   private readonly handlers = new Map<string, Handler[]>();
 
-  /** Handle commands as long as the component lives; who came last goes first. */
+  /**
+   * Handle commands as long as the component lives; who came last goes first. One that the table does not have
+   * could be found in no menu: an error.
+   */
   handle(handlers: Record<string, Handler | (() => void)>): void {
     const added = Object.entries(handlers).map(([id, given]): [string, Handler] => [
       id,
       typeof given === "function" ? { run: given } : given,
     ]);
-    for (const [id, handler] of added) this.handlers.set(id, [...(this.handlers.get(id) ?? []), handler]);
+    for (const [id, handler] of added) {
+      if (!KNOWN.has(id)) throw new Error(`There is no command ${id} in core/shortcuts.ts`);
+      this.handlers.set(id, [...(this.handlers.get(id) ?? []), handler]);
+    }
     onScopeDispose(() => {
       for (const [id, handler] of added) {
         this.handlers.set(id, (this.handlers.get(id) ?? []).filter((each) => each !== handler));

@@ -73,6 +73,8 @@ export class Edits {
   private last: Promise<void> = Promise.resolve();
   private nextRating: { ids: readonly number[]; rating: number } | null = null;
   private ratingToast = 0;
+  /** The news of an operation, which goes when that is undone. */
+  private readonly news = new Map<number, number>();
 
   constructor(
     private readonly gallery: Gallery,
@@ -120,7 +122,7 @@ export class Edits {
 
   /** Change tags, licence and rating of assets; the answer, or null where all was refused. */
   apply(ids: readonly number[], draft: Draft): Promise<BulkAnswer | null> {
-    return this.inTurn(() => this.bulk(ids, draft, (sentence, undo) => this.toasts.done(sentence, undo)));
+    return this.inTurn(() => this.bulk(ids, draft));
   }
 
   /** What an edit would do. */
@@ -139,10 +141,10 @@ export class Edits {
     const wish = (this.nextRating = { ids, rating });
     void this.inTurn(async () => {
       if (this.nextRating === wish) this.nextRating = null;
-      await this.bulk(wish.ids, { ...NO_CHANGE, rating: wish.rating }, (sentence, undo) => {
-        this.toasts.close(this.ratingToast);
-        this.ratingToast = this.toasts.done(sentence, undo);
-      });
+      const answer = await this.bulk(wish.ids, { ...NO_CHANGE, rating: wish.rating });
+      if (!answer?.operation) return;
+      this.toasts.close(this.ratingToast);
+      this.ratingToast = this.news.get(answer.operation) ?? 0;
     });
   }
 
@@ -155,7 +157,7 @@ export class Edits {
           askJson<Schemas["ChangedAnswer"]>(`assets/${card.uid}/move`, { method: "POST", body: { path } }),
         );
         const sentence = `Renamed ${fileName(card.path)} to ${fileName(asset.path)}`;
-        if (operation !== null) this.toasts.done(sentence, this.note(operation, sentence));
+        if (operation !== null) this.note(operation, sentence);
         return null;
       } catch (error) {
         const problem = problemOf(error);
@@ -183,7 +185,7 @@ export class Edits {
         );
         const sentence = `Moved ${name || assets(answer.counts.removed)} to the trash`;
         if (answer.operation !== null) {
-          this.toasts.done(sentence, this.note(answer.operation, sentence));
+          this.note(answer.operation, sentence);
           await this.leave(ids, answer.failed, next);
         }
         await this.tellRefused("not moved to the trash", answer.failed, answer.counts.failed);
@@ -232,10 +234,10 @@ export class Edits {
       const { counts, operation: undoing } = answer;
       if (undoing !== null) {
         (isRedo ? this.done : this.undone).push({ operation: undoing, sentence });
-        this.toasts.done(`${isRedo ? "Done again" : "Undone"}: ${lowered(sentence)}`, {
-          label: isRedo ? "Undo" : "Redo",
-          run: () => void this.undo(undoing, sentence, !isRedo),
-        });
+        const action = { label: isRedo ? "Undo" : "Redo", run: () => void this.undo(undoing, sentence, !isRedo) };
+        this.toasts.close(this.news.get(operation) ?? 0);
+        this.news.delete(operation);
+        this.news.set(undoing, this.toasts.done(`${isRedo ? "Done again" : "Undone"}: ${lowered(sentence)}`, action));
       } else if (counts.refused + counts.kept === 0) {
         this.toasts.info("There was nothing left to undo.");
       }
@@ -244,11 +246,7 @@ export class Edits {
     });
   }
 
-  private async bulk(
-    ids: readonly number[],
-    draft: Draft,
-    say: (sentence: string, undo: { label: string; run(): void }) => void,
-  ): Promise<BulkAnswer | null> {
+  private async bulk(ids: readonly number[], draft: Draft): Promise<BulkAnswer | null> {
     const name = ids.length === 1 && ids[0] !== undefined ? this.nameOfId(ids[0]) : "";
     return this.tell(async () => {
       const answer = await this.watched(ids.length, () =>
@@ -259,10 +257,10 @@ export class Edits {
         const said = describeDone({ ...draft, total: counts.changed });
         const isRating = name !== "" && draft.rating !== null && said.startsWith("Rated");
         const sentence = isRating ? `Rated ${name} ${stars(draft.rating)}` : said;
-        const already = counts.unchanged > 0 ? `, ${number(counts.unchanged)} were so already` : "";
-        say(sentence + already, this.note(operation, sentence));
+        const already = counts.unchanged > 0 ? `, ${number(counts.unchanged)} ${isAre(counts.unchanged)} so already` : "";
+        this.note(operation, sentence, already);
       } else if (counts.failed === 0) {
-        this.toasts.info(`Nothing to change: ${name ? "it is" : `${assets(counts.unchanged)} are`} so already.`);
+        this.toasts.info(`Nothing to change: ${name ? "it is" : `${assets(counts.unchanged)} ${isAre(counts.unchanged)}`} so already.`);
       }
       await this.tellRefused("not changed", answer.failed, counts.failed);
       return answer;
@@ -319,11 +317,12 @@ export class Edits {
     }
   }
 
-  /** Remember what was done; what a toast offers about it. */
-  private note(operation: number, sentence: string): { label: string; run(): void } {
+  /** Remember what was done, and tell it with a way back. */
+  private note(operation: number, sentence: string, more = ""): void {
     this.done.push({ operation, sentence });
     this.undone = new UndoStack();
-    return { label: "Undo", run: () => void this.undo(operation, sentence) };
+    const action = { label: "Undo", run: () => void this.undo(operation, sentence) };
+    this.news.set(operation, this.toasts.done(sentence + more, action));
   }
 
   private async tellRefused(what: string, refused: readonly Refused[], total: number): Promise<void> {
@@ -397,6 +396,10 @@ function problemOf(error: unknown): Problem {
 
 function isSameList(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((value, index) => value === b[index]);
+}
+
+function isAre(count: number): string {
+  return count === 1 ? "is" : "are";
 }
 
 /** A sentence as a part of another. */

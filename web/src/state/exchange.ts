@@ -1,7 +1,7 @@
 /** How assets leave the gallery: as debug JSON, as paths, as files, or shown in the file manager. */
 
 import { computed, ref } from "vue";
-import { addressOf, ask, askJson, Problem, readCards, readRecords, type AssetRecord, type Card } from "../api/client";
+import { addressOf, ask, Problem, readCards, readRecord, readRecords, type AssetRecord, type Card } from "../api/client";
 import { debugJson } from "../core/debug";
 import { assets } from "../core/tags";
 import { bytes, fileName, number } from "../core/text";
@@ -129,7 +129,7 @@ export class Exchange {
 
   private isFew(ids: Ids, what: string): boolean {
     if (ids.length > MOST_WRITTEN) {
-      const text = `${what} goes for up to ${number(MOST_WRITTEN)} assets. Select fewer; \`comfyvn export\` writes all.`;
+      const text = `${what} works for up to ${number(MOST_WRITTEN)} assets. Select fewer; \`comfyvn export\` writes all.`;
       this.studio.toasts.info(text);
     }
     return ids.length > 0 && ids.length <= MOST_WRITTEN;
@@ -171,8 +171,4 @@ export class Exchange {
     }
     return found;
   }
-}
-
-export async function readRecord(uid: string, signal: AbortSignal): Promise<AssetRecord> {
-  return (await askJson<{ asset: AssetRecord }>(`assets/${uid}`, { signal })).asset;
 }

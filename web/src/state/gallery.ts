@@ -114,6 +114,7 @@ export class Gallery {
       this.revision = revision;
       this.removed.clear();
       this.order.value = new Order(ids);
+      this.rows.revive((id) => this.order.value.indexOf(id) >= 0);
       this.problem.value = null;
       this.refusal.value = null;
       this.status.value = "ready";
@@ -233,6 +234,7 @@ export class Gallery {
 
   private receive(newer: Order): void {
     const now = this.order.value;
+    this.rows.revive((id) => newer.indexOf(id) >= 0);
     if (hasSameOrder(now, newer)) {
       this.waiting.value = null;
       return;

@@ -1,7 +1,7 @@
 /** The one player of sounds in the page, and what moves in it. */
 
 import { computed, ref, shallowRef, watch, type ShallowRef } from "vue";
-import { addressOf, ask, askJson, Problem, type AssetRecord } from "../api/client";
+import { addressOf, ask, askJson, fileOf, Problem, type AssetRecord } from "../api/client";
 import { durationOf } from "../core/media";
 import { fileName } from "../core/text";
 import type { Settings } from "./settings";
@@ -33,6 +33,8 @@ export class Player {
   /** Whether the last thing that somebody did was to press a key. */
   readonly isByKey = ref(false);
   readonly uid = computed(() => this.sound.value?.uid ?? null);
+  /** Sounds with a player in view, which says itself what is wrong. */
+  readonly inView = new Set<string>();
 
   private readonly positionS = ref(0);
   /** Where sounds that are not played will begin. */
@@ -136,7 +138,7 @@ export class Player {
     this.sound.value = sound;
     this.durationS.value = durationOf(sound);
     this.positionS.value = from;
-    this.audio.src = addressOf(sound.uid, "download", `version=${sound.version}`);
+    this.audio.src = fileOf(sound);
     if (from) this.audio.currentTime = from;
   }
 
@@ -148,7 +150,7 @@ export class Player {
   private follow(): void {
     cancelAnimationFrame(this.frame);
     const { audio } = this;
-    this.isPlaying.value = this.sound.value !== null && !audio.paused && !audio.ended;
+    this.isPlaying.value = this.sound.value !== null && !audio.paused && !audio.ended && !audio.error;
     if (!audio.error) this.positionS.value = audio.currentTime;
     if (this.isPlaying.value) this.frame = requestAnimationFrame(() => this.follow());
   }
@@ -161,7 +163,7 @@ export class Player {
     if (this.sound.value !== sound) return;
     this.isPlaying.value = false;
     this.fault.value = { uid: sound.uid, text };
-    this.toasts.error(text);
+    if (!this.inView.has(sound.uid)) this.toasts.error(text, { label: "Download", run: () => download(sound) });
   }
 
   /** It was changed or removed by somebody. */
@@ -184,6 +186,13 @@ export class Player {
     this.stop();
     if (wasPlaying) this.toasts.info(why);
   }
+}
+
+function download({ uid, path }: Sound): void {
+  const link = document.createElement("a");
+  link.href = addressOf(uid, "download", new URLSearchParams({ filename: fileName(path) }).toString());
+  link.download = "";
+  link.click();
 }
 
 /** Why a browser that was given the address of a sound or a film plays nothing. */

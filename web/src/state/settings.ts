@@ -15,6 +15,9 @@ export interface Settings {
   folded: string[];
 }
 
+export const THEMES: readonly Theme[] = ["dark", "light", "system"];
+export const THEME_NAMES: Readonly<Record<Theme, string>> = { dark: "Dark", light: "Light", system: "As the system" };
+
 const KEY = "comfyvn-studio";
 const DEFAULTS: Settings = { theme: "dark", checkerboard: true, ground: "dark", volume: 0.8, folded: [] };
 

@@ -1,16 +1,18 @@
 /** Everything that the Studio's parts share. */
 
-import { inject, provide, ref, shallowRef, type InjectionKey, type Ref, type ShallowRef } from "vue";
-import { askJson, Problem, type SessionAnswer } from "../api/client";
+import { inject, provide, ref, type InjectionKey, type Ref, type ShallowRef } from "vue";
+import type { SessionAnswer } from "../api/client";
 import { EventSocket, type Connection } from "../api/events";
 import { Clipboard } from "./clipboard";
 import { Commands } from "./commands";
 import { Edits } from "./edits";
+import { Entry } from "./entry";
 import { Exchange } from "./exchange";
 import { Gallery } from "./gallery";
+import { Imports } from "./imports";
 import { usePlaces, type Places } from "./place";
 import { Player } from "./player";
-import { useSettings, type Settings } from "./settings";
+import { THEME_NAMES, THEMES, useSettings, type Settings } from "./settings";
 import { Toasts } from "./toasts";
 
 export interface Studio {
@@ -22,14 +24,18 @@ export interface Studio {
   readonly edits: Edits;
   readonly clipboard: Clipboard;
   readonly exchange: Exchange;
+  readonly imports: Imports;
   readonly player: Player;
   readonly connection: Ref<Connection>;
+  readonly entry: Entry;
   /** Who this browser is to the server; null till it has said so. */
   readonly session: ShallowRef<SessionAnswer | null>;
   /** A change was refused for want of a token, or everything needs one. */
   readonly needsToken: Ref<boolean>;
   /** Ask who we are, then read the library and listen; again after signing in. */
   begin(): Promise<void>;
+  /** Give the server a token, and go on where it was wanted; a refusal is thrown. */
+  signIn(token: string): Promise<void>;
 }
 
 const KEY: InjectionKey<Studio> = Symbol("studio");
@@ -40,29 +46,43 @@ export function provideStudio(): Studio {
   const places = usePlaces();
   const gallery = new Gallery(places, toasts);
   const connection = ref<Connection>("connecting");
-  const session = shallowRef<SessionAnswer | null>(null);
-  const needsToken = ref(false);
+  const entry = new Entry();
+  const { session, needsToken } = entry;
+  let wasOffline = false;
   const socket = new EventSocket({
     onChanges: (changes) => gallery.onChanges(changes),
     onReset: () => gallery.onReset(),
-    onConnection: (now) => (connection.value = now),
+    onConnection: (now) => {
+      connection.value = now;
+      if (now === "offline" || (now === "live" && wasOffline)) void entry.look();
+      if (now !== "connecting") wasOffline = now === "offline";
+    },
   });
   const begin = async (): Promise<void> => {
-    try {
-      session.value = await askJson<SessionAnswer>("session");
-      needsToken.value = false;
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      needsToken.value = error.needsToken;
-    }
+    await entry.enter();
+    if (needsToken.value) return;
     await gallery.askAnew();
-    if (gallery.problem.value?.needsToken) needsToken.value = true;
-    else socket.open(gallery.revision);
+    socket.open(gallery.revision);
+  };
+  const signIn = async (token: string): Promise<void> => {
+    await entry.signIn(token);
+    if (gallery.status.value !== "ready") await begin();
+    else if (connection.value !== "live") socket.open();
   };
   const edits = new Edits(gallery, places, toasts, session, needsToken);
   const clipboard = new Clipboard();
   const commands = new Commands();
+  const mayOnlyLook = (): boolean => session.value?.scope === "assets.read" && session.value.name === null;
   commands.handle({
+    "session.begin": { run: () => (needsToken.value = true), isPossible: mayOnlyLook },
+    "session.end": {
+      run: () => void entry.signOut().catch((error: unknown) => toasts.error(error)),
+      isPossible: () => session.value !== null && session.value.name !== null,
+    },
+    theme: () => {
+      settings.theme = THEMES[(THEMES.indexOf(settings.theme) + 1) % THEMES.length] ?? "dark";
+      toasts.info(`Theme: ${THEME_NAMES[settings.theme].toLowerCase()}`);
+    },
     "edit.undo": {
       run: () => edits.undoLast(),
       isPossible: () => edits.canUndo,
@@ -84,11 +104,14 @@ export function provideStudio(): Studio {
     edits,
     clipboard,
     exchange: new Exchange({ clipboard, edits, gallery, session, toasts }),
+    imports: new Imports({ gallery, toasts, session, needsToken }),
     player: new Player(settings, toasts, gallery.changed),
     connection,
+    entry,
     session,
     needsToken,
     begin,
+    signIn,
   };
   provide(KEY, studio);
   return studio;

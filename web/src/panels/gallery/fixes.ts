@@ -16,10 +16,10 @@ export interface Fix {
 type Job = Schemas["Job"];
 
 const LOOK_MS = 400;
-/** A rebuild finds moved files again and reads sidecars; what has none gets one. */
+/** A rebuild finds moved files and reads sidecars; what has none gets one. An enforcement would read none. */
 const JOBS = {
-  missing: { title: "look for the files again", body: {}, doing: "Looking for files …" },
-  "no-sidecar": { title: "read or write their sidecars", body: { enforce_sidecars: true }, doing: "Reading sidecars …" },
+  missing: { title: "look for the files again", doing: "Looking for files …" },
+  "no-sidecar": { title: "read their sidecars, or write them", doing: "Reading sidecars …" },
 } as const;
 const EDITS = {
   "no-license": "select them all and set a licence",
@@ -27,7 +27,7 @@ const EDITS = {
 } as const;
 
 export function useFixes(studio: Studio): ComputedRef<ReadonlyMap<string, Fix>> {
-  const { gallery, commands, toasts, session, needsToken } = studio;
+  const { gallery, commands, edits, places, toasts, needsToken } = studio;
   const isWorking = ref(false);
 
   async function rebuild(problem: keyof typeof JOBS): Promise<void> {
@@ -36,7 +36,7 @@ export function useFixes(studio: Studio): ComputedRef<ReadonlyMap<string, Fix>> 
     toasts.info(JOBS[problem].doing);
     try {
       const job = await gallery.act(async () => {
-        const begun = await askJson<Schemas["JobAnswer"]>("assets/rebuild", { method: "POST", body: JOBS[problem].body });
+        const begun = await askJson<Schemas["JobAnswer"]>("assets/rebuild", { method: "POST" });
         return await ended(begun.job);
       });
       if (job.error) {
@@ -66,7 +66,7 @@ export function useFixes(studio: Studio): ComputedRef<ReadonlyMap<string, Fix>> 
     await isRead();
     if (gallery.query !== wanted || !gallery.order.value.length) return;
     gallery.select((selection, order) => selection.set(order.ids));
-    if (studio.places.now.value.panel !== "edit") commands.run("edit.tags");
+    if (places.now.value.panel !== "edit") commands.run("edit.tags");
   }
 
   function isRead(): Promise<void> {
@@ -84,15 +84,16 @@ export function useFixes(studio: Studio): ComputedRef<ReadonlyMap<string, Fix>> 
   }
 
   return computed(() => {
-    const mayWrite = session.value?.scope !== "assets.read";
+    const whyNot = edits.whyReadOnly.value;
     const all = new Map<string, Fix>();
     for (const problem of ["missing", "no-sidecar"] as const) {
-      const title = mayWrite ? JOBS[problem].title : "your token may only read";
-      all.set(problem, { title, isPossible: mayWrite && !isWorking.value, run: () => void rebuild(problem) });
+      const isPossible = whyNot === "" && !isWorking.value;
+      const { title } = JOBS[problem];
+      all.set(problem, { title: whyNot || title, isPossible, run: () => void rebuild(problem) });
     }
     for (const problem of ["no-license", "no-tags"] as const) {
-      const title = mayWrite ? EDITS[problem] : "your token may only read";
-      all.set(problem, { title, isPossible: mayWrite, run: () => void edit(problem) });
+      const title = whyNot || EDITS[problem];
+      all.set(problem, { title, isPossible: whyNot === "", run: () => void edit(problem) });
     }
     return all;
   });

@@ -1,6 +1,6 @@
 /** What provenance leads to: other assets of a workflow, and the assets that a file was made from. */
 
-import { askJson, Problem, type AssetRecord, type Provenance } from "../../../api/client";
+import { askJson, Problem, readRecord, type AssetRecord, type Provenance } from "../../../api/client";
 import { namedIn } from "../../../core/provenance";
 import { isWorkflow } from "../../../core/query";
 import { fileName } from "../../../core/text";
@@ -47,7 +47,7 @@ export async function findParents(
 
 async function byUid(uid: string, signal: AbortSignal): Promise<AssetRecord | null> {
   try {
-    return (await askJson<{ asset: AssetRecord }>(`assets/${uid}`, { signal })).asset;
+    return await readRecord(uid, signal);
   } catch (error) {
     if (error instanceof Problem && error.status === 404) return null;
     throw error;

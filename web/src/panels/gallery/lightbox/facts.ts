@@ -1,7 +1,7 @@
 /** What the lightbox says of an asset in a line. */
 
 import type { Card } from "../../../api/client";
-import { durationOf, sizeOf } from "../../../core/media";
+import { durationOf, kindOf, sizeOf, suffixOf } from "../../../core/media";
 import { bytes, duration, fileName } from "../../../core/text";
 
 export function nameOf(card: Card): string {
@@ -11,8 +11,9 @@ export function nameOf(card: Card): string {
 export function factsOf(card: Card): string {
   const size = sizeOf(card);
   const length = durationOf(card);
-  const format = typeof card.media.format === "string" ? card.media.format.toUpperCase() : "";
-  return [size ? `${size.width} × ${size.height}` : "", length ? duration(length) : "", format, bytes(card.bytes)]
+  const isPicture = kindOf(card) === "picture" || kindOf(card) === "animation";
+  const told = isPicture && typeof card.media.format === "string" ? card.media.format : suffixOf(card.path);
+  return [size ? `${size.width} × ${size.height}` : "", length ? duration(length) : "", told.toUpperCase(), bytes(card.bytes)]
     .filter(Boolean)
     .join(" · ");
 }
