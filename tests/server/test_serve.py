@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from comfyvn.studio.core import AssetRegistry, editing, history
+from comfyvn.studio.core import AssetRegistry, history, many
 from serving import running, serve_process
 from support import TIMEOUT_S, Answer
 
@@ -236,7 +236,7 @@ def test_a_long_change_ends_at_a_safe_point_and_tells_how_far_it_came(
     library: AssetRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Else the end would wait for thousands of assets, and nobody would learn which of them were changed."""
-    monkeypatch.setattr(editing, "_CHUNK", 1)
+    monkeypatch.setattr(many, "_CHUNK", 1)
     monkeypatch.setattr(history, "_CHUNK", 1)
     for number in range(MANY):
         (tmp_path / f"{number}.dat").write_bytes(b"asset %d" % number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -424,7 +425,7 @@ def test_many_go_to_the_trash_only_after_a_question(studio: Gallery) -> None:
 
 
 @pytest.fixture
-def read_only(page: Any, library: AssetRegistry, page_folder: Path) -> Any:
+def read_only(page: Any, library: AssetRegistry, page_folder: Path) -> Iterator[Gallery]:
     """The gallery for who sits at the machine without a token, where changes need one."""
     engine = library.library.ledger.engine
     Tokens(engine, library.project_id).create("nightly", "assets.write")

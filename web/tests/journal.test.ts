@@ -3,7 +3,9 @@ import { happenings, type JournalRow } from "../src/core/journal";
 
 let seq = 100;
 
-function row(event: string, operation: number, before: object | null = null, after: object | null = null): JournalRow {
+type Told = object | null;
+
+function row(event: string, operation: number, before: Told = null, after: Told = null): JournalRow {
   return {
     seq: seq--,
     at: "2026-11-23T06:28:24.238Z",

@@ -38,11 +38,11 @@ COMMANDS: Final = {
         "Check that every asset has its sidecar, and write those that are missing.",
     ),
     "export": ("comfyvn.registry.export", "command", "Print the whole library as one JSON document."),
-    "facets": ("comfyvn.cli.looking", "facets", "Count assets by type, licence and tag."),
+    "facets": ("comfyvn.cli.looking", "facets", "Count assets by type, licence, tag and problem."),
     "history": ("comfyvn.registry.history", "history", "Tell what was done to the library."),
     "ingest": ("comfyvn.cli.taking_in", "ingest", "Register files and folders, recursively."),
     "list": ("comfyvn.cli.looking", "list_command", "List registered assets, newest first."),
-    "move": ("comfyvn.cli.changing", "move", "Give an asset another place or name."),
+    "move": ("comfyvn.cli.changing", "move", "Give an asset, named by uid or path, another place or name."),
     "previews": (
         "comfyvn.registry.previews",
         "command",

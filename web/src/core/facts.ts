@@ -9,7 +9,12 @@ export interface Fact {
 
 type Media = Readonly<Record<string, unknown>>;
 
-const FORMATS: Readonly<Record<string, string>> = { jpeg2000: "JPEG 2000", matroska: "Matroska", ogg: "Ogg", webp: "WebP" };
+const FORMATS: Readonly<Record<string, string>> = {
+  jpeg2000: "JPEG 2000",
+  matroska: "Matroska",
+  ogg: "Ogg",
+  webp: "WebP",
+};
 const CODECS: Readonly<Record<string, string>> = {
   aac: "AAC",
   av1: "AV1",
@@ -67,7 +72,9 @@ const WRITERS: Readonly<Record<string, (value: number) => string>> = {
 export function factsOf(media: Media): Fact[] {
   const facts: Fact[] = [];
   const { format, width, height } = media;
-  if (typeof format === "string") facts.push({ name: "Format", value: FORMATS[format] ?? format.toUpperCase() });
+  if (typeof format === "string") {
+    facts.push({ name: "Format", value: FORMATS[format] ?? format.toUpperCase() });
+  }
   if (typeof width === "number" && typeof height === "number") {
     facts.push({ name: "Dimensions", value: `${number(width)} × ${number(height)} px` });
   }

@@ -99,12 +99,14 @@ function tell(row: JournalRow): { sentence: string; change?: Changed } {
     }
     case "asset_provenance_added": {
       const source = inWords(after?.source);
-      return { sentence: source && source !== "unspecified" ? `added provenance from ${source}` : "added provenance" };
+      const isTold = source !== "" && source !== "unspecified";
+      return { sentence: isTold ? `added provenance from ${source}` : "added provenance" };
     }
     case "asset_moved": {
       const [from, to] = [inWords(before?.path), inWords(after?.path)];
       const isRenamed = from.slice(0, -fileName(from).length) === to.slice(0, -fileName(to).length);
-      return { sentence: isRenamed ? "renamed it" : "moved it", change: { name: "Path", before: from, after: to } };
+      const change = { name: "Path", before: from, after: to };
+      return { sentence: isRenamed ? "renamed it" : "moved it", change };
     }
     case "asset_missing":
       return { sentence: "found the file missing" };

@@ -21,7 +21,8 @@ const FIRST = [
 ];
 const DEEPEST = 4;
 const MOST = 12;
-const FILE = /\.(png|jpe?g|webp|gif|avif|heic|jxl|tiff?|bmp|psd|wav|aiff?|mp3|flac|ogg|opus|aac|m4a|mp4|mov|mkv|webm)$/i;
+const FILE =
+  /\.(png|jpe?g|webp|gif|avif|heic|jxl|tiff?|bmp|psd|wav|aiff?|mp3|flac|ogg|opus|aac|m4a|mp4|mov|mkv|webm)$/i;
 
 /** The inputs for people: prompt, seed, model and size first, then the others by name. */
 export function inputsOf(inputs: Inputs): Input[] {

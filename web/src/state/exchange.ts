@@ -1,7 +1,16 @@
 /** How assets leave the gallery: as debug JSON, as paths, as files, or shown in the file manager. */
 
 import { computed, ref } from "vue";
-import { addressOf, ask, Problem, readCards, readRecord, readRecords, type AssetRecord, type Card } from "../api/client";
+import {
+  addressOf,
+  ask,
+  Problem,
+  readCards,
+  readRecord,
+  readRecords,
+  type AssetRecord,
+  type Card,
+} from "../api/client";
 import { debugJson } from "../core/debug";
 import { assets } from "../core/tags";
 import { bytes, fileName, number } from "../core/text";
@@ -32,7 +41,8 @@ export class Exchange {
   /** This browser sits before the server's machine, which has a desktop as far as is known. */
   readonly canReveal = computed(() => {
     const session = this.studio.session.value;
-    return session !== null && session.is_local && session.scope !== "assets.read" && !this.hasNoDesktop.value;
+    if (session === null || this.hasNoDesktop.value) return false;
+    return session.is_local && session.scope !== "assets.read";
   });
 
   private readonly hasNoDesktop = ref(false);
@@ -122,15 +132,16 @@ export class Exchange {
       }
       if (missing.length) {
         const names = missing.map((card) => fileName(card.path)).join(", ");
-        toasts.error(`Nothing to download: ${names} ${missing.length > 1 ? "are" : "is"} missing on the disk.`);
+        const are = missing.length > 1 ? "are" : "is";
+        toasts.error(`Nothing to download: ${names} ${are} missing on the disk.`);
       }
     });
   }
 
   private isFew(ids: Ids, what: string): boolean {
     if (ids.length > MOST_WRITTEN) {
-      const text = `${what} works for up to ${number(MOST_WRITTEN)} assets. Select fewer; \`comfyvn export\` writes all.`;
-      this.studio.toasts.info(text);
+      const most = `${what} works for up to ${number(MOST_WRITTEN)} assets.`;
+      this.studio.toasts.info(`${most} Select fewer; \`comfyvn export\` writes all.`);
     }
     return ids.length > 0 && ids.length <= MOST_WRITTEN;
   }

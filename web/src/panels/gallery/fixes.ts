@@ -16,10 +16,14 @@ export interface Fix {
 type Job = Schemas["Job"];
 
 const LOOK_MS = 400;
-/** A rebuild finds moved files and reads sidecars; what has none gets one. An enforcement would read none. */
+/** A rebuild finds moved files and reads sidecars; an enforcement alone would only write those that are gone. */
 const JOBS = {
-  missing: { title: "look for the files again", doing: "Looking for files …" },
-  "no-sidecar": { title: "read their sidecars, or write them", doing: "Reading sidecars …" },
+  missing: { title: "look for the files again", body: {}, doing: "Looking for files …" },
+  "no-sidecar": {
+    title: "read their sidecars, or write them",
+    body: { enforce_sidecars: true },
+    doing: "Reading sidecars …",
+  },
 } as const;
 const EDITS = {
   "no-license": "select them all and set a licence",
@@ -36,8 +40,8 @@ export function useFixes(studio: Studio): ComputedRef<ReadonlyMap<string, Fix>> 
     toasts.info(JOBS[problem].doing);
     try {
       const job = await gallery.act(async () => {
-        const begun = await askJson<Schemas["JobAnswer"]>("assets/rebuild", { method: "POST" });
-        return await ended(begun.job);
+        const asked = { method: "POST", body: JOBS[problem].body };
+        return await ended((await askJson<Schemas["JobAnswer"]>("assets/rebuild", asked)).job);
       });
       if (job.error) {
         toasts.error(job.error.detail);

@@ -37,6 +37,7 @@ export function useViewing(): void {
     compare: {
       isPossible: () => gallery.selectionVersion.value >= 0 && gallery.selection.size > 1,
       run: () => void compare(),
+      whyNot: () => "Select two to four assets to compare them.",
     },
     play: {
       isPossible: () => {
