@@ -90,7 +90,7 @@ export class Player {
     const { audio } = this;
     const now = this.sound.value;
     if (now?.uid !== sound.uid || now.version !== sound.version || this.fault.value) this.load(sound);
-    // an end without a fault is a wish that came too early: nobody has touched the page yet, or something else was played
+    // refused without a fault: nobody has touched the page yet, or something else is played by now
     audio.play().catch(() => this.follow());
   }
 

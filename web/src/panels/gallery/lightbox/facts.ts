@@ -13,7 +13,8 @@ export function factsOf(card: Card): string {
   const length = durationOf(card);
   const isPicture = kindOf(card) === "picture" || kindOf(card) === "animation";
   const told = isPicture && typeof card.media.format === "string" ? card.media.format : suffixOf(card.path);
-  return [size ? `${size.width} × ${size.height}` : "", length ? duration(length) : "", told.toUpperCase(), bytes(card.bytes)]
-    .filter(Boolean)
-    .join(" · ");
+  const facts = [told.toUpperCase(), bytes(card.bytes)];
+  if (length) facts.unshift(duration(length));
+  if (size) facts.unshift(`${size.width} × ${size.height}`);
+  return facts.join(" · ");
 }
