@@ -231,7 +231,7 @@ def _choose(page: Page) -> float:
     """Choose a type, and take the time till its first card is there."""
     page.evaluate(
         "bench.after('click', () => bench.box().ariaBusy === 'false' && location.search"
-        " && bench.cards().length && bench.cards().every(card => card.ariaLabel.includes('characters')))"
+        " && bench.cards().length && bench.cards().every(card => card.textContent.includes(', characters')))"
     )
     page.get_by_role("complementary", name="Filters").get_by_role("button", name=re.compile("^characters")).first.click()
     took: float = page.evaluate("bench.done")

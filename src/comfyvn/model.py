@@ -108,6 +108,8 @@ _FILTER_VALUES: Final = 100
 _UID_PREFIX: Final = re.compile("[0-9a-f]{4,64}")
 _WORKFLOW_CHARACTERS: Final = 1_000
 _FILTER_FACTS: Final = 20
+_FILTER_TEXTS: Final = 20
+_TEXT_CHARACTERS: Final = 512
 _ID_EPOCH_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 _ID_SEQUENCE_BITS: Final = 12
 
@@ -292,7 +294,7 @@ class Conditions(TypedDict, total=False):
 
     hash_value: str | None
     tags: str | Iterable[str] | None
-    text: str | None
+    text: str | Iterable[str] | None
     license: str | Iterable[str] | None
     where: str | Iterable[str] | None
     not_types: str | Iterable[str] | None
@@ -309,21 +311,21 @@ class AssetFilter:
     """Which assets are wanted; every condition given must hold.
 
     ``types`` and ``licenses``: any of them; a licence ignores case, ``""`` means "has none". ``tags``: all of
-    them, ignoring case. ``text``: a substring of the path, of a top-level text in the metadata or of the
-    file's own tags, ignoring case. ``where``: what the file tells about itself. ``not_types``, ``not_tags``,
-    ``not_licenses``: none of them. ``problems``: any of them. ``uid``: how it begins. ``workflow``: the hash
-    of any of its provenance rows, or how that begins (eight characters or more). ``min_rating``: at least so
-    many stars in the metadata key ``rating``.
+    them, ignoring case. ``texts``: all of them, each a substring of the path, of a top-level text in the
+    metadata or of the file's own tags, ignoring case. ``where``: what the file tells about itself.
+    ``not_types``, ``not_tags``, ``not_licenses``: none of them. ``problems``: any of them. ``uid``: how it
+    begins. ``workflow``: the hash of any of its provenance rows, or how that begins (eight characters or
+    more). ``min_rating``: at least so many stars in the metadata key ``rating``.
 
-    At most 100 values each, and 20 conditions in ``where``: each one is looked up for every asset that the
-    others let through.
+    At most 100 values each, but 20 of ``texts`` and of ``where``: each one is looked up for every asset that
+    the others let through.
     """
 
     types: tuple[str, ...] = ()
     digest: str | None = None
     tags: tuple[str, ...] = ()
     licenses: tuple[str, ...] = ()
-    text: str | None = None
+    texts: tuple[str, ...] = ()
     where: tuple[FactCondition, ...] = ()
     not_types: tuple[str, ...] = ()
     not_tags: tuple[str, ...] = ()
@@ -341,7 +343,7 @@ class AssetFilter:
         hash_value: str | None = None,
         tags: str | Iterable[str] | None = None,
         license: str | Iterable[str] | None = None,
-        text: str | None = None,
+        text: str | Iterable[str] | None = None,
         where: str | Iterable[str] | None = None,
         not_types: str | Iterable[str] | None = None,
         not_tags: str | Iterable[str] | None = None,
@@ -356,10 +358,8 @@ class AssetFilter:
         Raises:
             InvalidFilter: a value has the wrong type or is too long, or there are too many.
         """
-        for name, value in (("hash", hash_value), ("text", text), ("uid", uid), ("workflow", workflow)):
+        for name, value in (("hash", hash_value), ("uid", uid), ("workflow", workflow)):
             _checked_text(value, name)
-        if text is not None and len(text) > 512:
-            raise InvalidFilter(why=f"the search text has {len(text)} characters, the limit is 512")
         conditions = [where] if isinstance(where, str) else list(where or ())
         if len(conditions) > _FILTER_FACTS:
             raise InvalidFilter(why=f"{len(conditions)} conditions in where, the limit is {_FILTER_FACTS}")
@@ -368,7 +368,7 @@ class AssetFilter:
             digest=hash_value.strip().lower() if hash_value else None,
             tags=_wanted_tags(tags),
             licenses=_values(license, "license"),
-            text=text or None,
+            texts=_wanted_texts(text),
             where=tuple(dict.fromkeys(FactCondition.parse(each) for each in conditions)),
             not_types=tuple(filter(None, _values(not_types, "not_types"))),
             not_tags=_wanted_tags(not_tags),
@@ -699,7 +699,7 @@ def _checked_text(value: object, name: str) -> None:
         raise InvalidFilter(why=str(error.fields["why"])) from error
 
 
-def _values(value: object, name: str) -> tuple[str, ...]:
+def _values(value: object, name: str, most: int = _FILTER_VALUES) -> tuple[str, ...]:
     """Return the values of a condition, each once: one text, or any iterable of some."""
     if value is None or isinstance(value, str):
         value = () if value is None else (value,)
@@ -711,9 +711,18 @@ def _values(value: object, name: str) -> tuple[str, ...]:
             raise InvalidFilter(why=f"{name} must be a list of texts, and one of them is None")
         _checked_text(each, name)
     found = tuple(dict.fromkeys(listed))
-    if len(found) > _FILTER_VALUES:
-        raise InvalidFilter(why=f"{len(found)} values of {name}, the limit is {_FILTER_VALUES}")
+    if len(found) > most:
+        raise InvalidFilter(why=f"{len(found)} values of {name}, the limit is {most}")
     return found
+
+
+def _wanted_texts(value: object) -> tuple[str, ...]:
+    wanted = tuple(filter(None, _values(value, "text", _FILTER_TEXTS)))
+    for each in wanted:
+        if len(each) > _TEXT_CHARACTERS:
+            why = f"the search text has {len(each)} characters, the limit is {_TEXT_CHARACTERS}"
+            raise InvalidFilter(why=why)
+    return wanted
 
 
 def _wanted_tags(value: object) -> tuple[str, ...]:

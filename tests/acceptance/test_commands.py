@@ -130,6 +130,8 @@ def test_list_gives_programs_the_records_of_the_registry(
         (["--license", ""], {"sky.png", "夕暮れ.png", "notes.txt"}),
         (["--text", "j. doe"], {"mara.png", "ellis.png", "ines.png"}),
         (["--text", "夕"], {"夕暮れ.png"}),
+        (["--text", "doe", "--text", "INES"], {"ines.png"}),
+        (["--text", "doe ines"], set()),
         (["--type", "characters", "--tag", "ines", "--text", "doe"], {"ines.png"}),
         (["--type", "backgrounds", "--type", "characters"], {*CAST, "sky.png", "夕暮れ.png"}),
         (["--license", "", "--license", "cc-by-4.0"], {*CAST, "sky.png", "夕暮れ.png", "notes.txt"}),

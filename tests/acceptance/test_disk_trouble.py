@@ -320,6 +320,7 @@ def test_a_commit_that_fails_leaves_no_newer_sidecar(
     """The next change would take what was refused for an edit by hand."""
     registry = open_registry(db_path=disk / "ledger.db")
     uids = [registry.register_file(path, "art")["uid"] for path in art[:2]]
+    assert registry.wait_for_thumbnails(60)
     before = [registry.sidecar_path(uid).read_bytes() for uid in uids]  # type: ignore[union-attr]
     fill(disk)
 

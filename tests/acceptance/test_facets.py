@@ -26,7 +26,7 @@ TIMEOUT_S = 60
 TYPES = ("characters", "backgrounds", "voices")
 LICENCES = (None, "MIT", "mit", "CC0-1.0")
 TAGS = ("Mara", "mara", "night", "smile", "夏", "draft")
-TEXTS = (None, "harbour", "夏祭", "ha", "nobody")
+TEXTS = (None, "harbour", "夏祭", "ha", "nobody", ["dusk", "line"], ["ha", "du"], ["夏", "line1", "祭り"])
 
 
 class Shelf:
@@ -272,7 +272,7 @@ def test_what_another_process_changes_is_counted(shelf: Shelf, is_remembered: Ca
 
 def test_a_reader_of_the_past_is_not_told_of_the_present(shelf: Shelf) -> None:
     """The groups of one answer would be counted at two moments."""
-    ledger, wanted = shelf.registry.library.ledger, AssetFilter(types=("characters",), text="harbour")
+    ledger, wanted = shelf.registry.library.ledger, AssetFilter(types=("characters",), texts=("harbour",))
     with ledger.read() as rows:
         before = rows.facets(wanted, 100)
         shelf.register(10)

@@ -342,6 +342,19 @@ def test_a_filter_that_finds_another_number_changes_nothing(
     assert all("x" not in tags_of(registry, uid) for uid in many)
 
 
+@pytest.mark.parametrize(("texts", "count"), [("/3.PNG", 1), (["png", "/3", "props"], 1), (["/3", "/4"], 0)])
+def test_a_filter_with_several_texts_changes_what_holds_all_of_them(
+    client: httpx.Client, registry: AssetRegistry, many: list[str], texts: str | list[str], count: int
+) -> None:
+    """Else what was found in the gallery by two words could not be changed as a whole."""
+    body = {"filter": {"q": texts}, "expected": count, "add_tags": ["x"]}
+
+    answer = client.post("/assets/bulk", json=body)
+
+    assert answer.status_code == 200
+    assert [uid for uid in many if "x" in tags_of(registry, uid)] == many[3 : 3 + count]
+
+
 def test_a_dry_run_tells_the_changes_and_makes_none(
     client: httpx.Client, registry: AssetRegistry, many: list[str]
 ) -> None:

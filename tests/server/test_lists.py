@@ -85,6 +85,8 @@ def test_an_unknown_asset_is_a_problem_with_a_type(client: httpx.Client) -> None
         ({"license": ""}, {"license": ""}),
         ({"q": "夏"}, {"text": "夏"}),
         ({"q": "sounds/0"}, {"text": "sounds/0"}),
+        ({"q": ["1", "", "SOUNDS"]}, {"text": ["sounds", "1"]}),
+        ({"q": "sounds 1"}, {"text": "sounds 1"}),
         ({"type": "sounds", "tag": "odd"}, {"asset_type": "sounds", "tags": ["odd"]}),
         ({"q": "calm", "license": "CC0-1.0", "tag": "odd"},
          {"text": "calm", "license": "CC0-1.0", "tags": ["odd"]}),
@@ -207,7 +209,8 @@ def test_the_old_address_with_a_slash_needs_no_redirect(
     [
         {"limit": 0}, {"limit": -1}, {"limit": 1001}, {"limit": "many"}, {"limit": "9" * 5000},
         {"limit": "1.5"}, {"cursor": 0}, {"cursor": "x"}, {"cursor": str(2**63)}, {"cursor": "9" * 5000},
-        {"q": "x" * 513}, {"where": "width"}, {"where": "width>wide"}, {"where": "'; DROP TABLE assets--"},
+        {"q": "x" * 513}, {"q": ["mara", "x" * 513]}, {"q": [str(number) for number in range(21)]},
+        {"where": "width"}, {"where": "width>wide"}, {"where": "'; DROP TABLE assets--"},
         {"tag": "a\x07b"},
     ],
 )  # fmt: skip

@@ -48,10 +48,14 @@ def test_the_older_search_filters_and_counts(
     few = client.get("/api/assets/search", params={"tags": "smile", "limit": 2}).json()
     one = client.get("/api/assets/search", params={"license": "cc0-1.0", "include_debug": "true"}).json()
     none = client.get("/api/assets/search", params={"q": "nothing like it"}).json()
+    both = client.get("/api/assets/search", params={"q": ["props", "png"]}).json()
 
     assert (few["ok"], few["total"], len(few["items"])) == (True, 4, 2)
     assert few["filters"] == {"type": None, "tags": ["smile"], "license": None, "q": None, "limit": 2}
     assert "debug" not in few
+    assert none["filters"]["q"] == "nothing like it"
+    assert both["filters"]["q"] == ["props", "png"]
+    assert both["total"] == 3
     assert [each["uid"] for each in one["items"]] == [mara["uid"]]
     assert one["debug"]["shown"] == 1
     assert (none["total"], none["items"]) == (0, [])

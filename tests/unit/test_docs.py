@@ -31,22 +31,22 @@ def test_pages_made_from_the_code_are_up_to_date() -> None:
     assert answer.returncode == 0, answer.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(document: Path) -> None:
     """A reader clicks and gets a missing page."""
-    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8"))
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text("utf-8"))
 
-    missing = [target for target in targets if not (page.parent / target).exists()]
+    missing = [target for target in targets if not (document.parent / target).exists()]
 
     assert missing == []
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
-def test_python_examples_run(page: str, project: Path, make_png: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("document", ["README.md", "docs/python.md"])
+def test_python_examples_run(document: str, project: Path, make_png: Callable[..., Path]) -> None:
     """A newcomer pastes the example and gets a traceback."""
     (project / "tmp").mkdir()
     make_png("city.png").rename(project / "tmp" / "city.png")
-    blocks = python_blocks(ROOT / page)
+    blocks = python_blocks(ROOT / document)
     scope: dict[str, object] = {}
 
     exec(blocks[0], scope)
@@ -129,10 +129,10 @@ def curl_lines(page: Path) -> list[str]:
     return re.findall(r"^curl .*$", page.read_text("utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_curl_lines_work_in_every_shell(page: Path) -> None:
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+def test_curl_lines_work_in_every_shell(document: Path) -> None:
     """zsh, the shell of every Mac, looks for files that match an address with a question mark."""
-    outside_quotes = [re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", line) for line in curl_lines(page)]
+    outside_quotes = [re.sub(r"'[^']*'|\"[^\"]*\"|#.*", "", line) for line in curl_lines(document)]
 
     assert [line for line in outside_quotes if re.search(r"[?*&\[\]{}()<>]", line)] == []
 

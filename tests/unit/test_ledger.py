@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -1283,7 +1284,7 @@ wishes = st.fixed_dictionaries(
         "asset_type": some_types,
         "tags": few_tags,
         "license": few_names | st.lists(few_names, max_size=3),
-        "text": few_texts,
+        "text": few_texts | st.lists(few_texts, max_size=3),
         "hash_value": st.sampled_from([f"{number:064x}" for number in (1, 2, 99)]),
         "not_types": some_types,
         "not_tags": some_tags,
@@ -1365,6 +1366,82 @@ def test_filters_counts_and_facets_agree_with_a_look_at_every_asset(
         check_answers(ledger, assets, overruled, AssetFilter.build(**wish))
 
 
+WORDS = (
+    *("mara", "Marathon", "smile", "harbour", "at", "a", "b", "ma", "tho", "il", "100%", '"so"', "AND", "OR"),
+    *(
+        "夏",
+        "夏祭り",
+        "祭り",
+        "り",
+        "夜",
+        "港の夜",
+        "Straße",
+        "strasse",
+        "ночь",
+        "と",
+        "rainy evening",
+        "x" * 120,
+    ),
+)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_texts_find_what_a_look_at_every_text_finds(
+    open_ledger: Callable[..., Ledger], seed: int
+) -> None:
+    """Words would be found only side by side, or not where one is too short for the index or too frequent."""
+    dice, ledger, other = Random(seed), open_ledger(), open_ledger("other")
+    notes = {
+        number: " ".join(dice.choices(WORDS, range(len(WORDS), 0, -1), k=dice.randint(1, 4)))
+        for number in range(1, 301)
+    }
+    insert(
+        ledger,
+        *(
+            make(number, key=f"{number}.png", meta={"note": note, "tags": ["odd"] * (number % 2)})
+            for number, note in notes.items()
+        ),
+    )
+    insert(other, make(999, project_id="other", meta={"note": " ".join(WORDS)}))
+    told = {
+        number: fold("\n".join([f"{number}.png", *["odd"] * (number % 2), note]))
+        for number, note in notes.items()
+    }
+
+    sizes = set()
+    for _ in range(150):
+        texts = [part_of(dice.choice(WORDS), dice) for _ in range(dice.randint(2, 4))]
+        tags = ["odd"] * dice.randint(0, 1)
+        wanted = AssetFilter.build(text=texts, tags=tags)
+        expected = [
+            number
+            for number in sorted(told, reverse=True)
+            if all(fold(text) in told[number] for text in texts) and (number % 2 or not tags)
+        ]
+        with ledger.read() as rows:
+            assert [asset.id for asset in rows.find(wanted)] == expected, texts
+            assert [asset.id for asset in rows.find(wanted, limit=5)] == expected[:5], texts
+            assert rows.count(wanted) == rows.facets(wanted, 10).total == len(expected), texts
+        assert [number for batch in ledger.iterate_ids(wanted) for number in batch] == expected, texts
+        sizes.add(min(len(expected), 20))
+
+    assert {0, 1, 20} <= sizes
+
+
+def part_of(word: str, dice: Random) -> str:
+    start = dice.randint(0, len(word) - 1)
+    return dice.choice((word, word.upper(), word[start : start + dice.randint(1, 5)]))
+
+
+def test_twenty_long_texts_are_found_at_once(ledger: Ledger) -> None:
+    """A question of the greatest length would be more than the search index takes."""
+    texts = [f"{number} " + "word " * 100 for number in range(100, 120)]
+    insert(ledger, make(1, meta={str(number): text for number, text in enumerate(texts)}), make(2))
+
+    assert found(ledger, text=texts) == [1]
+    assert found(ledger, text=[*texts[:-1], texts[-1] + "!"]) == []
+
+
 def check_answers(ledger: Ledger, assets: dict[int, Asset], overruled: set[int], wanted: AssetFilter) -> None:
     expected = [number for number in sorted(assets, reverse=True) if fits(assets[number], overruled, wanted)]
     with ledger.read() as rows:
@@ -1417,7 +1494,7 @@ def fits(asset: Asset, overruled: set[int], wish: AssetFilter) -> bool:
         and not {fold(tag) for tag in wish.not_tags} & tags
         and (not wish.licenses or licence in {fold(each.strip()) for each in wish.licenses})
         and licence not in {fold(each.strip()) for each in wish.not_licenses}
-        and (wish.text is None or fold(wish.text) in fold("\n".join(texts)))
+        and all(fold(text) in fold("\n".join(texts)) for text in wish.texts)
         and (not wish.problems or not problems_of(asset, overruled).isdisjoint(wish.problems))
         and asset.uid.startswith(wish.uid or "")
         and is_of_workflow

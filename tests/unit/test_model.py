@@ -580,8 +580,11 @@ def test_a_filter_is_normalised() -> None:
     """Case, blanks and Unicode form of what was typed would decide what is found."""
     wanted = AssetFilter.build(asset_type="characters", hash_value=" AB ", tags=[" Mara ", "MARA"], text="夏")
 
-    assert wanted == AssetFilter(types=("characters",), digest="ab", tags=("Mara",), text="夏")
+    assert wanted == AssetFilter(types=("characters",), digest="ab", tags=("Mara",), texts=("夏",))
     assert AssetFilter.build(tags="one").tags == ("one",)
+    assert AssetFilter.build(text="mara smile").texts == ("mara smile",)
+    assert AssetFilter.build(text=["smile", "", "mara", "smile"]).texts == ("smile", "mara")
+    assert len(AssetFilter.build(text=map(str, range(20))).texts) == 20
     assert AssetFilter.build() == AssetFilter.build(asset_type="", hash_value="", text="") == model.EVERYTHING
     assert AssetFilter.build(license="").licenses == ("",)
 
@@ -603,6 +606,9 @@ def test_a_filter_is_normalised() -> None:
             {"asset_type": "\ud800"},
             {"tags": ["\ud800"]},
             {"text": "a\0b"},
+            {"text": ["mara", "x" * 513]},
+            {"text": ["mara", None]},
+            {"text": [str(number) for number in range(21)]},
         ),
         *({"hash_value": "\udcff"}, {"license": "\udcff"}),
     ],

@@ -313,6 +313,22 @@ def test_closing_the_dialog_lets_the_import_go_on(
     expect(empty_studio.card("3")).to_be_visible()
 
 
+def test_escape_keeps_what_was_chosen_and_cancel_forgets_it(
+    empty_studio: Gallery, draw: Callable[..., Path]
+) -> None:
+    """Else one key too many costs a long choice."""
+    choose(empty_studio, draw("mara.png", 1), draw("zoe.png", 2))
+    dialog(empty_studio).get_by_label("Sub folder").fill("act 1")
+    empty_studio.press("Escape")
+    empty_studio.page.get_by_role("button", name="Import: 2 chosen").click()
+    expect(dialog(empty_studio).get_by_text("To generic/act 1/")).to_be_visible()
+
+    dialog(empty_studio).get_by_role("button", name="Cancel").click()
+    empty_studio.press("u")
+
+    expect(dialog(empty_studio).get_by_role("button", name="Choose files …")).to_be_visible()
+
+
 def test_an_import_waits_while_the_server_has_no_room(
     page: Any,
     project: Path,

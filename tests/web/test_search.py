@@ -320,6 +320,29 @@ def test_the_result_follows_as_one_types_and_is_one_step_back(studio: Gallery) -
     expect(box(studio)).to_have_value("mara_17")
 
 
+def test_words_are_found_in_any_order_and_in_quotes_as_they_stand(
+    studio: Gallery, library: AssetRegistry
+) -> None:
+    """Else "mara smile" finds nothing although both words are there."""
+    library.update_asset_meta(studio.uid("mara_07"), {"title": "The Harbour at Dusk"})
+    box(studio).fill("dusk mara harbour")
+    found(studio, 1)
+    assert studio.names() == ["mara_07"]
+    assert asked(studio) == {"q": ["dusk", "mara", "harbour"]}
+
+    box(studio).fill('mara "dusk harbour"')
+    found(studio, 0)
+    box(studio).fill('mara "harbour at dusk"')
+    found(studio, 1)
+    studio.page.reload()
+    found(studio, 1)
+    expect(box(studio)).to_have_value('mara "harbour at dusk"')
+
+    studio.page.get_by_role("button", name="Remove text harbour at dusk").click()
+    found(studio, 30)
+    expect(box(studio)).to_have_value("mara")
+
+
 def test_a_tag_is_completed_by_keys_and_not_asked_for_by_halves(studio: Gallery) -> None:
     """Else the gallery empties while one types, or the tags have to be known by heart."""
     studio.press("Control+f")

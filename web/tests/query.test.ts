@@ -15,7 +15,7 @@ import {
   withoutChip,
   type Query,
 } from "../src/core/query";
-import { Chance, nastyText, randomQuery } from "./random";
+import { Chance, nastyText, randomQuery, randomTexts, textOf } from "./random";
 
 function asked(text: string): Query {
   return parseSearch(text, EVERYTHING).query;
@@ -73,7 +73,11 @@ describe("search text", () => {
   });
 
   test("words in quotes are text, whatever they look like", () => {
-    expect(asked('"tag:smile"  "a  b"')).toEqual({ ...EVERYTHING, text: "tag:smile a  b" });
+    expect(asked('"tag:smile"  "a  b"')).toEqual({ ...EVERYTHING, text: '"tag:smile" "a  b"' });
+  });
+
+  test("quotes that a word does not need, and a word said twice, are left out", () => {
+    expect(asked('"mara" "" smile  Mara').text).toBe("mara smile");
   });
 
   test("what looks like a token but is none is text", () => {
@@ -169,6 +173,16 @@ describe("parameters", () => {
     }
   });
 
+  test("each word is asked for by itself, and what stands in quotes as it is, whatever it is", () => {
+    const chance = new Chance(23);
+    const sent = (text: string): string[] => toParams({ ...EVERYTHING, text }).getAll("q");
+    expect(sent(asked('mara "two  words" smile').text)).toEqual(["mara", "two  words", "smile"]);
+    for (let tried = 0; tried < TRIES; tried += 1) {
+      const texts = randomTexts(chance);
+      expect(sent(textOf(texts))).toEqual(texts);
+    }
+  });
+
   test("names and forms are those of the API", () => {
     const typed =
       'type:a -type:b tag:"x,y" tag:"5""" -tag:z licence:none -licence:MIT is:missing uid:7444 a>=1 w';
@@ -193,7 +207,7 @@ describe("parameters", () => {
 
   test("a filter of a bulk edit holds only what is asked", () => {
     expect(toFilter(EVERYTHING)).toEqual({});
-    const typed = "tag:a -tag:b type:c -type:d licence:none -licence:MIT is:missing uid:7444 width>=9 mara";
+    const typed = "tag:a -tag:b type:c -type:d licence:none -licence:MIT is:missing uid:7444 width>=9 mara smile";
     expect(toFilter({ ...asked(typed), workflow: "w" })).toEqual({
       tags: ["a"],
       not_tags: ["b"],
@@ -205,7 +219,7 @@ describe("parameters", () => {
       uid: "7444",
       workflow: "w",
       where: ["width>=9"],
-      q: "mara",
+      q: ["mara", "smile"],
     });
   });
 });
@@ -230,6 +244,13 @@ describe("chips and facets", () => {
       expect(isFiltered(query)).toBe(chips(query).length > 0);
     }
     expect(isFiltered({ ...EVERYTHING, sort: "name" })).toBe(false);
+  });
+
+  test("each word has a chip, and goes without the others", () => {
+    const query = asked('mara "two words" smile');
+    const [, second] = chips(query);
+    expect(chips(query).map((chip) => chip.label)).toEqual(["Text: mara", "Text: two words", "Text: smile"]);
+    expect(second && withoutChip(query, second).text).toBe("mara smile");
   });
 
   test("labels say what is wanted and what is not", () => {

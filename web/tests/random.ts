@@ -1,7 +1,7 @@
 /** Chance that can be repeated: the same seed gives the same sequence. */
 
 import type { Query } from "../src/core/query";
-import { EVERYTHING, PROBLEMS, SORTS } from "../src/core/query";
+import { EVERYTHING, PROBLEMS, SORTS, fromParams } from "../src/core/query";
 
 export class Chance {
   constructor(private state: number) {}
@@ -76,6 +76,16 @@ function distinct(values: readonly string[]): string[] {
   return [...new Map(values.map((value) => [value.toLowerCase(), value])).values()];
 }
 
+/** Texts to search for, in the form that a query has. */
+export function textOf(texts: readonly string[]): string {
+  return fromParams(new URLSearchParams(texts.map((text) => ["q", text]))).text;
+}
+
+/** One to three, of which none is another. */
+export function randomTexts(chance: Chance): string[] {
+  return distinct(Array.from({ length: 1 + chance.below(3) }, () => nastyText(chance)));
+}
+
 export function randomQuery(chance: Chance): Query {
   const often = <T>(value: T, other: T): T => (chance.below(3) === 0 ? value : other);
   const facts = ["width>=1024", "codec=opus", "has_alpha != true", 'tags.title= a "b" ', "frames<2", "a.b="];
@@ -90,7 +100,7 @@ export function randomQuery(chance: Chance): Query {
     problems: chance.some(PROBLEMS, 3).map((each) => each.value),
     uid: often(chance.hex(4 + chance.below(13)), ""),
     workflow: often(chance.hex(6 + chance.below(10)), ""),
-    text: often(nastyText(chance), ""),
+    text: often(textOf(randomTexts(chance)), ""),
     where: chance.some(facts, 3),
     sort: chance.pick(SORTS).value,
   };

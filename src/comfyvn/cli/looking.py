@@ -33,7 +33,11 @@ _CONDITIONS: Final = (
         multiple=True,
         help='Only this licence; "" for assets without one; repeated: any of them.',
     ),
-    click.option("--text", help="Only assets whose path or metadata hold this text."),
+    click.option(
+        "--text",
+        multiple=True,
+        help="Only assets whose path or metadata hold this text; repeated: all of them, in any order.",
+    ),
     click.option("--hash", "hash_value", help="Only this SHA-256."),
     click.option(
         "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."

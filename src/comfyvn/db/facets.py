@@ -399,7 +399,7 @@ class _MemoryCounter:
 
 def _is_rest_first(search: Search) -> bool:
     """Tell a search whose rest leads to few assets by itself, or of which no term does."""
-    leads = search.text or search.digest or search.uid or search.workflow
+    leads = search.texts or search.digest or search.uid or search.workflow
     return bool(leads) or not (search.terms or search.groups)
 
 

@@ -20,7 +20,7 @@ _PREFIX: Final = 8  # of a workflow's hash; what is shorter is meant to be all o
 
 _HAS_TERM: Final = "EXISTS (SELECT 1 FROM asset_term_links t WHERE t.term_id = ? AND t.asset_id = {id})"
 _HAS_ANY: Final = "EXISTS (SELECT 1 FROM asset_term_links t WHERE t.term_id IN (%s) AND t.asset_id = {id})"
-_HAS_TEXT: Final = "EXISTS (SELECT 1 FROM asset_text t WHERE t.asset_id = {id} AND instr(t.folded, ?) > 0)"
+_HAS_TEXTS: Final = "EXISTS (SELECT 1 FROM asset_text t WHERE t.asset_id = {id} AND %s)"
 _IS_MINE: Final = (  # in the small index: the rows themselves are wide
     "EXISTS (SELECT 1 FROM assets_registry a INDEXED BY ix_assets_registry_project"
     " WHERE a.project_id = ? AND a.id = {id})"
@@ -70,6 +70,7 @@ class Search:
 
     ``terms`` must all be there, rarest first; of each of ``groups`` one, which excludes the others (an asset
     has one type and one licence); of ``excluded`` none. Any of ``problems`` holds: a term, or what rows say.
+    All of ``texts`` are found, none of which is part of another.
     """
 
     terms: tuple[Term, ...] = ()
@@ -79,7 +80,7 @@ class Search:
     digest: str | None = None
     uid: str | None = None
     workflow: str | None = None
-    text: str | None = None
+    texts: tuple[str, ...] = ()
     where: tuple[FactCondition, ...] = ()
     min_rating: int | None = None
 
@@ -95,7 +96,7 @@ class Search:
             digest=self.digest,
             uid=self.uid,
             workflow=self.workflow,
-            text=self.text,
+            texts=self.texts,
             where=self.where,
             min_rating=self.min_rating,
         )
@@ -156,7 +157,7 @@ class Filters:
             digest=wanted.digest,
             uid=wanted.uid,
             workflow=wanted.workflow,
-            text=fold(wanted.text) if wanted.text else None,
+            texts=_outermost(fold(text) for text in wanted.texts),
             where=wanted.where,
             min_rating=wanted.min_rating,
         )
@@ -234,20 +235,21 @@ class Filters:
         most = min((term.count for term in terms[:1]), default=None)
         if groups and (most is None or _total(groups[0]) < most):
             most = _total(groups[0])
-        if search.text is not None and self._is_rarer(search.text, most, is_whole=is_whole):
-            found = _Walk("asset_search x", "x.rowid", "asset_search MATCH ?", (_trigrams(search.text),))
+        if self._are_rarer(search.texts, most, is_whole=is_whole):
+            found = _Walk("asset_search x", "x.rowid", "asset_search MATCH ?", (_trigrams(search.texts),))
             is_known = bool(terms or groups or search.problems)
             walk = self._of_mine(found) if is_mine and not is_known else found
-            return [walk], replace(search, text=None) if len(search.text) == _TRIGRAM else search
+            left = tuple(text for text in search.texts if len(text) != _TRIGRAM)
+            return [walk], replace(search, texts=left)
         if search.problems and (most is None or self._count_of(search.problems, most) < most):
             return [self._walk_of(each) for each in search.problems], replace(search, problems=())
         if terms and terms[0].count == most:
             return [self._walk_of(terms[0])], replace(search, terms=terms[1:])
         if groups:
             return self._walks_of(groups[0]), replace(search, groups=groups[1:])
-        if search.text is not None:  # too short for the search index, or too frequent: a look at every text
-            walk = _Walk("asset_text x", "x.asset_id", "instr(x.folded, ?) > 0", (search.text,))
-            return [self._of_mine(walk) if is_mine else walk], replace(search, text=None)
+        if search.texts:  # too short for the search index, or too frequent: a look at every text
+            walk = _Walk("asset_text x", "x.asset_id", _holds("x", search.texts), search.texts)
+            return [self._of_mine(walk) if is_mine else walk], replace(search, texts=())
         return [_Walk("assets_registry x", "x.id", "x.project_id = ?", (mine,))], search
 
     def _walk_of(self, problem: Problem | Term, x: str = "x") -> _Walk:
@@ -285,8 +287,8 @@ class Filters:
             either = [self._has_problem(each) for each in search.problems]
             conditions = " OR ".join(condition for condition, _ in either)
             asked.append((f"({conditions})", tuple(value for _, values in either for value in values)))
-        if search.text is not None:
-            asked.append((_HAS_TEXT, (search.text,)))
+        if search.texts:
+            asked.append((_HAS_TEXTS % _holds("t", search.texts), search.texts))
         if told := _told(search):  # all of it at once: each row is read and its JSON parsed only once
             facts = "".join(f" AND {condition}" for condition, _ in told)
             asked.append((_TELLS % facts, tuple(value for _, values in told for value in values)))
@@ -315,19 +317,19 @@ class Filters:
                 count += int(self._one_value(f"SELECT count(*) FROM ({query})", (*walk.values, most - count)))
         return count
 
-    def _is_rarer(self, text: str, most: int | None, *, is_whole: bool) -> bool:
-        """Tell whether the search index finds fewer assets for a text than there are to look at without it.
+    def _are_rarer(self, texts: Sequence[str], most: int | None, *, is_whole: bool) -> bool:
+        """Tell whether the search index finds fewer assets for texts than there are to look at without it.
 
         That is the ``most`` that other conditions leave, or, of a whole project whose texts lie side by side,
         one in five.
         """
-        if len(text) < _TRIGRAM:
+        if not any(len(text) >= _TRIGRAM for text in texts):
             return False
-        if most is None and not is_whole:
-            return True
+        if most is None and not is_whole and all(len(text) >= _TRIGRAM for text in texts):
+            return True  # nearly all that it finds matches, so a page is soon full
         most = self.total() // _SCANNED_AT_ONCE if most is None else most
         query = "SELECT count(*) FROM (SELECT 1 FROM asset_search WHERE asset_search MATCH ? LIMIT ?)"
-        return int(self._one_value(query, (_trigrams(text), most))) < most
+        return int(self._one_value(query, (_trigrams(texts), most))) < most
 
     def _problems(self, wanted: Iterable[Problem]) -> tuple[Problem | Term, ...]:
         """Return problems with the terms that some of them are; those that no asset has are left out."""
@@ -387,15 +389,33 @@ def _told(search: Search) -> list[tuple[str, Sequence[Any]]]:
     return told
 
 
-def _trigrams(text: str) -> str:
-    """Return a query of the search index for texts that hold the trigrams of a text, quoted: none is syntax.
+def _outermost(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return texts in an order of their own, without those that are part of another."""
+    found = sorted(set(texts))
+    return tuple(text for text in found if not any(text in other for other in found if other != text))
 
-    What it finds is looked at again, so those that don't overlap are enough, and some 32 of a long text.
+
+def _holds(table: str, texts: Sequence[str]) -> str:
+    return " AND ".join(f"instr({table}.folded, ?) > 0" for _ in texts)
+
+
+def _trigrams(texts: Sequence[str]) -> str:
+    """Return a query of the search index for what holds the trigrams of some texts, quoted: none is syntax.
+
+    What it finds is looked at again, so those that don't overlap are enough, and some 32 of long texts. All
+    texts are asked for at once: frequent ones that seldom stand together are told apart in the index.
     """
-    last = len(text) - _TRIGRAM
-    starts = range(0, last + 1, max(_TRIGRAM, -(-last // _MAX_TRIGRAMS)))
-    found = dict.fromkeys(text[at : at + _TRIGRAM] for at in (*starts, last))
+    indexed = [text for text in texts if len(text) >= _TRIGRAM]
+    most = _MAX_TRIGRAMS // len(indexed)
+    found = dict.fromkeys(each for text in indexed for each in _spread(text, most))
     return " AND ".join('"' + each.replace('"', '""') + '"' for each in found)
+
+
+def _spread(text: str, number: int) -> list[str]:
+    """Return some so many trigrams of a text, from its start to its end."""
+    last = len(text) - _TRIGRAM
+    starts = range(0, last + 1, max(_TRIGRAM, -(-last // number)))
+    return [text[at : at + _TRIGRAM] for at in (*starts, last)]
 
 
 def _tells(condition: FactCondition) -> tuple[str, list[Any]]:

@@ -73,7 +73,9 @@ class BulkFilter(Body):
     license: str | list[str] | None = Field(
         None, description="Ignoring case, or any of several; empty for assets without one."
     )
-    q: str | None = Field(None, description="A part of the path, the metadata's texts or the file's own.")
+    q: str | list[str] | None = Field(
+        None, description="A part of the path, the metadata's texts or the file's own, or all of several."
+    )
     where: list[str] = Field([], description="What the file tells about itself, such as `width>=1024`.")
     not_types: list[str] = Field([], description="None of these types.")
     not_tags: list[str] = Field([], description="None of these, ignoring case.")

@@ -75,7 +75,7 @@ async def search_older(
         "type": _stated(wanted["asset_type"]),
         "tags": wanted["tags"],
         "license": _stated(wanted["license"]),
-        "q": wanted["text"],
+        "q": _stated(wanted["text"]),
         "limit": limit,
     }
     answer = {"ok": True, "total": total, "items": [_flat(item) for item in items], "filters": filters}

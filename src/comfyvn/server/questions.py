@@ -59,7 +59,7 @@ class Conditions(TypedDict):
     asset_type: list[str]
     hash_value: str | None
     tags: list[str]
-    text: str | None
+    text: list[str]
     license: list[str]
     where: list[str]
     not_types: list[str]
@@ -87,8 +87,11 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
         Query(description="The licence, ignoring case; empty for assets without one; repeated: any of them."),
     ] = None,
     q: Annotated[
-        str | None,
-        Query(description="A part of the path, of the metadata's texts or of the file's own, ignoring case."),
+        list[str] | None,
+        Query(
+            description="A part of the path, of the metadata's texts or of the file's own, ignoring case; "
+            "repeated: all of them, in any order."
+        ),
     ] = None,
     where: Annotated[
         list[str] | None, Query(description="What the file tells about itself, such as `width>=1024`.")
@@ -127,7 +130,7 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
         asset_type=[text for text in type or [] if text],
         hash_value=hash or None,
         tags=_tags([*(tags or []), *(tag or [])]),
-        text=q or None,
+        text=[text for text in q or [] if text],
         license=license or [],
         where=[text for text in where or [] if text],
         not_types=[text for text in not_type or [] if text],

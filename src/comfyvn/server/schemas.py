@@ -568,7 +568,7 @@ class SearchFilters(Shape):
     type: Annotated[str | list[str] | None, Field(description="A list where there were several.")]
     tags: list[str]
     license: Annotated[str | list[str] | None, Field(description="A list where there were several.")]
-    q: str | None
+    q: Annotated[str | list[str] | None, Field(description="A list where there were several.")]
     limit: int
 
 

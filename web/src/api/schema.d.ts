@@ -1172,8 +1172,8 @@ export interface components {
             tags: string[];
             /** @description Ignoring case, or any of several; empty for assets without one. */
             license?: string | string[] | null;
-            /** @description A part of the path, the metadata's texts or the file's own. */
-            q?: string | null;
+            /** @description A part of the path, the metadata's texts or the file's own, or all of several. */
+            q?: string | string[] | null;
             /**
              * @description What the file tells about itself, such as `width>=1024`.
              * @default []
@@ -1888,7 +1888,8 @@ export interface components {
             tags: string[];
             /** @description A list where there were several. */
             license: string | string[] | null;
-            q: string | null;
+            /** @description A list where there were several. */
+            q: string | string[] | null;
             limit: number;
         };
         /** @description What some assets are. */
@@ -2989,8 +2990,8 @@ export interface operations {
                 tag?: string[];
                 /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
                 license?: string[];
-                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
-                q?: string;
+                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case; repeated: all of them, in any order. */
+                q?: string[];
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
                 /** @description Not this type; repeated: none of them. */
@@ -3163,8 +3164,8 @@ export interface operations {
                 tag?: string[];
                 /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
                 license?: string[];
-                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
-                q?: string;
+                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case; repeated: all of them, in any order. */
+                q?: string[];
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
                 /** @description Not this type; repeated: none of them. */
@@ -3552,8 +3553,8 @@ export interface operations {
                 tag?: string[];
                 /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
                 license?: string[];
-                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
-                q?: string;
+                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case; repeated: all of them, in any order. */
+                q?: string[];
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
                 /** @description Not this type; repeated: none of them. */
@@ -6048,8 +6049,8 @@ export interface operations {
                 tag?: string[];
                 /** @description The licence, ignoring case; empty for assets without one; repeated: any of them. */
                 license?: string[];
-                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case. */
-                q?: string;
+                /** @description A part of the path, of the metadata's texts or of the file's own, ignoring case; repeated: all of them, in any order. */
+                q?: string[];
                 /** @description What the file tells about itself, such as `width>=1024`. */
                 where?: string[];
                 /** @description Not this type; repeated: none of them. */

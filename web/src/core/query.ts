@@ -20,6 +20,7 @@ export interface Query {
   readonly uid: string;
   /** A workflow's hash, or 8 or more of its first characters. */
   readonly workflow: string;
+  /** Words, all of which are looked for, as the search box has them: what stands in quotes is one. */
   readonly text: string;
   /** What the file tells about itself, such as "width>=1024"; all of these. */
   readonly where: readonly string[];
@@ -130,7 +131,7 @@ export function toParams(query: Query, withSort = true): URLSearchParams {
     ["problem", query.problems],
     ["uid", query.uid === "" ? [] : [query.uid]],
     ["workflow", query.workflow === "" ? [] : [query.workflow]],
-    ["q", query.text === "" ? [] : [query.text]],
+    ["q", textsOf(query)],
     ["where", query.where],
     ["sort", withSort && query.sort !== EVERYTHING.sort ? [query.sort] : []],
   ];
@@ -156,7 +157,7 @@ export function fromParams(params: URLSearchParams): Query {
     problems: unique("problems", params.getAll("problem").filter(isProblem)),
     uid: given("uid", isUidPrefix),
     workflow: given("workflow", isWorkflow),
-    text: params.get("q") ?? "",
+    text: written(params.getAll("q")),
     where: unique("where", params.getAll("where").filter(isCondition)),
     sort: isSort(sort) ? sort : EVERYTHING.sort,
   };
@@ -180,7 +181,7 @@ const FILTER_KEYS: readonly (readonly [string, (query: Query) => string | readon
   ["problems", (query) => query.problems],
   ["uid", (query) => query.uid],
   ["workflow", (query) => query.workflow],
-  ["q", (query) => query.text],
+  ["q", textsOf],
   ["where", (query) => query.where],
 ];
 
@@ -219,7 +220,7 @@ export function chips(query: Query): Chip[] {
   add("uid", single(query.uid));
   add("workflow", single(query.workflow));
   add("where", query.where);
-  add("text", single(query.text));
+  add("text", textsOf(query));
   return made;
 }
 
@@ -235,8 +236,9 @@ export function withoutChip(query: Query, chip: Chip): Query {
   switch (chip.kind) {
     case "uid":
     case "workflow":
-    case "text":
       return { ...query, [chip.kind]: "" };
+    case "text":
+      return { ...query, text: written(textsOf(query).filter((each) => each !== chip.value)) };
     case "where":
       return { ...query, where: query.where.filter((each) => each !== chip.value) };
     default:
@@ -284,13 +286,23 @@ function folded(query: Query, name: Listed): string[] {
   return query[name].map((value) => key(name, value));
 }
 
-/** The form under which two values of a list are one: tags and licences ignore case. */
-function key(name: Listed, value: string): string {
+/** The form under which two values of a list are one: tags, licences and texts ignore case. */
+function key(name: Listed | "text", value: string): string {
   const ignoresCase = name !== "types" && name !== "notTypes" && name !== "where";
   return ignoresCase ? value.normalize("NFC").toLowerCase() : value;
 }
 
-function unique<T extends string>(name: Listed, values: readonly T[]): T[] {
+/** The texts that must all be found. */
+function textsOf(query: Query): string[] {
+  return lex(query.text).map((token) => token.value);
+}
+
+/** Texts as one; each stands once, ignoring case. */
+function written(texts: readonly string[]): string {
+  return unique("text", texts.filter(Boolean)).map(textWord).join(" ");
+}
+
+function unique<T extends string>(name: Listed | "text", values: readonly T[]): T[] {
   const kept = new Map<string, T>();
   for (const value of values) if (!kept.has(key(name, value))) kept.set(key(name, value), value);
   return [...kept.values()];
@@ -315,7 +327,6 @@ export interface Parsed {
 
 interface Lexed extends Token {
   readonly isFinished: boolean;
-  readonly isQuoted: boolean;
 }
 
 const KINDS: ReadonlyMap<string, Chip["kind"]> = new Map([
@@ -351,7 +362,7 @@ export function parseSearch(text: string, base: Query): Parsed {
     problems: unique("problems", values("problem").filter(isProblem)),
     uid: values("uid").at(-1) ?? "",
     workflow: values("workflow").at(-1) ?? "",
-    text: values("text").join(" "),
+    text: written(values("text")),
     where: unique("where", values("where")),
     sort: base.sort,
   };
@@ -361,7 +372,7 @@ export function parseSearch(text: string, base: Query): Parsed {
 /** Write conditions as search text; `parseSearch` reads the same from it. */
 export function formatSearch(query: Query): string {
   const words = chips({ ...query, text: "" }).map((chip) => word(chip.kind, chip.value, chip.isExcluded));
-  if (query.text !== "") words.push(textWord(query.text));
+  if (query.text !== "") words.push(query.text);
   return words.join(" ");
 }
 
@@ -407,17 +418,17 @@ function lexOne(text: string, start: number): Lexed {
     const meant = isQuoted ? value : unquotedMeaning(kind, value);
     const isLong = isQuoted || value.length >= (kind === "workflow" ? WORKFLOW_PREFIX : 1);
     const isFinished = isClosed && isLong && isComplete(kind, meant);
-    return { start, end, kind, value: meant, isExcluded, isFinished, isQuoted };
+    return { start, end, kind, value: meant, isExcluded, isFinished };
   }
   const { end, value, isQuoted, isClosed } = readValue(text, start);
   if (!isQuoted && isCondition(value)) {
     const isFinished = !/[<>=]$/.test(value);
-    return { start, end, kind: "where", value, isExcluded: false, isFinished, isQuoted };
+    return { start, end, kind: "where", value, isExcluded: false, isFinished };
   }
   const isOpenCondition = !isQuoted && /^[a-z][a-z0-9_.]*[<>!]=?$/.test(value) && CONDITION.test(value);
   const textKind = isOpenCondition ? "where" : "text";
   const isFinished = isClosed && !isOpenCondition;
-  return { start, end, kind: textKind, value, isExcluded: false, isFinished, isQuoted };
+  return { start, end, kind: textKind, value, isExcluded: false, isFinished };
 }
 
 function unquotedMeaning(kind: Chip["kind"], value: string): string {
@@ -465,9 +476,7 @@ function word(kind: string, value: string, isExcluded: boolean): string {
 
 /** Text as it is, or in quotes where it would be read as something else. */
 function textWord(text: string): string {
-  const tokens = lex(text);
-  const isPlain = tokens.every((token) => token.kind === "text" && token.isFinished && !token.isQuoted);
-  return isPlain && tokens.map((token) => token.value).join(" ") === text ? text : quoted(text);
+  return lexesAs(text, "text") ? text : quoted(text);
 }
 
 function lexesAs(text: string, kind: Chip["kind"]): boolean {

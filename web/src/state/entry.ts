@@ -58,7 +58,7 @@ export class Entry {
     try {
       return await askJson<SessionAnswer>("session");
     } catch (error) {
-      if (!(error instanceof Problem && error.needsToken)) throw error;
+      if (!(error instanceof Problem && error.code === "token-refused")) throw error;
       await ask("session", { method: "DELETE" });
       return await askJson<SessionAnswer>("session");
     }

@@ -123,16 +123,22 @@ export class Imports {
     for (const [sent, items] of this.underWay) if (items.some((item) => item.state === "sending")) sent.abort();
   }
 
-  /** Put the dialog away; what runs goes on, and what is done is forgotten. */
+  /** Put the dialog away: what runs goes on, what was chosen waits, what is done is forgotten. */
   close(): void {
     this.isOpen.value = false;
     if (this.isRunning.value) {
       this.studio.toasts.info("The import goes on. Its button in the menu bar shows how far it is.");
-    } else {
-      this.items.value = [];
-      this.leftOut.value = 0;
-      this.plan.value = PLAN;
+    } else if (!this.counts.value.ready) {
+      this.forget();
     }
+  }
+
+  /** Forget what was chosen and what is done. */
+  forget(): void {
+    this.isOpen.value = false;
+    this.items.value = [];
+    this.leftOut.value = 0;
+    this.plan.value = PLAN;
   }
 
   /** Select the assets that came in or were there already, in the whole library, the newest first. */

@@ -61,6 +61,7 @@ export function provideStudio(): Studio {
   const begin = async (): Promise<void> => {
     await entry.enter();
     if (needsToken.value) return;
+    if (entry.refusedLink.value) toasts.error(entry.refusedLink.value);
     await gallery.askAnew();
     socket.open(gallery.revision);
   };

@@ -589,7 +589,7 @@ class AssetRegistry:
             InvalidFilter: a limit below 1, or a prefix that is no text.
         """
         _check_number("limit", limit)
-        AssetFilter.build(text=prefix)
+        AssetFilter.build(text=[prefix])
         with self._library.read() as rows:
             return [TermCount(name=name, count=count) for name, count in rows.terms(kind, prefix, limit)]
 
