@@ -18,8 +18,9 @@ AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min
 FOCUSED = """() => {
     const at = document.activeElement
     return at.closest("[role=menubar]") ? "menus" : at.closest(".side") ? "filters"
-        : at.matches(".search input") ? "search" : at.closest(".tools") ? "tools" : at.closest(".status") ? "status"
-        : at.matches("[role=listbox]") ? "cards" : at.closest(".pane") ? "pane" : at.tagName
+        : at.matches(".search input") ? "search" : at.closest(".tools") ? "tools"
+        : at.closest(".status") ? "status" : at.matches("[role=listbox]") ? "cards"
+        : at.closest(".pane") ? "pane" : at.tagName
 }"""
 
 
@@ -220,7 +221,10 @@ OVERFLOW = """() => {
     return [...document.querySelectorAll("header *, .tools *, .status *, .side *, .pane *, [role=dialog] *")]
         .filter(each => each.checkVisibility() && each.getClientRects().length)
         .filter(each => !each.closest(".unseen, .connection .word, .facets [style*=none]"))
-        .filter(each => { const box = each.getBoundingClientRect(); return box.width > 1 && (box.right > wide + 1 || box.left < -1) })
+        .filter(each => {
+            const {left, right, width} = each.getBoundingClientRect()
+            return width > 1 && (right > wide + 1 || left < -1)
+        })
         .map(each => each.outerHTML.slice(0, 90))
 }"""
 

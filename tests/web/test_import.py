@@ -168,7 +168,7 @@ def test_a_wrong_type_is_told_and_mended_in_the_same_dialog(
 
 
 def test_hundreds_of_files_stay_quick(empty_studio: Gallery, tmp_path: Path) -> None:
-    """Else the dialog would draw a line and a picture for each, and the server would get hundreds of forms."""
+    """Else the dialog would draw a line and a picture for each, and send hundreds of forms."""
     folder = tmp_path / "frames"
     folder.mkdir()
     for number in range(240):

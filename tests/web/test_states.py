@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -214,6 +215,22 @@ def test_where_everything_needs_a_token_the_page_asks_for_it(page: Any, library:
         page.get_by_role("menuitem", name="Sign out").click()
         expect(field(page)).to_be_visible()
         expect(studio.card("mara_29")).to_have_count(0)
+        page.goto("about:blank")
+
+
+@pytest.mark.usefixtures("built")
+def test_who_has_guessed_too_often_is_told_how_long_to_wait(page: Any, library: AssetRegistry) -> None:
+    """Else the right token seems to be wrong, too."""
+    page.set_default_timeout(TIMEOUT_MS)
+    with running(library, is_exposed=True) as (_, address):
+        for _ in range(20):
+            httpx.post(f"{address}/session", headers={"authorization": "Bearer guessed"})
+        Gallery(page, address, library).open(count=0)
+        sign_in(page, "guessed")
+
+        expect(page.get_by_role("alert")).to_contain_text(
+            re.compile(r"Too many wrong tokens.* Wait \d+ seconds")
+        )
         page.goto("about:blank")
 
 

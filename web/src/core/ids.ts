@@ -20,8 +20,7 @@ export class IdSet implements Iterable<number> {
   private count = 0;
 
   constructor(ids: Iterable<number> = []) {
-    if (Array.isArray(ids) || ids instanceof Float64Array) this.resize(ids.length);
-    for (const id of ids) this.add(id);
+    this.addAll(ids);
   }
 
   get size(): number {
@@ -33,11 +32,19 @@ export class IdSet implements Iterable<number> {
   }
 
   add(id: number): void {
-    if (this.has(id)) return;
     if (this.listed === this.list.length) this.resize(2 * this.count);
+    const slot = this.placeOf(id);
+    if ((this.slots[slot] ?? FREE) > FREE) return;
     this.list[this.listed++] = id;
     this.count++;
-    this.link(id, this.listed);
+    this.slots[slot] = this.listed;
+  }
+
+  addAll(ids: Iterable<number>): void {
+    if (Array.isArray(ids) || ids instanceof Float64Array) {
+      if (this.listed + ids.length > this.list.length) this.resize(this.count + ids.length);
+      for (let at = 0; at < ids.length; at++) this.add(ids[at] as number);
+    } else for (const id of ids) this.add(id);
   }
 
   delete(id: number): void {
@@ -69,11 +76,16 @@ export class IdSet implements Iterable<number> {
     }
   }
 
-  private link(id: number, at: number): void {
+  /** The slot of an id, or the one that it would get. */
+  private placeOf(id: number): number {
     const mask = this.slots.length - 1;
-    let slot = hashOf(id) & mask;
-    while ((this.slots[slot] ?? FREE) > FREE) slot = (slot + 1) & mask;
-    this.slots[slot] = at;
+    let vacant = -1;
+    for (let slot = hashOf(id) & mask; ; slot = (slot + 1) & mask) {
+      const at = this.slots[slot] ?? FREE;
+      if (at === FREE) return vacant >= 0 ? vacant : slot;
+      if (at === LEFT) vacant = vacant >= 0 ? vacant : slot;
+      else if (this.list[at - 1] === id) return slot;
+    }
   }
 
   /** Make room for so many, and forget what was taken out. The slots are at least twice the list: some stay free. */
@@ -83,6 +95,6 @@ export class IdSet implements Iterable<number> {
     this.list.set(kept);
     this.listed = kept.length;
     this.slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * this.list.length)));
-    for (let at = 0; at < kept.length; at++) this.link(kept[at] ?? 0, at + 1);
+    for (let at = 0; at < kept.length; at++) this.slots[this.placeOf(kept[at] as number)] = at + 1;
   }
 }

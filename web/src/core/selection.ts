@@ -151,7 +151,7 @@ export class Selection {
 
   private countInside(order: Order): number {
     let inside = 0;
-    if (this.size <= order.length) {
+    if (this.size < order.length) {
       for (const id of this.selected) if (order.indexOf(id) >= 0) inside += 1;
     } else {
       for (const id of order.ids) if (this.selected.has(id)) inside += 1;
@@ -161,7 +161,7 @@ export class Selection {
 
   private insert(ids: Iterable<number>): void {
     const before = this.size;
-    for (const id of ids) this.selected.add(id);
+    this.selected.addAll(ids);
     if (this.size > before) this.changes += 1;
   }
 
