@@ -1,7 +1,7 @@
 /** Whether the filters are seen: beside the grid, or over it as a drawer in a narrow window. */
 
 import { computed, nextTick, onUnmounted, ref, type ComputedRef, type Ref } from "vue";
-import { useStudio } from "../../state/studio";
+import { useStudio } from "../../../state/studio";
 
 const NARROW = "(max-width: 900px)";
 const FOLDED = "filters";

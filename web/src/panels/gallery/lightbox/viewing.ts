@@ -1,7 +1,7 @@
 /** What Space and Compare do in the gallery. */
 
-import { kindOf } from "../../core/media";
-import { useStudio } from "../../state/studio";
+import { kindOf } from "../../../core/media";
+import { useStudio } from "../../../state/studio";
 
 const MOST_COMPARED = 4;
 

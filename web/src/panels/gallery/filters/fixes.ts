@@ -1,10 +1,10 @@
 /** What can be done about what is wrong with assets; only what really helps. */
 
 import { computed, nextTick, ref, watch, type ComputedRef } from "vue";
-import { askJson, Problem as Refusal, type Schemas } from "../../api/client";
-import type { Problem } from "../../core/query";
-import { number } from "../../core/text";
-import type { Studio } from "../../state/studio";
+import { askJson, Problem as Refusal, type Schemas } from "../../../api/client";
+import type { Problem } from "../../../core/query";
+import { number } from "../../../core/text";
+import type { Studio } from "../../../state/studio";
 
 export interface Fix {
   /** What it does, or why it can't be done now. */

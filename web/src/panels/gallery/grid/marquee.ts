@@ -1,8 +1,8 @@
 /** Selecting by a rectangle drawn from empty space; it scrolls along at the edges. */
 
 import { onScopeDispose, shallowRef, type Ref, type ShallowRef } from "vue";
-import { within, type Geometry, type Rect } from "../../core/grid";
-import { useStudio } from "../../state/studio";
+import { within, type Geometry, type Rect } from "../../../core/grid";
+import { useStudio } from "../../../state/studio";
 
 const EDGE_PX = 36;
 const FASTEST_PX = 28;
