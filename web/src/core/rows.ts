@@ -1,5 +1,7 @@
 /** Cards by id: a bounded cache that loads what is in view, one request at a time, the newest wish first. */
 
+const RETRY_MS = 1_000;
+
 export interface Row {
   readonly id: number;
   readonly uid: string;
@@ -100,6 +102,7 @@ export class Rows<R extends Row> {
         await this.request(asked);
       } catch (error) {
         this.options.onError(error);
+        setTimeout(() => void this.load(), RETRY_MS);
         return;
       } finally {
         this.isLoading = false;
