@@ -25,7 +25,7 @@ from typing import Final
 import library
 import rows
 from measuring import once, open_registry
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import BrowserContext, Page, Request, sync_playwright
 from rich.console import Console
 from rich.table import Table
 from servers import Server, running
@@ -177,54 +177,66 @@ def _measure(homes: Sequence[Path], repeat: int) -> list[list[Figures]]:
                 _say(f"{homes[at].name}: run {turn} of {repeat} ...")
                 context = browser.new_context(viewport={"width": 1400, "height": 900})
                 context.set_default_timeout(_LIMIT_MS)
-                figures = _visit(context.new_page(), server)
+                figures = _visit(context, server)
                 context.close()
                 if turn:
                     runs[at].append(figures)
     return runs
 
 
-def _visit(page: Page, server: Server) -> Figures:
+def _visit(context: BrowserContext, server: Server) -> Figures:
     """Do with the gallery what a person does, and return what it took."""
-    asked = {"thumbs": 0}
-
-    def count(request: Request) -> None:
-        asked["thumbs"] += "/thumb" in request.url
-
-    page.on("request", count)
-    page.add_init_script(_HELPERS)
-    page.goto(f"http://127.0.0.1:{server.port}/studio/")
-    figures = {
-        "first card, ms": page.evaluate("bench.until(() => bench.box() && bench.cards().some(bench.isDrawn))")
-    }
-    page.evaluate("bench.settle()")
+    figures: Figures = {}
+    page = _open(context, server)
+    is_there = "bench.until(() => bench.box() && bench.cards().some(bench.isDrawn))"
+    figures["first card, ms"] = page.evaluate(is_there)
     for speed in _SPEEDS:
-        page.evaluate("bench.box().scrollTop = 0")
+        page = _open(context, server)  # each begins with no thumbnail seen but those of the top
         page.evaluate("bench.settle()")
         seen = page.evaluate("([speed, seconds]) => bench.scroll(speed, seconds)", [speed, _SCROLLED_S])
         figures[f"frame at {speed:,} px/s, 95th, ms"] = seen["p95"]
         figures[f"blank frames at {speed:,} px/s, %"] = seen["blank"]
         figures[f"settled after {speed:,} px/s, ms"] = page.evaluate("bench.settle()")
-    page.evaluate("bench.box().scrollTop = 0")
-    page.evaluate("bench.settle()")
-    asked["thumbs"] = 0
-    height = page.evaluate("bench.box().scrollHeight")
-    seen = page.evaluate("([speed, seconds]) => bench.scroll(speed, seconds)", [height / _FLUNG_S, _FLUNG_S])
-    figures["settled after a fling over all, ms"] = page.evaluate("bench.settle()")
-    figures["thumbnails asked for in that fling"] = asked["thumbs"]
-    page.evaluate("bench.box().scrollTop = 0")
+    figures |= _fling(_open(context, server))
+    page = _open(context, server)
     page.evaluate("bench.settle()")
     page.evaluate("bench.box().focus()")
     for name, key, condition in _KEYS:
         page.evaluate(f"bench.after('keydown', () => {condition})")
         page.keyboard.press(key)
         figures[f"{name}, ms"] = page.evaluate("bench.done")
+        page.evaluate("bench.settle()")
     figures["facet, ms"] = _choose(page)
     figures["event to repaint, ms"] = _change(page, server.port)
-    session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
+    page.context.new_cdp_session(page).send("HeapProfiler.collectGarbage")
     figures["memory of the page, MB"] = page.evaluate("performance.memory.usedJSHeapSize") / 1e6
     return figures
+
+
+def _open(context: BrowserContext, server: Server) -> Page:
+    for page in context.pages:
+        page.close()
+    page = context.new_page()
+    page.add_init_script(_HELPERS)
+    page.goto(f"http://127.0.0.1:{server.port}/studio/")
+    return page
+
+
+def _fling(page: Page) -> Figures:
+    """Go from the first row to the last in a second, and wait for the thumbnails there."""
+    page.evaluate("bench.settle()")
+    asked = 0
+
+    def count(request: Request) -> None:
+        nonlocal asked
+        asked += "/thumb" in request.url
+
+    page.on("request", count)
+    height = page.evaluate("bench.box().scrollHeight")
+    page.evaluate("([speed, seconds]) => bench.scroll(speed, seconds)", [height / _FLUNG_S, _FLUNG_S])
+    settled_ms = page.evaluate("bench.settle()")
+    page.wait_for_timeout(300)
+    return {"settled after a fling over all, ms": settled_ms, "thumbnails asked for in that fling": asked}
 
 
 def _choose(page: Page) -> float:
@@ -233,7 +245,8 @@ def _choose(page: Page) -> float:
         "bench.after('click', () => bench.box().ariaBusy === 'false' && location.search"
         " && bench.cards().length && bench.cards().every(card => card.textContent.includes(', characters')))"
     )
-    page.get_by_role("complementary", name="Filters").get_by_role("button", name=re.compile("^characters")).first.click()
+    filters = page.get_by_role("complementary", name="Filters")
+    filters.get_by_role("button", name=re.compile("^characters")).first.click()
     took: float = page.evaluate("bench.done")
     return took
 

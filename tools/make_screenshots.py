@@ -224,7 +224,7 @@ def _sound(page: Page) -> None:
 
 def _search(page: Page) -> None:
     page.keyboard.press("/")
-    page.keyboard.type("mara -tag:ta", delay=30)
+    page.keyboard.type("mara -tag:s", delay=40)
 
 
 def _list(page: Page) -> None:
