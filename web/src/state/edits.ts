@@ -101,7 +101,9 @@ export class Edits {
     const { lightbox } = this.places.now.value;
     if (lightbox.length > 0) {
       const shown = lightbox.map((uid) => rows.idOf(uid)).filter((id) => id !== undefined);
-      return shown.includes(focused ?? -1) ? [focused as number] : shown.slice(0, 1);
+      // the focus is there at once, the address once the card has been read
+      const isFocused = focused !== null && (lightbox.length === 1 || shown.includes(focused));
+      return isFocused ? [focused] : shown.slice(0, 1);
     }
     if (selection.size > 0) return selection.ids();
     return focused !== null && order.value.indexOf(focused) >= 0 ? [focused] : [];
