@@ -209,3 +209,22 @@ def test_a_hand_edited_sidecar_appears(studio: Gallery) -> None:
         expect(studio.card("mara_25")).to_contain_text("by_hand", timeout=2 * SOON_MS)
 
     assert troubles == []
+
+
+def test_a_refresh_that_fails_once_is_tried_again(studio: Gallery, draw: Callable[..., Path]) -> None:
+    """Else one busy moment of the server leaves an old result for good."""
+    failed: list[str] = []
+
+    def fail_once(route: Any) -> None:
+        if failed:
+            route.continue_()
+            return
+        failed.append(route.request.url)
+        route.fulfill(status=503, json={"detail": "busy"})
+
+    studio.page.route("**/assets/index*", fail_once)
+
+    studio.registry.register_file(draw("late.png", 200), "props")
+
+    expect(studio.page.get_by_role("button", name="1 new")).to_be_visible()
+    assert len(failed) == 1

@@ -73,7 +73,7 @@ def test_arrows_walk_through_the_cards_and_shift_extends(studio: Gallery) -> Non
 
     studio.press("ArrowRight", "ArrowRight")
     assert studio.selected() == {"mara_27"}
-    says(studio, "3 of 30 assets")
+    says(studio, "30 assets · card 3")
 
     studio.press("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowLeft")
     assert studio.selected() == {"mara_27", "mara_26"}
@@ -255,3 +255,41 @@ def test_the_tile_size_keeps_the_card_that_is_looked_at(large: Gallery) -> None:
         expect(large.card(name)).to_be_in_viewport()
     large.press("g")
     expect(large.card(name)).to_be_in_viewport()
+
+
+def test_keys_on_a_control_do_nothing_to_what_is_selected(studio: Gallery) -> None:
+    """Else a digit on the slider rates, and Backspace on a filter's button moves files to the trash."""
+    studio.press("Tab")
+    studio.card("mara_29").click()
+    for control in (
+        studio.page.get_by_role("slider", name="Tile size"),
+        studio.page.get_by_role("combobox", name="Order"),
+        studio.page.get_by_role("button", name="characters").first,
+    ):
+        control.focus()
+        studio.press("Delete", "Backspace", "4")
+
+    says(studio, "30 assets")
+    assert "rating" not in studio.record("mara_29")["meta"]
+
+
+def test_after_selecting_all_the_keys_are_for_the_cards(studio: Gallery) -> None:
+    """Else a click on a filter, Ctrl+A and a digit rate nothing."""
+    studio.page.get_by_role("button", name="props").first.click()
+    says(studio, "10 assets")
+
+    studio.press("Control+a", "3")
+
+    expect(studio.page.locator(".toast")).to_contain_text("10 assets")
+    assert studio.record("mara_29")["meta"]["rating"] == 3
+
+
+def test_nothing_unseen_is_selected_after_a_failed_read(studio: Gallery) -> None:
+    """Else Ctrl+A and a key change assets that are not on the screen."""
+    studio.page.route("**/assets/index*", lambda route: route.fulfill(status=503, json={"detail": "busy"}))
+    studio.open_in_place("?type=props")
+    expect(studio.page.get_by_role("listbox")).to_be_hidden()
+
+    studio.press("Control+a", "4")
+
+    assert not any("rating" in record["meta"] for record in studio.registry.iter_assets())

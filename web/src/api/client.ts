@@ -33,6 +33,11 @@ export class Problem extends Error {
     return this.status === 0;
   }
 
+  /** Whether the same question may be answered in a moment. */
+  get isPassing(): boolean {
+    return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
+  }
+
   get needsToken(): boolean {
     return this.status === 401;
   }

@@ -14,6 +14,7 @@ const ROWS_KEPT = 20_000;
 const FLASH_MS = 1_200;
 const REFRESH_MS = 250;
 const OWN_MS = 1_500;
+const RETRY_MS = 1_000;
 const PENDING_MS = 700;
 const PENDING_SLOW_MS = 5_000;
 const PENDING_TRIES = 60;
@@ -72,6 +73,7 @@ export class Gallery {
 
   private asking: AbortController | null = null;
   private counting: AbortController | null = null;
+  private reading: AbortController | null = null;
   private refreshing = 0;
   private recounting = 0;
   private pendingTimer = 0;
@@ -105,6 +107,7 @@ export class Gallery {
   /** Read everything again, as at the start. */
   async askAnew(): Promise<void> {
     this.asking?.abort();
+    this.reading?.abort();
     const asking = (this.asking = new AbortController());
     this.status.value = "loading";
     this.waiting.value = null;
@@ -139,7 +142,9 @@ export class Gallery {
       this.facets.value = facets;
       this.libraryTotal.value = (all ?? facets).total;
     } catch (error) {
-      if (!counting.signal.aborted) this.fail(error);
+      if (counting.signal.aborted) return;
+      if (isPassing(error)) this.countSoon(RETRY_MS);
+      else this.fail(error);
     }
   }
 
@@ -210,22 +215,26 @@ export class Gallery {
     }, ms);
   }
 
-  private countSoon(): void {
+  private countSoon(ms = REFRESH_MS * 2): void {
     if (this.recounting) return;
     this.recounting = setTimeout(() => {
       this.recounting = 0;
       void this.count();
-    }, REFRESH_MS * 2);
+    }, ms);
   }
 
   private async refresh(): Promise<void> {
     const { query } = this;
     const questions = this.questions.value;
+    this.reading?.abort();
+    const reading = (this.reading = new AbortController());
     let ids: Float64Array;
     try {
-      ids = (await readIndex(toParams(query))).ids;
+      ids = (await readIndex(toParams(query), reading.signal)).ids;
     } catch (error) {
-      this.fail(error);
+      if (reading.signal.aborted) return;
+      if (isPassing(error)) this.refreshSoon(RETRY_MS);
+      else this.fail(error);
       return;
     }
     if (this.questions.value !== questions || !isSame(query, this.query)) return;
@@ -295,9 +304,14 @@ export class Gallery {
       if (!problem.isUnreachable) this.toasts.error(problem);
       return;
     }
+    this.order.value = NOTHING; // what is not seen must not be selected
     this.problem.value = problem;
     this.status.value = "failed";
   }
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof Problem && error.isPassing;
 }
 
 function countOutside(order: Order, other: Order): number {
