@@ -57,7 +57,7 @@ class Gallery:
         return {name.rpartition(".")[0] or name for name in found}
 
     def status(self) -> str:
-        """The line above the cards: where one is, how many there are, how many are selected."""
+        """The line above the cards: how many there are, which has the focus, how many are selected."""
         return str(self.page.locator(".status").inner_text()).replace("\n", " ")
 
     def uid(self, name: str) -> str:

@@ -43,6 +43,21 @@ def test_known_content_is_not_copied_again(
     assert registry.count_assets() == 1
 
 
+def test_known_content_keeps_its_facts_where_that_is_asked(
+    registry: AssetRegistry, make_png: Callable[..., Path]
+) -> None:
+    """A folder that is taken in with one licence would give that to assets with another."""
+    registry.register_file(make_png(), "x", metadata={"tags": ["one"]}, license_tag="CC-BY-4.0")
+    said = {"metadata": {"tags": ["two"]}, "license_tag": "MIT", "keep_known": True}
+
+    one = registry.register_file(make_png(), "x", **said)
+    (many,) = registry.register_many([{"source_path": make_png(), "asset_type": "x", **said}])
+
+    assert many["asset"] is not None
+    for record in (one, many["asset"]):
+        assert (record["tags"], record["license"]) == (["one"], "CC-BY-4.0")
+
+
 def test_tags_are_united_and_other_keys_replaced(
     registry: AssetRegistry, make_png: Callable[..., Path]
 ) -> None:

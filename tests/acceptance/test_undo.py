@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import pytest
 from comfyvn.errors import OperationNotFound
 from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRecord, AssetRegistry
+from comfyvn.studio.core.registration import Registrar
 from support import run_all
 
 
@@ -595,3 +598,104 @@ def test_an_operation_that_edits_and_removes_is_taken_back_whole(desk: Desk) -> 
     assert (there["tags"], there["license"]) == (["a"], "L")
     assert (again["undone"], again["refused"]) == ([uid], [])
     assert desk.registry.get_asset(uid) is None
+
+
+REBUILD_AND_DIE = """
+import os
+from comfyvn.registry.rebuild import rebuild
+from comfyvn.studio.core import AssetRegistry
+from comfyvn.studio.core.registration import Registrar
+Registrar._record_batch = lambda *arguments: os._exit(9)
+with AssetRegistry() as registry:
+    rebuild(registry)
+"""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """An asset with much written of it whose file was left, and the operation that removed it."""
+
+    uid: str
+    operation: int
+    facts: tuple[Any, ...]
+    file: Path
+
+
+def said(record: AssetRecord) -> tuple[Any, ...]:
+    return record["tags"], record["license"], record["meta"].get("note")
+
+
+@pytest.fixture(params=["moved by hand", "left in place"])
+def removed(request: pytest.FixtureRequest, desk: Desk) -> Removed:
+    uid = desk.register(metadata={"tags": ["a", "b"], "note": "mine"}, license_tag="CC0-1.0")
+    facts, file = said(desk.get(uid)), desk.path(uid)
+    is_moved = request.param == "moved by hand"
+    if is_moved:
+        file = file.rename(file.with_name("elsewhere.png"))
+    operation = desk.registry.new_operation()
+    desk.registry.remove_asset(uid, delete_files=is_moved, operation=operation)
+    return Removed(uid, operation, facts, file)
+
+
+def test_a_removal_undone_while_its_file_comes_in_anew_loses_no_facts(
+    desk: Desk, removed: Removed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new sidecar of the file was taken for a hand edit that deleted tags, licence and note."""
+    record = Registrar._record_batch
+    reports: list[Any] = []
+
+    def undo_and_record(self: Registrar, batch: Any) -> Any:
+        if batch.admitted and not reports:
+            with AssetRegistry() as other:
+                reports.append(other.undo(removed.operation))
+        return record(self, batch)
+
+    monkeypatch.setattr(Registrar, "_record_batch", undo_and_record)
+    rebuild(desk.registry)
+    monkeypatch.undo()
+    rebuild(desk.registry)
+
+    assert [report["undone"] for report in reports] == [[removed.uid]]
+    assert said(desk.get(removed.uid)) == removed.facts
+    assert (desk.path(removed.uid), desk.registry.count_assets()) == (removed.file, 1)
+    assert len([*removed.file.parent.glob("*.asset.json")]) == 1
+
+
+def test_the_sidecar_of_a_killed_registration_deletes_no_facts_of_a_removal_undone(
+    desk: Desk, removed: Removed
+) -> None:
+    """Killed before it recorded the file, a watch left a sidecar that says nothing; tags and licence went."""
+    command = [sys.executable, "-c", REBUILD_AND_DIE]
+    assert subprocess.run(command, cwd=desk.project, timeout=60, check=False).returncode == 9
+    left = json.loads(removed.file.with_name(f"{removed.file.name}.asset.json").read_text("utf-8"))
+
+    desk.registry.undo(removed.operation)
+    rebuild(desk.registry)
+
+    assert left["tags"] == []
+    assert said(desk.get(removed.uid)) == removed.facts
+    assert desk.path(removed.uid) == removed.file
+
+
+def test_a_hand_edit_of_a_sidecar_that_gives_way_is_kept(
+    desk: Desk, removed: Removed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would go with the sidecar of the newcomer, which is taken away."""
+    record = Registrar._record_batch
+    done: list[Any] = []
+
+    def edit_undo_and_record(self: Registrar, batch: Any) -> Any:
+        if batch.admitted and not done:
+            beside = removed.file.with_name(f"{removed.file.name}.asset.json")
+            payload = json.loads(beside.read_text("utf-8"))
+            beside.write_text(json.dumps({**payload, "tags": ["by hand"]}), "utf-8")
+            with AssetRegistry() as other:
+                done.append(other.undo(removed.operation))
+        return record(self, batch)
+
+    monkeypatch.setattr(Registrar, "_record_batch", edit_undo_and_record)
+    rebuild(desk.registry)
+
+    tags, *others = said(desk.get(removed.uid))
+    assert sorted(tags) == ["a", "b", "by hand"]
+    assert others == list(removed.facts[1:])

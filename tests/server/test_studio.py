@@ -250,6 +250,28 @@ def test_a_page_learns_what_it_may_offer(registry: AssetRegistry, client: httpx.
     assert proxied.status_code == 401
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a desktop")
+def test_a_page_learns_whether_there_is_a_file_manager(
+    client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would offer to open one on a machine without a screen."""
+    opener = tmp_path / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text("#!/bin/sh\n")
+    opener.chmod(0o755)
+    monkeypatch.setenv("PATH", str(opener.parent))
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    told = []
+
+    for display in ("", ":0"):
+        monkeypatch.setenv("DISPLAY", display)
+        told.append(client.get("/session").json()["can_reveal"])
+    opener.unlink()
+    told.append(client.get("/session").json()["can_reveal"])
+
+    assert told == [False, True, False]
+
+
 @pytest.fixture
 def fenced(registry: AssetRegistry) -> AssetRegistry:
     """A library with a token."""
@@ -450,6 +472,35 @@ def test_the_command_opens_the_page_and_ends_cleanly(registry: AssetRegistry, sc
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/studio/", address)
     assert said == [f"The Studio of project default: {address}", "Ctrl+C ends it."]
     assert code == 0
+
+
+def test_in_a_folder_without_a_library_a_new_one_begins(project: Path, screen: Path) -> None:
+    """Else a maker could not open the page to drag the first pictures onto it."""
+    with studio_process("--port", "0") as (_, said):
+        [address] = opened_in(screen)
+        listed = httpx.get(address.replace("/studio/", "/assets"), timeout=TIMEOUT_S, trust_env=False).json()
+    with studio_process("--port", "0") as (_, said_later):
+        pass
+
+    assert said[0] == "There is no library in this folder yet: a new one begins here."
+    assert listed["total"] == 0
+    assert (project / "assets" / ".comfyvn" / "library.json").exists()
+    assert not any("new one" in line for line in said_later)
+
+
+def test_where_the_ledger_was_lost_no_new_library_begins(
+    registry: AssetRegistry, run: Callable[..., Answer]
+) -> None:
+    """Else the page would show nothing in a folder full of assets, and nobody would think of a rebuild."""
+    registry.close()
+    for part in registry.db_path.parent.glob(f"{registry.db_path.name}*"):
+        part.unlink()
+
+    refused = run("studio", "--port", "0", "--no-browser")
+
+    assert refused.code != 0
+    assert "comfyvn rebuild" in refused.err
+    assert not registry.db_path.exists()
 
 
 def test_where_there_are_tokens_the_link_lets_in_once(fenced: AssetRegistry, screen: Path) -> None:

@@ -150,6 +150,45 @@ def test_known_content_is_told_as_a_duplicate(client: httpx.Client, registry: As
     assert registry.count_assets() == 1
 
 
+def test_known_content_keeps_what_is_written_of_it_where_that_is_asked(
+    client: httpx.Client, registry: AssetRegistry
+) -> None:
+    """Else one import of a folder would put its licence and tags on assets that had others."""
+    said = {"metadata": '{"tags": ["one"], "artist": "Jo"}', "license": "CC0-1.0"}
+    first = upload(client, **said).json()["asset"]
+    files = [("file", ("again.png", png(1))), ("file", ("new.png", png(2))), ("file", ("twin.png", png(2)))]
+    form = {"metadata": '{"tags": ["two"], "artist": "Al"}', "license": "MIT", "keep_known": "true"}
+
+    answer = client.post("/assets/upload", files=files, data=form).json()
+
+    known, new, twin = (each["asset"] for each in answer["items"])
+    assert [each["duplicate"] for each in (known, new, twin)] == [True, False, True]
+    for name in ("uid", "tags", "license"):
+        assert known[name] == first[name], name
+    assert known["meta"]["artist"] == "Jo"
+    assert (new["tags"], new["license"], twin["uid"]) == (["two"], "MIT", new["uid"])
+    assert "asset_provenance_added" in {each["event"] for each in registry.history(first["uid"])}
+
+
+def test_two_uploads_of_one_new_picture_at_once_leave_the_words_of_the_first(
+    client: httpx.Client, registry: AssetRegistry
+) -> None:
+    """Else whether a file is known would be asked too early, and the second one write over the first."""
+
+    def send_as(tag: str) -> dict[str, Any]:
+        said = {"metadata": json.dumps({"tags": [tag]}), "license": tag, "keep_known": "true"}
+        asset: dict[str, Any] = upload(client, f"{tag}.png", **said).json()["asset"]
+        return asset
+
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(send_as, [f"tag{number}" for number in range(8)]))
+
+    (won,) = [each for each in sent if not each["duplicate"]]
+    (asset,) = registry.iter_assets()
+    assert (asset["tags"], asset["license"]) == (won["tags"], won["license"])
+    assert len(asset["tags"]) == 1
+
+
 def test_several_files_each_have_an_asset_or_an_error(client: httpx.Client, registry: AssetRegistry) -> None:
     """Else one bad file of a folder would keep the others out, or its error would be lost."""
     files = [("file", ("a.png", png(1))), ("file", ("b.png", b"")), ("files", ("c.png", png(3)))]
@@ -299,6 +338,7 @@ def test_several_files_need_a_folder(client: httpx.Client, registry: AssetRegist
         ({"asset_type": "../x"}, 400, "invalid-asset-type"),
         ({"asset_type": ".hidden"}, 400, "invalid-asset-type"),
         ({"licence": "MIT"}, 422, "invalid-request"),
+        ({"keep_known": "1"}, 422, "invalid-request"),
         ({"metadata": "x" * 1_100_000}, 413, "too-large"),
     ],
 )

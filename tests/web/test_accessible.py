@@ -196,7 +196,7 @@ def test_position_and_count_are_told_to_a_screen_reader(studio: Gallery) -> None
     expect(active).to_have_accessible_name(
         re.compile(r"^mara_27\.png ?, characters, licence CC-BY-4.0, tags night$")
     )
-    expect(studio.page.get_by_role("status").filter(has_text="3 of 30 assets")).to_be_visible()
+    expect(studio.page.get_by_role("status").filter(has_text="30 assets · card 3")).to_be_visible()
 
 
 @pytest.mark.parametrize("key", ["u", "?", "F2"])

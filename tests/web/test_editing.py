@@ -159,6 +159,20 @@ def test_tags_are_completed_and_written_as_they_are_known(studio: Gallery) -> No
     assert set(studio.record("mara_29")["tags"]) == {"night", "left in the field"}
 
 
+def test_a_comma_parts_tags_and_quotes_keep_it(studio: Gallery) -> None:
+    """Else a list of tags would become one long tag that nobody finds again."""
+    studio.card("mara_29").click()
+    studio.press("e")
+    studio.page.keyboard.type('hero, main cast,, "red, torn"')
+    studio.press("Enter")
+    for tag in ("hero", "main cast", "red, torn"):
+        expect(tag_row(studio, tag)).to_have_accessible_name(f"{tag}, new, to be added to all")
+    apply(studio)
+
+    expect(said(studio)).to_contain_text("Tagged 1 asset")
+    assert set(studio.record("mara_29")["tags"]) == {"hero", "main cast", "red, torn"}
+
+
 def test_unapplied_changes_are_neither_lost_nor_applied_unseen(studio: Gallery) -> None:
     """Else a click on another card would throw work away, or tag the wrong asset."""
     studio.card("mara_29").click()
@@ -294,6 +308,40 @@ def test_ctrl_z_goes_back_step_by_step_even_while_a_change_is_under_way(studio: 
     expect(said(studio)).to_contain_text("This tab has changed nothing that it could undo")
 
 
+def test_a_key_that_is_held_down_takes_back_only_one_step(studio: Gallery) -> None:
+    """Else a second on Ctrl+Z would take back the work of an hour."""
+    studio.card("mara_29").click()
+    studio.press("3", "ArrowRight", "4")
+    expect(studio.card("mara_28")).to_contain_text("★★★★")
+    studio.page.keyboard.down("Control")
+    for _ in range(4):
+        studio.page.keyboard.down("z")
+    studio.page.keyboard.up("z")
+    studio.page.keyboard.up("Control")
+
+    expect(said(studio)).to_contain_text("Undone: rated mara_28.png")
+    studio.press("ArrowLeft", "5")
+    expect(studio.card("mara_29")).to_contain_text("★★★★★")
+    studio.press("Control+z")
+    expect(said(studio)).to_contain_text("Undone: rated mara_29.png ★★★★★")
+    assert studio.record("mara_29")["meta"]["rating"] == 3
+
+
+def test_ctrl_z_in_a_dialog_leaves_what_was_typed_behind_it(studio: Gallery) -> None:
+    """Else the search would change behind a question that hides it."""
+    search = studio.page.get_by_role("combobox", name="Search")
+    search.click()
+    studio.page.keyboard.type("mara")
+    studio.card("mara_29").click()
+    studio.press("Control+a", "Delete")
+    question = studio.page.get_by_role("alertdialog", name="Move 30 assets to the trash?")
+    expect(question).to_be_visible()
+    studio.press("Control+z", "Escape")
+
+    expect(question).to_have_count(0)
+    expect(search).to_have_value("mara")
+
+
 # -- rating -----------------------------------------------------------------------------------------------
 
 
@@ -392,7 +440,10 @@ def test_delete_moves_few_to_the_trash_and_undo_brings_all_back(studio: Gallery)
     expect(studio.page.locator(".status")).to_have_text(re.compile("27 assets"))
     assert studio.names()[:2] == ["mara_27", "mara_25"]
     assert studio.registry.count_assets() == 27
-    studio.press("4")
+    studio.press("Delete", "4")
+    expect(said(studio)).to_contain_text("Select an asset first.")
+    assert studio.registry.count_assets() == 27
+    studio.press("Control+Space", "4")
     expect(said(studio)).to_contain_text("Rated mara_25.png ★★★★")
 
     studio.press("Control+z", "Control+z")

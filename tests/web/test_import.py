@@ -133,6 +133,82 @@ def test_a_file_that_is_there_already_leads_to_the_asset(studio: Gallery, draw: 
     expect(studio.page.locator(".card.focused .name")).to_have_text("mara_07.png")
 
 
+def test_what_is_there_already_keeps_its_licence_and_tags_unless_that_is_ticked(
+    studio: Gallery, draw: Callable[..., Path]
+) -> None:
+    """Else one known picture among the chosen ones gets a licence that is not its own."""
+    known = studio.uid("mara_07")
+    studio.registry.bulk_edit(uids=[known], add_tags=["hers"], license_tag="CC-BY-4.0")
+
+    def come_in(ticks: bool) -> tuple[str | None, set[str]]:
+        choose(studio, draw("again.png", 7))
+        dialog(studio).get_by_role("combobox", name="Licence").fill("MIT")
+        dialog(studio).get_by_role("combobox", name="Add a tag").fill("new")
+        studio.press("Enter")
+        box = dialog(studio).get_by_role("checkbox", name="Also give them to files that are there already")
+        expect(box).not_to_be_checked()
+        box.set_checked(ticks)
+        send(studio)
+        expect(outcome(studio)).to_have_text("1 already there")
+        dialog(studio).get_by_role("button", name="Close").click()
+        record = studio.registry.get_asset(known)
+        assert record is not None
+        return record["license"], set(record["tags"]) & {"hers", "new"}
+
+    assert come_in(ticks=False) == ("CC-BY-4.0", {"hers"})
+    assert come_in(ticks=True) == ("MIT", {"hers", "new"})
+    studio.press("Control+z")
+    expect(said(studio)).to_contain_text("Undone: changed 1 asset by an import")
+    record = studio.registry.get_asset(known)
+    assert record is not None
+    assert (record["license"], set(record["tags"]) & {"hers", "new"}) == ("CC-BY-4.0", {"hers"})
+
+
+def test_an_import_is_taken_back_as_one_and_done_again(studio: Gallery, draw: Callable[..., Path]) -> None:
+    """Else a wrong folder has to be picked out of the library by hand."""
+    fresh = [draw(f"new_{number}.png", 100 + number) for number in range(20)]
+    choose(studio, *fresh, draw("again.png", 7))
+    send(studio)
+    expect(outcome(studio)).to_have_text("20 new, 1 already there")
+    dialog(studio).get_by_role("button", name="Close").click()
+    expect(said(studio)).to_contain_text("Imported 20 assets, 1 already there")
+    expect(said(studio).get_by_role("button", name="Undo")).to_be_visible()
+    before = studio.registry.operations(limit=2)
+    assert sum(each["assets"] for each in before) == 21  # two forms
+
+    studio.press("Control+z")
+
+    expect(said(studio)).to_contain_text("Undone: imported 20 assets")
+    expect(studio.card("new_3")).to_have_count(0)
+    expect(said(studio).locator(".error")).to_have_count(0)
+    assert studio.registry.count_assets() == 30
+    said(studio).get_by_role("button", name="Redo").click()
+    expect(said(studio)).to_contain_text("Done again: imported 20 assets")
+    assert studio.registry.count_assets() == 50
+    said(studio).get_by_role("button", name="Undo").click()
+    expect(studio.card("new_3")).to_have_count(0)
+    assert studio.registry.count_assets() == 30
+
+
+def test_an_import_that_was_partly_changed_since_says_what_stays(
+    studio: Gallery, draw: Callable[..., Path]
+) -> None:
+    """Else the undo looks whole, and what was changed since is looked for in vain."""
+    choose(studio, draw("one.png", 91), draw("two.png", 92), draw("again.png", 7))
+    send(studio)
+    dialog(studio).get_by_role("button", name="Close").click()
+    studio.registry.bulk_edit(uids=[studio.uid("two")], add_tags=["kept"])
+
+    said(studio).get_by_role("button", name="Undo").click()
+
+    expect(said(studio)).to_contain_text("2 assets were left as they are")
+    said(studio).get_by_role("button", name="Show why").click()
+    why = studio.page.get_by_role("dialog", name="2 assets were left as they are")
+    expect(why).to_contain_text("it was edited since")
+    expect(why).to_contain_text("it was there before")
+    assert studio.registry.count_assets() == 31
+
+
 def test_a_bad_file_leaves_the_others_and_can_be_tried_again(
     studio: Gallery, draw: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -309,7 +385,7 @@ def test_closing_the_dialog_lets_the_import_go_on(
     empty_studio.press("Escape")
     set_speed(-1)
 
-    expect(said(empty_studio)).to_contain_text("Import ended: 4 new")
+    expect(said(empty_studio)).to_contain_text("Imported 4 assets")
     expect(empty_studio.card("3")).to_be_visible()
 
 

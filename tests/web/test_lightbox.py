@@ -117,7 +117,7 @@ def test_arrows_walk_through_rows_that_were_never_loaded(
 
         expect(studio.card("pose_100")).to_be_in_viewport()
         expect(studio.card("pose_100")).to_have_class(re.compile("focused"))
-        expect(studio.page.locator(".status")).to_contain_text("160 of 260")
+        expect(studio.page.locator(".status")).to_contain_text("260 assets · card 160")
 
 
 def test_the_thumbnail_is_shown_till_the_file_is_there(sharp: Lightbox) -> None:
@@ -279,6 +279,26 @@ def test_arrows_go_from_one_compared_asset_to_the_next(sharp: Lightbox) -> None:
     assert sharp.studio.selected() == {"sharp_3", "sharp_2", "sharp_1"}
 
 
+@pytest.mark.parametrize("is_ours", [True, False], ids=["here", "elsewhere"])
+def test_when_one_of_three_is_trashed_the_others_stay_compared(sharp: Lightbox, is_ours: bool) -> None:
+    """Else one would choose all anew after each version that is thrown away."""
+    for name in ("sharp_3", "sharp_2", "sharp_1"):
+        sharp.studio.card(name).click(modifiers=["Control"])
+    sharp.studio.press("c", "ArrowRight")
+    expect(sharp.dialog.locator("figure[aria-current=true]")).to_contain_text("sharp_2.png")
+    news = sharp.page.get_by_role("region", name="News")
+    if is_ours:
+        sharp.studio.press("Delete")
+        expect(news).to_contain_text("Moved sharp_2.png to the trash")
+    else:
+        sharp.studio.registry.remove_asset(sharp.studio.uid("sharp_2"))
+        expect(news).to_contain_text("sharp_2.png was removed.")
+
+    expect(sharp.dialog.locator("figure")).to_have_count(2)
+    expect(sharp.dialog.locator("figcaption")).to_contain_text(["sharp_3.png", "sharp_1.png"])
+    sharp.studio.wait_until(lambda: sharp.page.url.count("lightbox=") == 2)
+
+
 def test_of_two_that_lie_one_over_the_other_a_divider_shows_more_of_either(sharp: Lightbox) -> None:
     """Else a small change between two versions can't be seen."""
     sharp.studio.card("sharp_3").click()
@@ -374,9 +394,31 @@ def test_an_asset_that_somebody_removes_makes_room_for_the_next(lightbox: Lightb
     lightbox.studio.press("ArrowRight")
     expect(lightbox.name).to_have_text("mara_28.png")
 
+    lightbox.page.evaluate(
+        """() => {
+            const look = () => {
+                if (!document.querySelector(".lightbox")?.textContent.includes("mara_27.png")) return
+                watcher.disconnect()
+                const key = { key: "Delete", bubbles: true, cancelable: true }
+                document.querySelector(".lightbox").dispatchEvent(new KeyboardEvent("keydown", key))
+            }
+            const watcher = new MutationObserver(look)
+            watcher.observe(document.body, { subtree: true, childList: true, characterData: true })
+        }"""
+    )
     lightbox.studio.registry.remove_asset(lightbox.studio.uid("mara_28"))
 
     expect(lightbox.name).to_have_text("mara_27.png")
+    news = lightbox.page.get_by_role("region", name="News")
+    expect(news).to_contain_text("mara_28.png was removed; this is the next one.")
+    expect(news).to_contain_text("Another asset is shown now. Look at it, then press again.")
+    assert lightbox.studio.registry.count_assets() == 29
+    expect(lightbox.dialog.get_by_role("button", name="Trash")).to_be_enabled()
+    lightbox.page.keyboard.down("Delete")
+    lightbox.page.keyboard.down("Delete")
+    lightbox.page.keyboard.up("Delete")
+    expect(lightbox.name).to_have_text("mara_26.png")
+    assert lightbox.studio.registry.count_assets() == 28
 
 
 def test_a_link_to_the_lightbox_opens_it_and_one_to_nothing_says_so(lightbox: Lightbox) -> None:

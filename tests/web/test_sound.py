@@ -117,6 +117,9 @@ def test_a_click_on_a_waveform_goes_there(sounds: Sounds) -> None:
     wave = sounds.studio.card("rain").locator(".drawn")
     box = wave.bounding_box()
 
+    wave.click(position={"x": box["width"] / 4, "y": 60})
+    assert sounds.studio.selected() == {"rain"}
+    expect(sounds.play_button("rain")).to_have_text("0:40")
     wave.click(position={"x": box["width"] / 2, "y": 60})
     expect(sounds.play_button("rain")).to_have_text("0:20 / 0:40")
     sounds.studio.press("Space")

@@ -157,6 +157,31 @@ def test_a_server_that_goes_and_comes_back_is_told_and_nothing_is_missed(
 
 
 @pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("wish", ["button", "focus", "online"])
+def test_a_new_try_is_made_at_once_where_it_is_wanted(page: Any, library: AssetRegistry, wish: str) -> None:
+    """Else one waits for seconds before a page that could be right again."""
+    page.set_default_timeout(TIMEOUT_MS)
+    again = page.get_by_role("button", name="Try now")
+    with serving_at(library, 0) as (_, port):
+        Gallery(page, f"http://127.0.0.1:{port}", library).open()
+        expect(connection(page)).to_have_text("Live")
+        expect(again).to_have_count(0)
+        page.clock.install()
+
+    expect(again).to_be_visible()
+    page.clock.pause_at(time.time() + 3_600)  # from here on no timer of the page runs
+    expect(connection(page)).to_have_text("Offline, trying again …")
+    with serving_at(library, port):
+        if wish == "button":
+            again.click()
+        else:
+            page.evaluate(f"dispatchEvent(new Event('{wish}'))")
+        expect(connection(page)).to_have_text("Live")
+        expect(again).to_have_count(0)
+        page.goto("about:blank")
+
+
+@pytest.mark.usefixtures("built")
 def test_a_search_while_the_server_is_away_goes_on_by_itself(page: Any, library: AssetRegistry) -> None:
     """Else one tries again and again by hand."""
     page.set_default_timeout(TIMEOUT_MS)
@@ -253,6 +278,7 @@ def test_a_change_that_needs_a_token_can_be_made_after_signing_in(page: Any, lib
         expect(page.get_by_role("dialog")).to_have_count(0)
         assert studio.selected() == {"mara_29"}
         expect(page.get_by_role("button", name="Sign in", exact=True)).to_have_count(0)
+        expect(page.get_by_role("banner")).to_contain_text("Signed in as assets-write")
         page.get_by_role("listbox", name="Assets").focus()
         studio.press("5")
         expect(page.get_by_role("region", name="News")).to_contain_text("Rated")

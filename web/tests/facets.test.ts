@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { COUNTED_TAGS, facetGroups, type FacetGroup, type Facets } from "../src/core/facets";
+import { COUNTED_TAGS, facetGroups, inOrderOf, type FacetGroup, type Facets } from "../src/core/facets";
 import { EVERYTHING, type FacetKind, type Query } from "../src/core/query";
 
 const FACETS: Facets = {
@@ -34,6 +34,18 @@ function lines(of: FacetGroup): string[] {
 }
 
 describe("facets", () => {
+  test("rows that must not move keep their places, with what is true of them now", () => {
+    const before = group("tag");
+    const tags = [
+      { value: "new", count: 5 },
+      { value: "night", count: 2 },
+    ];
+    const now = group("tag", { tags: ["NIGHT"] }, { ...FACETS, tags });
+    const kept = inOrderOf(before, now);
+    expect(lines(kept)).toEqual(["no tags 0 open", "smile 0 open", "night 2 chosen", "new 5 open"]);
+    expect(kept.chosen).toBe(1);
+  });
+
   test("the bucket of those without any comes first, in plain words", () => {
     expect(lines(group("license"))).toEqual(["no licence 12 open", "CC0-1.0 18 open"]);
     expect(lines(group("tag"))).toEqual(["no tags 16 open", "smile 14 open", "night 3 open"]);

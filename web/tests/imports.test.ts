@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { isLeaving, sentOf, takeBatch, tallied, targetOf, whyTooLarge, type Plan } from "../src/core/imports";
 
-const PLAN: Plan = { type: "", folder: "", keepsFolders: true, license: "", tags: [] };
+const PLAN: Plan = { type: "", folder: "", keepsFolders: true, license: "", tags: [], changesKnown: false };
 
 describe("where a file goes", () => {
   test("by the outermost folder, which names the type and is not repeated", () => {

@@ -8,7 +8,6 @@ import {
   isFiltered,
   isSame,
   parseSearch,
-  toFilter,
   toParams,
   toggle,
   tokenAt,
@@ -46,7 +45,7 @@ describe("search text", () => {
     const typed =
       'happy  type:characters -type:sounds tag:smile -tag:night tag:"two words" licence:CC0-1.0 ' +
       "license:MIT -licence:none uid:7444 workflow:abcd1234 problem:missing is:no-licence " +
-      "where:codec=opus width>=1024 mara";
+      "where:codec=opus width>=1024 stars:4 mara";
     expect(asked(typed)).toEqual({
       types: ["characters"],
       notTypes: ["sounds"],
@@ -57,6 +56,7 @@ describe("search text", () => {
       problems: ["missing", "no-license"],
       uid: "7444",
       workflow: "abcd1234",
+      rating: 4,
       text: "happy mara",
       where: ["codec=opus", "width>=1024"],
       sort: "newest",
@@ -71,6 +71,13 @@ describe("search text", () => {
   test("a workflow with a short hash is meant once it stands in quotes", () => {
     expect(asked('workflow:"abc"').workflow).toBe("abc");
   });
+
+  test.each(["rating:4", "stars:4", "rating>=4", "stars>=4", "rating:2 rating:4"])(
+    "%s is at least four stars",
+    (typed) => {
+      expect(asked(typed)).toEqual({ ...EVERYTHING, rating: 4 });
+    },
+  );
 
   test("words in quotes are text, whatever they look like", () => {
     expect(asked('"tag:smile"  "a  b"')).toEqual({ ...EVERYTHING, text: '"tag:smile" "a  b"' });
@@ -102,6 +109,9 @@ describe("search text", () => {
     ["is:miss", "problem", "miss"],
     ["where:width", "where", "width"],
     ["width>=", "where", "width>="],
+    ["rating:", "rating", ""],
+    ["rating:9", "rating", "9"],
+    ["rating>=x", "rating", "x"],
     ["codec=", "where", "codec="],
     ['tag:""', "tag", ""],
   ])("while %s is typed the result does not change", (typed, kind, value) => {
@@ -185,12 +195,12 @@ describe("parameters", () => {
 
   test("names and forms are those of the API", () => {
     const typed =
-      'type:a -type:b tag:"x,y" tag:"5""" -tag:z licence:none -licence:MIT is:missing uid:7444 a>=1 w';
+      'type:a -type:b tag:"x,y" tag:"5""" -tag:z licence:none -licence:MIT is:missing uid:7444 rating:3 a>=1 w';
     const query = asked(typed);
     const sent = toParams({ ...query, sort: "name" }).toString();
     expect(sent.replaceAll("%2C", ",").replaceAll("%22", "'")).toBe(
       "type=a&not_type=b&tag='x,y'&tag='5'''&not_tag=z&license=&not_license=MIT&problem=missing&uid=7444" +
-        "&q=w&where=a%3E%3D1&sort=name",
+        "&rating=3&q=w&where=a%3E%3D1&sort=name",
     );
     expect(toParams({ ...query, sort: "name" }, false).has("sort")).toBe(false);
     expect(toParams(EVERYTHING).toString()).toBe("");
@@ -201,26 +211,8 @@ describe("parameters", () => {
   });
 
   test("nonsense in parameters is left out", () => {
-    const sent = "problem=odd&uid=xyz&workflow=&where=width&sort=up&type=&other=1";
+    const sent = "problem=odd&uid=xyz&workflow=&rating=6&where=width&sort=up&type=&other=1";
     expect(fromParams(new URLSearchParams(sent))).toEqual(EVERYTHING);
-  });
-
-  test("a filter of a bulk edit holds only what is asked", () => {
-    expect(toFilter(EVERYTHING)).toEqual({});
-    const typed = "tag:a -tag:b type:c -type:d licence:none -licence:MIT is:missing uid:7444 width>=9 mara smile";
-    expect(toFilter({ ...asked(typed), workflow: "w" })).toEqual({
-      tags: ["a"],
-      not_tags: ["b"],
-      type: ["c"],
-      not_types: ["d"],
-      license: [""],
-      not_licenses: ["MIT"],
-      problems: ["missing"],
-      uid: "7444",
-      workflow: "w",
-      where: ["width>=9"],
-      q: ["mara", "smile"],
-    });
   });
 });
 
@@ -265,6 +257,8 @@ describe("chips and facets", () => {
       "width>=9",
       "Text: mara",
     ]);
+    const starred = [1, 4, 5].flatMap((rating) => chips({ ...EVERYTHING, rating }));
+    expect(starred.map((chip) => chip.label)).toEqual(["1 star or more", "4 stars or more", "5 stars"]);
   });
 
   test("a facet's value is wanted, then no longer; excluding it takes it from the wanted ones", () => {
@@ -299,6 +293,7 @@ describe("sameness", () => {
     expect(isSame(query, { ...query, tags: ["a", "c"] })).toBe(false);
     expect(isSame(query, { ...query, notTags: ["c"] })).toBe(false);
     expect(isSame(query, { ...query, text: "Mara" })).toBe(false);
+    expect(isSame(query, { ...query, rating: 1 })).toBe(false);
     expect(isSame(query, { ...query, sort: "name" })).toBe(false);
   });
 });

@@ -44,6 +44,8 @@ const PIECES = [
   "-tag:",
   "licence:",
   "is:",
+  "rating:",
+  "stars>=4",
   "none",
   "missing",
   "smile",
@@ -88,7 +90,7 @@ export function randomTexts(chance: Chance): string[] {
 
 export function randomQuery(chance: Chance): Query {
   const often = <T>(value: T, other: T): T => (chance.below(3) === 0 ? value : other);
-  const facts = ["width>=1024", "codec=opus", "has_alpha != true", 'tags.title= a "b" ', "frames<2", "a.b="];
+  const facts = ["width>=1024", "codec=opus", "has_alpha != true", 'tags.title= a "b" ', "frames<2", "a.b=", "rating>=4"];
   return {
     ...EVERYTHING,
     types: distinct(nastyNames(chance)),
@@ -100,6 +102,7 @@ export function randomQuery(chance: Chance): Query {
     problems: chance.some(PROBLEMS, 3).map((each) => each.value),
     uid: often(chance.hex(4 + chance.below(13)), ""),
     workflow: often(chance.hex(6 + chance.below(10)), ""),
+    rating: often(1 + chance.below(5), 0),
     text: often(textOf(randomTexts(chance)), ""),
     where: chance.some(facts, 3),
     sort: chance.pick(SORTS).value,

@@ -56,6 +56,12 @@ describe("suggestions", () => {
     expect(written("problem:")).toHaveLength(6);
   });
 
+  test("stars are offered from five down, and a number that is typed is the only one", () => {
+    expect(written("ra")).toEqual(["rating:"]);
+    expect(written("stars:")).toEqual(["rating:5", "rating:4", "rating:3", "rating:2", "rating:1"]);
+    expect(offered("rating:4")).toMatchObject([{ written: "rating:4", hint: "4 stars or more", count: null }]);
+  });
+
   test("no licence can be chosen like one", () => {
     expect(written("licence:")).toEqual(["licence:none"]);
     expect(written("-licence:no")).toEqual(["-licence:none"]);

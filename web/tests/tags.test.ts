@@ -1,5 +1,5 @@
 import { describe as group, expect, test } from "vitest";
-import { describe, describeDone, tagRows, type BulkChange } from "../src/core/tags";
+import { describe, describeDone, tagRows, tagsIn, type BulkChange } from "../src/core/tags";
 
 const NOTHING: BulkChange = { total: 30, add: [], remove: [], license: null };
 
@@ -65,5 +65,18 @@ group("the sentence of an edit", () => {
     [{ add: ["smile"], rating: 3 }, "Edited 30 assets"],
   ])("afterwards: %j", (change, sentence) => {
     expect(describeDone({ ...NOTHING, ...change })).toBe(sentence);
+  });
+});
+
+group("tags of a text", () => {
+  test.each([
+    ["hero", ["hero"]],
+    [" hero ,main cast, ", ["hero", "main cast"]],
+    ['"red, torn", old', ["red, torn", "old"]],
+    ['5" gun, "open, end', ['5" gun', '"open', "end"]],
+    ['"a" b, c', ['"a" b', "c"]],
+    [",, ", []],
+  ])("%s", (text, tags) => {
+    expect(tagsIn(text)).toEqual(tags);
   });
 });

@@ -51,6 +51,8 @@ _ANSWER_BYTES: Final = 65_536
 def studio(port: int | None, is_quiet: bool, is_watching: bool, **library: str | None) -> None:
     """Open the Studio in the browser, and serve the library to this machine till Ctrl+C or SIGTERM.
 
+    Where there is no library yet, a new one begins, as `comfyvn ingest` makes it.
+
     If this library is served on that port already, its page is opened there and the command ends. Where there
     are tokens, the browser is let in by a link that works once and within a minute; later, and in other
     browsers, the page asks for a token.
@@ -63,7 +65,10 @@ def studio(port: int | None, is_quiet: bool, is_watching: bool, **library: str |
 
     check_page()
     serving.raise_file_limit()
-    with open_library(library) as registry:
+    is_new = console.is_new_place(**library)
+    with open_library(library, makes=is_new) as registry:
+        if is_new:
+            console.echo("There is no library in this folder yet: a new one begins here.", err=True)
         wanted = registry.library.config.server_port if port is None else port
         if _is_served(registry, wanted):
             console.echo("This library is served already.", err=True)

@@ -26,6 +26,7 @@ __all__ = [
     "Bar",
     "echo",
     "emit_json",
+    "is_new_place",
     "library_options",
     "open_registry",
     "plain",
@@ -121,13 +122,28 @@ def _is_empty(db: Path) -> bool:
     return not db.exists() or (db.stat().st_size == 0 and not has_changes)
 
 
+def is_new_place(
+    db_path: str | None = None,
+    assets_dir: str | None = None,
+    thumbs_dir: str | None = None,
+    project_id: str | None = None,
+) -> bool:
+    """Tell whether nothing of a library is where the options say, neither a ledger nor its assets."""
+    config = load({"db": db_path, "assets_root": assets_dir})
+    return _is_empty(config.db) and not _is_lost(config)
+
+
+def _is_lost(config: Config) -> bool:
+    """Tell whether there are assets of a library; without a ledger, that was lost."""
+    return (config.assets_root / ".comfyvn" / "library.json").exists()
+
+
 def _check_new(config: Config, makes: bool) -> None:
     """Say where to go when there is no ledger; refuse to make a library inside a library."""
     if not makes:
-        is_lost = (config.assets_root / ".comfyvn" / "library.json").exists()
         lost = f"The assets are here, in {config.assets_root}: `comfyvn rebuild` brings the ledger back."
         new = "Register something with `comfyvn ingest FOLDER`, or say where your project lies with --home."
-        raise NoLibrary(path=config.db, hint=lost if is_lost else new)
+        raise NoLibrary(path=config.db, hint=lost if _is_lost(config) else new)
     for folder in config.assets_root.parents:
         if (folder / ".comfyvn" / "library.json").exists():
             raise NestedLibrary(path=config.assets_root, root=folder)

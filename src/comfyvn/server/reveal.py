@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from comfyvn.errors import NoDesktop, RequestRefused
 
-__all__ = ["check_is_here", "open_file_manager"]
+__all__ = ["can_reveal", "check_is_here", "open_file_manager"]
 
 _OPENERS: Final[Mapping[str, Callable[[Path], list[str]]]] = {
     "linux": lambda path: ["xdg-open", str(path.parent)],
@@ -37,11 +37,22 @@ def check_is_here(connection: HTTPConnection) -> None:
         raise RequestRefused(why=f"{why} manager.")
 
 
-def open_file_manager(path: Path) -> None:
-    """Show a file in the file manager; returns when it was started.
+def can_reveal(connection: HTTPConnection) -> bool:
+    """Tell whether the visitor sits before this machine, and it has a file manager as far as is known."""
+    if not connection.scope["state"]["is_local"]:
+        return False
+    try:
+        _command(Path())
+    except NoDesktop:
+        return False
+    return True
+
+
+def _command(path: Path) -> list[str]:
+    """Return the command that shows a file.
 
     Raises:
-        NoDesktop: there is none, or it could not be started.
+        NoDesktop: there is no desktop, or no such program.
     """
     opener = _OPENERS.get(sys.platform)
     if opener is None:
@@ -51,6 +62,16 @@ def open_file_manager(path: Path) -> None:
     command = opener(path)
     if shutil.which(command[0]) is None:
         raise NoDesktop(why=f"the program {command[0]} is not installed")
+    return command
+
+
+def open_file_manager(path: Path) -> None:
+    """Show a file in the file manager; returns when it was started.
+
+    Raises:
+        NoDesktop: there is none, or it could not be started.
+    """
+    command = _command(path)
     try:
         started = subprocess.Popen(
             command,

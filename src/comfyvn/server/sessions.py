@@ -15,6 +15,7 @@ from comfyvn.server.answers import json_answer
 from comfyvn.server.description import problems
 from comfyvn.server.gate import cookie_of, cookie_of_nobody, cookie_value
 from comfyvn.server.questions import Body, body_of, read_optional_body
+from comfyvn.server.reveal import can_reveal
 from comfyvn.server.schemas import Answer, Shape
 from comfyvn.server.state import here
 from comfyvn.server.uploads import MOST_FILES
@@ -40,6 +41,10 @@ class SessionAnswer(Answer):
     name: Annotated[str | None, Field(description="Of your token; null for one without.")]
     is_local: Annotated[
         bool, Field(description="You come from the machine of the server, and through no proxy.")
+    ]
+    can_reveal: Annotated[
+        bool,
+        Field(description="The server's machine, before which you sit, has a desktop to show a file on."),
     ]
     version: Annotated[str, Field(description="Of comfyvn.", examples=[__version__])]
     project: str
@@ -106,6 +111,7 @@ def _told(request: Request, visitor: Visitor) -> Response:
         "scope": visitor.scope,
         "name": visitor.name,
         "is_local": request.scope["state"]["is_local"],
+        "can_reveal": can_reveal(request),
         "version": __version__,
         "project": state.registry.project_id,
         "library": state.registry.library.library_id,

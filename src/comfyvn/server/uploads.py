@@ -52,7 +52,7 @@ __all__ = ["MOST_FILES", "router"]
 _silence = logging.getLogger(f"{__name__}.parser")
 _silence.setLevel(logging.CRITICAL)
 router = APIRouter(dependencies=[Depends(may_write)])
-_FIELDS: Final = frozenset({"asset_type", "dest_path", "metadata", "license", "provenance"})
+_FIELDS: Final = frozenset({"asset_type", "dest_path", "metadata", "license", "provenance", "keep_known"})
 _FILES: Final = frozenset({"file", "files"})
 MOST_FILES: Final = 100
 """How many files one upload may hold."""
@@ -78,6 +78,12 @@ _SCHEMA: Final = {
         "metadata": {"type": "string", "contentMediaType": "application/json"},
         "license": {"type": "string"},
         "provenance": {"type": "string", "contentMediaType": "application/json"},
+        "keep_known": {
+            "type": "string",
+            "enum": ["true", "false"],
+            "default": "false",
+            "description": "A file whose content is known already keeps its tags, licence and metadata.",
+        },
     },
 }
 
@@ -227,7 +233,8 @@ async def upload_assets(request: Request) -> Response:
     """Upload one file or several, and register them.
 
     The answer to one file is its ``asset``, that to several ``items``, each with an ``asset`` or an
-    ``error``; ``ok`` then says whether all of them came in. What the form says holds for each of its files.
+    ``error``; ``ok`` then says whether all of them came in. What the form says holds for each of its files;
+    with ``keep_known`` not for one whose content is known already.
     """
     state = here(request)
     with ExitStack() as stack:
@@ -406,6 +413,7 @@ class _Options:
     metadata: dict[str, Any] | None
     license: str | None
     provenance: dict[str, Any] | None
+    keep_known: bool
 
     @classmethod
     def of(cls, fields: dict[str, str], config: Config) -> _Options:
@@ -416,7 +424,15 @@ class _Options:
             metadata=_object("metadata", fields, config),
             license=fields.get("license") or None,
             provenance=_object("provenance", fields, config),
+            keep_known=_flag("keep_known", fields),
         )
+
+
+def _flag(name: str, fields: dict[str, str]) -> bool:
+    value = fields.get(name, "").strip() or "false"
+    if value not in ("true", "false"):
+        raise InvalidRequest(why=f"{name}: this must be true or false")
+    return value == "true"
 
 
 def _object(name: str, fields: dict[str, str], config: Config) -> dict[str, Any] | None:
@@ -439,6 +455,7 @@ def _register_one(registry: AssetRegistry, sent: _Sent, options: _Options, opera
         provenance=origin_of(options.provenance, options.metadata, "api.upload"),
         license_tag=options.license,
         operation=operation,
+        keep_known=options.keep_known,
     )
 
 

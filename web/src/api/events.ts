@@ -24,7 +24,7 @@ export interface Listener {
 
 const GATHER_MS = 100;
 const FIRST_RETRY_MS = 500;
-const LAST_RETRY_MS = 15_000;
+const LAST_RETRY_MS = 4_000;
 
 /** Gathers changes for about 100 ms, so that 400 single edits are one refresh. */
 export class EventSocket {
@@ -42,7 +42,7 @@ export class EventSocket {
   open(since: number | null = null): void {
     this.isClosed = false;
     if (since !== null) this.position = String(since);
-    clearTimeout(this.retrying);
+    this.stopRetrying();
     this.socket?.close();
     this.listener.onConnection("connecting");
     const params = new URLSearchParams();
@@ -55,9 +55,14 @@ export class EventSocket {
     };
   }
 
+  /** Don't wait any longer, where a broken line is to be tried again. */
+  retryNow(): void {
+    if (this.retrying) this.open();
+  }
+
   close(): void {
     this.isClosed = true;
-    clearTimeout(this.retrying);
+    this.stopRetrying();
     clearTimeout(this.gathering);
     this.socket?.close();
   }
@@ -79,6 +84,11 @@ export class EventSocket {
     const changes = this.gathered;
     this.gathered = [];
     this.listener.onChanges(changes);
+  }
+
+  private stopRetrying(): void {
+    clearTimeout(this.retrying);
+    this.retrying = 0;
   }
 
   private onClose(): void {

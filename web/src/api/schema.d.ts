@@ -555,7 +555,8 @@ export interface paths {
          * @description Upload one file or several, and register them.
          *
          *     The answer to one file is its `asset`, that to several `items`, each with an `asset` or an
-         *     `error`; `ok` then says whether all of them came in. What the form says holds for each of its files.
+         *     `error`; `ok` then says whether all of them came in. What the form says holds for each of its files;
+         *     with `keep_known` not for one whose content is known already.
          */
         post: operations["upload_assets"];
         delete?: never;
@@ -1920,6 +1921,8 @@ export interface components {
             name: string | null;
             /** @description You come from the machine of the server, and through no proxy. */
             is_local: boolean;
+            /** @description The server's machine, before which you sit, has a desktop to show a file on. */
+            can_reveal: boolean;
             /**
              * @description Of comfyvn.
              * @example 0.1.0
@@ -3835,6 +3838,7 @@ export interface operations {
                      *       "scope": "admin",
                      *       "name": "api_token",
                      *       "is_local": true,
+                     *       "can_reveal": true,
                      *       "version": "0.1.0",
                      *       "project": "default",
                      *       "library": "8c1f3b52-6d0e-4f7a-9b43-2f5d90c6e1a7",
@@ -3888,6 +3892,7 @@ export interface operations {
                      *       "scope": "admin",
                      *       "name": "api_token",
                      *       "is_local": true,
+                     *       "can_reveal": true,
                      *       "version": "0.1.0",
                      *       "project": "default",
                      *       "library": "8c1f3b52-6d0e-4f7a-9b43-2f5d90c6e1a7",
@@ -5131,6 +5136,12 @@ export interface operations {
                     metadata?: string;
                     license?: string;
                     provenance?: string;
+                    /**
+                     * @description A file whose content is known already keeps its tags, licence and metadata.
+                     * @default false
+                     * @enum {string}
+                     */
+                    keep_known?: "true" | "false";
                 };
             };
         };

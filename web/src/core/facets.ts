@@ -69,6 +69,21 @@ export function facetGroups(facets: Facets, query: Query): FacetGroup[] {
   ];
 }
 
+/**
+ * The group with its rows where they were, so that none moves while somebody points at it: what is no longer
+ * counted stays, and what is new comes last.
+ */
+export function inOrderOf(before: FacetGroup, group: FacetGroup): FacetGroup {
+  const isSameRow = (a: FacetRow, b: FacetRow): boolean =>
+    a.kind === b.kind && isSameValue(a.kind, a.value, b.value);
+  const kept = before.rows.map((row): FacetRow => {
+    const now = group.rows.find((each) => isSameRow(each, row));
+    return now ?? { ...row, count: group.isCut ? null : 0, choice: "open" };
+  });
+  const added = group.rows.filter((row) => !before.rows.some((each) => isSameRow(each, row)));
+  return { ...group, rows: [...kept, ...added] };
+}
+
 /** A row that was not counted with the others: `count` is that of the whole library. */
 export function rowElsewhere(query: Query, kind: FacetKind, value: string, count: number): FacetRow {
   return rowOf(query, kind, value, value, count);

@@ -12,6 +12,8 @@ export interface Plan {
   readonly keepsFolders: boolean;
   readonly license: string;
   readonly tags: readonly string[];
+  /** Whether files that are there already get the licence and the tags, too. */
+  readonly changesKnown: boolean;
 }
 
 export interface Target {

@@ -20,6 +20,8 @@ export interface Query {
   readonly uid: string;
   /** A workflow's hash, or 8 or more of its first characters. */
   readonly workflow: string;
+  /** At least so many stars, 1 to 5; 0 for any. */
+  readonly rating: number;
   /** Words, all of which are looked for, as the search box has them: what stands in quotes is one. */
   readonly text: string;
   /** What the file tells about itself, such as "width>=1024"; all of these. */
@@ -37,6 +39,7 @@ export const EVERYTHING: Query = {
   problems: [],
   uid: "",
   workflow: "",
+  rating: 0,
   text: "",
   where: [],
   sort: "newest",
@@ -59,6 +62,8 @@ export const PROBLEMS: readonly { readonly value: Problem; readonly title: strin
   { value: "conflict", title: "Sidecar conflict" },
 ];
 
+export const MOST_STARS = 5;
+
 /** What is counted beside the gallery, each value of it with a button. */
 export type FacetKind = "type" | "tag" | "license" | "problem";
 type Listed = "types" | "notTypes" | "tags" | "notTags" | "licenses" | "notLicenses" | "problems" | "where";
@@ -76,7 +81,8 @@ const LISTS: readonly Listed[] = [
 
 /** Whether both ask for the same; the order of a list does not matter. */
 export function isSame(a: Query, b: Query): boolean {
-  if (a.sort !== b.sort || a.uid !== b.uid || a.workflow !== b.workflow || a.text !== b.text) return false;
+  const singles = ["sort", "uid", "workflow", "rating", "text"] as const;
+  if (singles.some((name) => a[name] !== b[name])) return false;
   return LISTS.every((name) => {
     const [ofA, ofB] = [new Set(folded(a, name)), new Set(folded(b, name))];
     return ofA.size === ofB.size && [...ofA].every((value) => ofB.has(value));
@@ -85,7 +91,8 @@ export function isSame(a: Query, b: Query): boolean {
 
 /** Whether there is any condition; the sort does not count. */
 export function isFiltered(query: Query): boolean {
-  return query.uid + query.workflow + query.text !== "" || LISTS.some((name) => query[name].length > 0);
+  const isStated = query.rating > 0 || query.uid + query.workflow + query.text !== "";
+  return isStated || LISTS.some((name) => query[name].length > 0);
 }
 
 export function isSort(text: string): text is Sort {
@@ -104,6 +111,11 @@ export function isUidPrefix(text: string): boolean {
 /** Whether the server takes it as a workflow's hash, or the beginning of one. */
 export function isWorkflow(text: string): boolean {
   return text.length >= 1 && text.length <= 1000;
+}
+
+/** Whether it is a number of stars that something can have. */
+export function isRating(text: string): boolean {
+  return /^[1-5]$/.test(text);
 }
 
 const CONDITION = /^\s*[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*\s*([<>!]=|[<>=])([^<>=]*)$/;
@@ -131,6 +143,7 @@ export function toParams(query: Query, withSort = true): URLSearchParams {
     ["problem", query.problems],
     ["uid", query.uid === "" ? [] : [query.uid]],
     ["workflow", query.workflow === "" ? [] : [query.workflow]],
+    ["rating", query.rating === 0 ? [] : [String(query.rating)]],
     ["q", textsOf(query)],
     ["where", query.where],
     ["sort", withSort && query.sort !== EVERYTHING.sort ? [query.sort] : []],
@@ -157,6 +170,7 @@ export function fromParams(params: URLSearchParams): Query {
     problems: unique("problems", params.getAll("problem").filter(isProblem)),
     uid: given("uid", isUidPrefix),
     workflow: given("workflow", isWorkflow),
+    rating: Number(given("rating", isRating)),
     text: written(params.getAll("q")),
     where: unique("where", params.getAll("where").filter(isCondition)),
     sort: isSort(sort) ? sort : EVERYTHING.sort,
@@ -171,33 +185,9 @@ function fromTable(text: string): string[] {
   }).filter(Boolean);
 }
 
-const FILTER_KEYS: readonly (readonly [string, (query: Query) => string | readonly string[]])[] = [
-  ["type", (query) => query.types],
-  ["not_types", (query) => query.notTypes],
-  ["tags", (query) => query.tags],
-  ["not_tags", (query) => query.notTags],
-  ["license", (query) => query.licenses],
-  ["not_licenses", (query) => query.notLicenses],
-  ["problems", (query) => query.problems],
-  ["uid", (query) => query.uid],
-  ["workflow", (query) => query.workflow],
-  ["q", textsOf],
-  ["where", (query) => query.where],
-];
-
-/** As the `filter` of POST /assets/bulk; conditions that are not set are left out. */
-export function toFilter(query: Query): Record<string, unknown> {
-  const entries = FILTER_KEYS.map(([key, read]) => [key, read(query)] as const);
-  return Object.fromEntries(
-    entries
-      .filter(([, value]) => value.length > 0)
-      .map(([key, value]) => [key, typeof value === "string" ? value : [...value]]),
-  );
-}
-
 /** A chip of the filter bar: one condition that can be removed. */
 export interface Chip {
-  readonly kind: FacetKind | "uid" | "workflow" | "where" | "text";
+  readonly kind: FacetKind | "uid" | "workflow" | "rating" | "where" | "text";
   readonly value: string;
   readonly isExcluded: boolean;
   /** What it says, also to a screen reader. */
@@ -219,6 +209,7 @@ export function chips(query: Query): Chip[] {
   add("problem", query.problems);
   add("uid", single(query.uid));
   add("workflow", single(query.workflow));
+  add("rating", query.rating === 0 ? [] : [String(query.rating)]);
   add("where", query.where);
   add("text", textsOf(query));
   return made;
@@ -227,9 +218,15 @@ export function chips(query: Query): Chip[] {
 function label(kind: Chip["kind"], value: string, isExcluded: boolean): string {
   if (kind === "license" && value === "") return isExcluded ? "Has a licence" : "No licence";
   if (kind === "problem") return PROBLEMS.find((each) => each.value === value)?.title ?? value;
+  if (kind === "rating") return starsOrMore(Number(value));
   if (kind === "where") return value;
   const said = `${isExcluded ? "not " : ""}${kind === "license" ? "licence" : kind}: ${value}`;
   return said.charAt(0).toUpperCase() + said.slice(1);
+}
+
+/** "4 stars or more"; there are no more than 5. */
+export function starsOrMore(rating: number): string {
+  return `${rating} ${rating === 1 ? "star" : "stars"}${rating === MOST_STARS ? "" : " or more"}`;
 }
 
 export function withoutChip(query: Query, chip: Chip): Query {
@@ -237,6 +234,8 @@ export function withoutChip(query: Query, chip: Chip): Query {
     case "uid":
     case "workflow":
       return { ...query, [chip.kind]: "" };
+    case "rating":
+      return { ...query, rating: 0 };
     case "text":
       return { ...query, text: written(textsOf(query).filter((each) => each !== chip.value)) };
     case "where":
@@ -325,11 +324,13 @@ export interface Parsed {
   readonly pending: Token | null;
 }
 
-interface Lexed extends Token {
+export interface Lexed extends Token {
   readonly isFinished: boolean;
+  /** Not in quotes, or the closing one is there. */
+  readonly isClosed: boolean;
 }
 
-const KINDS: ReadonlyMap<string, Chip["kind"]> = new Map([
+export const KINDS: ReadonlyMap<string, Chip["kind"]> = new Map([
   ["type", "type"],
   ["tag", "tag"],
   ["licence", "license"],
@@ -338,6 +339,8 @@ const KINDS: ReadonlyMap<string, Chip["kind"]> = new Map([
   ["is", "problem"],
   ["uid", "uid"],
   ["workflow", "workflow"],
+  ["rating", "rating"],
+  ["stars", "rating"],
   ["where", "where"],
 ]);
 /** A shorter hash is a whole one: it is finished only in quotes. */
@@ -362,6 +365,7 @@ export function parseSearch(text: string, base: Query): Parsed {
     problems: unique("problems", values("problem").filter(isProblem)),
     uid: values("uid").at(-1) ?? "",
     workflow: values("workflow").at(-1) ?? "",
+    rating: Number(values("rating").at(-1) ?? 0),
     text: written(values("text")),
     where: unique("where", values("where")),
     sort: base.sort,
@@ -393,7 +397,8 @@ function bare(token: Lexed | undefined): Token | null {
   return { start, end, kind, value, isExcluded };
 }
 
-function lex(text: string): Lexed[] {
+/** The tokens of the search box, in order. */
+export function lex(text: string): Lexed[] {
   const tokens: Lexed[] = [];
   let at = skipSpace(text, 0);
   while (at < text.length) {
@@ -418,17 +423,22 @@ function lexOne(text: string, start: number): Lexed {
     const meant = isQuoted ? value : unquotedMeaning(kind, value);
     const isLong = isQuoted || value.length >= (kind === "workflow" ? WORKFLOW_PREFIX : 1);
     const isFinished = isClosed && isLong && isComplete(kind, meant);
-    return { start, end, kind, value: meant, isExcluded, isFinished };
+    return { start, end, kind, value: meant, isExcluded, isFinished, isClosed };
   }
   const { end, value, isQuoted, isClosed } = readValue(text, start);
+  const [, stars] = (!isQuoted && /^(?:rating|stars)>=(.+)$/.exec(value)) || [];
+  if (stars !== undefined) {
+    const isFinished = isRating(stars);
+    return { start, end, kind: "rating", value: stars, isExcluded: false, isFinished, isClosed };
+  }
   if (!isQuoted && isCondition(value)) {
     const isFinished = !/[<>=]$/.test(value);
-    return { start, end, kind: "where", value, isExcluded: false, isFinished };
+    return { start, end, kind: "where", value, isExcluded: false, isFinished, isClosed };
   }
   const isOpenCondition = !isQuoted && /^[a-z][a-z0-9_.]*[<>!]=?$/.test(value) && CONDITION.test(value);
   const textKind = isOpenCondition ? "where" : "text";
   const isFinished = isClosed && !isOpenCondition;
-  return { start, end, kind: textKind, value, isExcluded: false, isFinished };
+  return { start, end, kind: textKind, value, isExcluded: false, isFinished, isClosed };
 }
 
 function unquotedMeaning(kind: Chip["kind"], value: string): string {
@@ -441,6 +451,7 @@ function isComplete(kind: Chip["kind"], value: string): boolean {
   if (kind === "problem") return isProblem(value);
   if (kind === "uid") return isUidPrefix(value);
   if (kind === "workflow") return isWorkflow(value);
+  if (kind === "rating") return isRating(value);
   if (kind === "where") return isCondition(value);
   return kind === "license" || value !== "";
 }

@@ -11,6 +11,8 @@ export interface Command {
   readonly keys: readonly string[];
   /** Also while somebody types; keys that would write something are not taken then. */
   readonly inText?: boolean;
+  /** Once for each press: a key that is held down does not do it again. */
+  readonly isOnce?: boolean;
   /** Where it works; without it, everywhere. */
   readonly context?: Context;
 }
@@ -27,6 +29,7 @@ export interface KeyLike {
 
 const GALLERY = { context: "gallery" } as const;
 const LIGHTBOX = { context: "lightbox" } as const;
+const ONCE = { isOnce: true } as const;
 
 export const COMMANDS: readonly Command[] = [
   { id: "go.left", title: "Previous asset", group: "Go", keys: ["ArrowLeft"], ...GALLERY },
@@ -84,15 +87,15 @@ export const COMMANDS: readonly Command[] = [
 
   { id: "edit.tags", title: "Edit tags and licence", group: "Edit", keys: ["E", "T"] },
   { id: "edit.rename", title: "Rename", group: "Edit", keys: ["F2"] },
-  { id: "edit.delete", title: "Move to trash", group: "Edit", keys: ["Delete", "Backspace"] },
-  { id: "edit.undo", title: "Undo", group: "Edit", keys: ["Ctrl+Z"] },
-  { id: "edit.redo", title: "Redo", group: "Edit", keys: ["Ctrl+Shift+Z", "Ctrl+Y"] },
-  { id: "rate.0", title: "No rating", group: "Edit", keys: ["0"] },
-  { id: "rate.1", title: "Rate 1", group: "Edit", keys: ["1"] },
-  { id: "rate.2", title: "Rate 2", group: "Edit", keys: ["2"] },
-  { id: "rate.3", title: "Rate 3", group: "Edit", keys: ["3"] },
-  { id: "rate.4", title: "Rate 4", group: "Edit", keys: ["4"] },
-  { id: "rate.5", title: "Rate 5", group: "Edit", keys: ["5"] },
+  { id: "edit.delete", title: "Move to trash", group: "Edit", keys: ["Delete", "Backspace"], ...ONCE },
+  { id: "edit.undo", title: "Undo", group: "Edit", keys: ["Ctrl+Z"], ...ONCE },
+  { id: "edit.redo", title: "Redo", group: "Edit", keys: ["Ctrl+Shift+Z", "Ctrl+Y"], ...ONCE },
+  { id: "rate.0", title: "No rating", group: "Edit", keys: ["0"], ...ONCE },
+  { id: "rate.1", title: "Rate 1", group: "Edit", keys: ["1"], ...ONCE },
+  { id: "rate.2", title: "Rate 2", group: "Edit", keys: ["2"], ...ONCE },
+  { id: "rate.3", title: "Rate 3", group: "Edit", keys: ["3"], ...ONCE },
+  { id: "rate.4", title: "Rate 4", group: "Edit", keys: ["4"], ...ONCE },
+  { id: "rate.5", title: "Rate 5", group: "Edit", keys: ["5"], ...ONCE },
   { id: "copy.json", title: "Copy debug JSON", group: "Edit", keys: ["Ctrl+Shift+C"] },
   { id: "copy.path", title: "Copy path", group: "Edit", keys: ["Ctrl+Alt+C"] },
   { id: "reveal", title: "Open in file manager", group: "Edit", keys: ["Ctrl+Shift+E"] },

@@ -1,6 +1,6 @@
 /** What the search box offers for the word under the caret. No requests: the caller asks for the terms. */
 
-import { complete, isSameValue, PROBLEMS, tokenAt, type Problem, type Token } from "./query";
+import { complete, isSameValue, MOST_STARS, PROBLEMS, starsOrMore, tokenAt, type Problem, type Token } from "./query";
 
 export type TermKind = "type" | "tag" | "license";
 
@@ -40,6 +40,7 @@ const BEGINNINGS: readonly { readonly written: string; readonly hint: string }[]
   { written: "licence:", hint: "CC0-1.0, or none" },
   { written: "-licence:", hint: "any other licence" },
   { written: "problem:", hint: "something is wrong" },
+  { written: "rating:", hint: "at least so many stars" },
   { written: "uid:", hint: "its first 4 digits or more" },
   { written: "workflow:", hint: "made by this workflow" },
 ];
@@ -69,6 +70,7 @@ export function suggest(
 ): Suggestion[] {
   const { token } = place;
   if (token.kind === "problem") return ofProblems(text, token, problems);
+  if (token.kind === "rating") return ofStars(text, token);
   const isExcluded = token.isExcluded || (token.kind === "text" && token.value.startsWith("-"));
   const found = terms.map(({ kind, name, count }) =>
     value(text, { ...token, kind, isExcluded }, name, count),
@@ -101,6 +103,12 @@ function ofProblems(
     const count = problems.find((problem) => problem.value === each.value)?.count ?? null;
     return value(text, token, each.value, count, each.title);
   });
+}
+
+function ofStars(text: string, token: Token): Suggestion[] {
+  return Array.from({ length: MOST_STARS }, (_, at) => MOST_STARS - at)
+    .filter((stars) => String(stars).startsWith(token.value))
+    .map((stars) => value(text, token, String(stars), null, starsOrMore(stars)));
 }
 
 function value(text: string, token: Token, name: string, count: number | null, hint = ""): Suggestion {

@@ -92,6 +92,12 @@ export function assets(count: number): string {
   return count === 1 ? "1 asset" : `${number(count)} assets`;
 }
 
+/** The tags of a text: commas part them; one in double quotes may hold commas itself. */
+export function tagsIn(text: string): string[] {
+  const parts = text.matchAll(/\s*(?:"([^"]*)"\s*(?=,|$)|([^,]*))(?:,|$)/g);
+  return Array.from(parts, ([, quoted, plain]) => (quoted ?? plain ?? "").trim()).filter((tag) => tag !== "");
+}
+
 const NAMED = 3;
 
 function named(tags: readonly string[]): string {

@@ -3,14 +3,14 @@
 const LIMIT = 100;
 
 export interface Done {
-  /** Number of the operation in the history of the library. */
-  readonly operation: number;
+  /** Numbers of the operations in the history of the library, the newest last; an import has several. */
+  readonly operations: readonly number[];
   readonly sentence: string;
 }
 
 /** The newest is last; beyond 100 the oldest are forgotten. */
 export class UndoStack {
-  private readonly done: Done[] = [];
+  private done: Done[] = [];
 
   push(done: Done): void {
     this.done.push(done);
@@ -26,9 +26,10 @@ export class UndoStack {
     return this.done.at(-1);
   }
 
-  /** Forget an operation, since it was undone elsewhere. */
-  drop(operation: number): void {
-    const index = this.done.findIndex((each) => each.operation === operation);
-    if (index >= 0) this.done.splice(index, 1);
+  /** Forget operations, since they are undone elsewhere. */
+  drop(operations: readonly number[]): void {
+    const gone = new Set(operations);
+    const left = this.done.map((each) => ({ ...each, operations: each.operations.filter((one) => !gone.has(one)) }));
+    this.done = left.filter((each) => each.operations.length > 0);
   }
 }

@@ -13,10 +13,9 @@ import {
   type UndoAnswer,
 } from "../api/client";
 import { NO_CHANGE, toBody, type Draft } from "../core/draft";
-import { toFilter } from "../core/query";
 import { assets, describeDone, stars } from "../core/tags";
 import { fileName, folder, number } from "../core/text";
-import { UndoStack } from "../core/undo";
+import { UndoStack, type Done } from "../core/undo";
 import type { Gallery } from "./gallery";
 import type { Places } from "./place";
 import type { Toasts } from "./toasts";
@@ -25,6 +24,8 @@ import type { Toasts } from "./toasts";
 export const MOST_UNASKED = 20;
 const MOST_NAMED = 100;
 const NAMES_READ = 10;
+/** So long it takes to see that another asset is shown. */
+const SWAP_MS = 600;
 
 /** Assets that were left as they are, by name and with the reason. */
 export interface Refusals {
@@ -58,6 +59,11 @@ export class Edits {
   readonly renaming = shallowRef<Card | null>(null);
   /** Assets of which it is being asked whether they are to go. */
   readonly deleting = shallowRef<readonly number[]>([]);
+  /** Another asset has just taken the place of the one that was shown. */
+  readonly isSwapped = ref(false);
+  private swapping = 0;
+  /** What this tab is moving to the trash. */
+  private readonly going = new Set<number>();
 
   /** Why nothing can be changed, and what to do; "" where it can. */
   readonly whyReadOnly = computed(() => {
@@ -93,9 +99,9 @@ export class Edits {
     return this.targets().length;
   }
 
-  /** The assets that a change is for: what the lightbox shows, the selection, or the focused card. */
+  /** The assets that a change is for: what the lightbox shows, or the selection. */
   targets(): readonly number[] {
-    const { selection, selectionVersion, focusId, order, rows } = this.gallery;
+    const { selection, selectionVersion, focusId, rows } = this.gallery;
     void selectionVersion.value;
     const focused = focusId.value;
     const { lightbox } = this.places.now.value;
@@ -105,13 +111,25 @@ export class Edits {
       const isFocused = focused !== null && (lightbox.length === 1 || shown.includes(focused));
       return isFocused ? [focused] : shown.slice(0, 1);
     }
-    if (selection.size > 0) return selection.ids();
-    return focused !== null && order.value.indexOf(focused) >= 0 ? [focused] : [];
+    return selection.ids();
   }
 
-  /** Why a change of what is selected can't be made; "" where it can, or where nothing is selected. */
+  /** Why a change of what is selected can't be made, and what to do; "" where it can. */
   whyNot(): string {
-    return this.whyReadOnly.value || (this.count() === 0 ? "Select an asset first." : "");
+    if (this.whyReadOnly.value) return this.whyReadOnly.value;
+    if (this.count() === 0) return "Select an asset first.";
+    return this.isSwapped.value ? "Another asset is shown now. Look at it, then press again." : "";
+  }
+
+  /** Another asset takes the place of the one that was shown: for a moment no key changes it. */
+  noteSwap(): void {
+    this.isSwapped.value = true;
+    clearTimeout(this.swapping);
+    this.swapping = setTimeout(() => (this.isSwapped.value = false), SWAP_MS);
+  }
+
+  isRemoving(id: number): boolean {
+    return this.going.has(id);
   }
 
   get canUndo(): boolean {
@@ -153,13 +171,14 @@ export class Edits {
   /** Give an asset another file name in its folder; what is wrong with it, or null. */
   rename(card: Card, name: string): Promise<Problem | null> {
     return this.inTurn(async () => {
-      const path = [folder(card.path), name].filter((part) => part !== "").join("/");
+      const now = this.gallery.rows.get(card.id) ?? card; // somebody may have moved it meanwhile
+      const path = [folder(now.path), name].filter((part) => part !== "").join("/");
       try {
         const { asset, operation } = await this.gallery.act(() =>
           askJson<Schemas["ChangedAnswer"]>(`assets/${card.uid}/move`, { method: "POST", body: { path } }),
         );
-        const sentence = `Renamed ${fileName(card.path)} to ${fileName(asset.path)}`;
-        if (operation !== null) this.note(operation, sentence);
+        const sentence = `Renamed ${fileName(now.path)} to ${fileName(asset.path)}`;
+        if (operation !== null) this.note([operation], sentence);
         return null;
       } catch (error) {
         const problem = problemOf(error);
@@ -180,6 +199,8 @@ export class Edits {
   remove(ids: readonly number[]): Promise<void> {
     return this.inTurn(async () => {
       const next = this.nextOf(ids);
+      const shown = this.shownOf(ids);
+      for (const id of ids) this.going.add(id);
       const name = ids.length === 1 && ids[0] !== undefined ? this.nameOfId(ids[0]) : "";
       await this.tell(async () => {
         const answer = await this.watched(ids.length, () =>
@@ -187,11 +208,12 @@ export class Edits {
         );
         const sentence = `Moved ${name || assets(answer.counts.removed)} to the trash`;
         if (answer.operation !== null) {
-          this.note(answer.operation, sentence);
-          await this.leave(ids, answer.failed, next);
+          this.note([answer.operation], sentence);
+          await this.leave(ids, shown, answer.failed, next);
         }
         await this.tellRefused("not moved to the trash", answer.failed, answer.counts.failed);
       });
+      for (const id of ids) this.going.delete(id);
     });
   }
 
@@ -199,7 +221,7 @@ export class Edits {
   undoLast(): void {
     void this.inTurn(async () => {
       const last = this.done.pop();
-      if (last) await this.takeBack(last.operation, last.sentence, false);
+      if (last) await this.takeBack(last, false);
     });
   }
 
@@ -207,7 +229,7 @@ export class Edits {
   redoLast(): void {
     void this.inTurn(async () => {
       const last = this.undone.pop();
-      if (last) await this.takeBack(last.operation, last.sentence, true);
+      if (last) await this.takeBack(last, true);
     });
   }
 
@@ -217,35 +239,58 @@ export class Edits {
    * `sentence` says what it had done; with `isRedo` the operation is itself an undo of that.
    */
   undo(operation: number, sentence: string, isRedo = false): Promise<void> {
-    return this.inTurn(() => this.takeBack(operation, sentence, isRedo));
+    return this.inTurn(() => this.takeBack({ operations: [operation], sentence }, isRedo));
   }
 
-  private async takeBack(operation: number, sentence: string, isRedo: boolean): Promise<void> {
-    this.done.drop(operation);
-    this.undone.drop(operation);
+  /** Remember what was done, in one operation or several, as one step, and tell it with a way back. */
+  note(operations: readonly number[], sentence: string, more = ""): void {
+    const done = { operations, sentence };
+    this.done.push(done);
+    this.undone = new UndoStack();
+    const action = { label: "Undo", run: () => void this.inTurn(() => this.takeBack(done, false)) };
+    this.news.set(operations[0] ?? 0, this.toasts.done(sentence + more, action));
+  }
+
+  private async takeBack({ operations, sentence }: Done, isRedo: boolean): Promise<void> {
+    this.done.drop(operations);
+    this.undone.drop(operations);
     await this.tell(async () => {
-      let answer: UndoAnswer;
-      try {
-        answer = await this.gallery.act(() =>
-          askJson<UndoAnswer>(`assets/operations/${operation}/undo`, { method: "POST" }),
-        );
-      } catch (error) {
-        if (problemOf(error).isUnreachable) (isRedo ? this.undone : this.done).push({ operation, sentence });
-        throw error;
+      const { answers, problem } = await this.gallery.act(() => this.undoAll(operations));
+      if (problem && (problem.isPassing || problem.needsToken)) {
+        const left = operations.slice(0, operations.length - answers.length);
+        (isRedo ? this.undone : this.done).push({ operations: left, sentence });
       }
-      const { counts, operation: undoing } = answer;
-      if (undoing !== null) {
-        (isRedo ? this.done : this.undone).push({ operation: undoing, sentence });
-        const action = { label: isRedo ? "Undo" : "Redo", run: () => void this.undo(undoing, sentence, !isRedo) };
-        this.toasts.close(this.news.get(operation) ?? 0);
-        this.news.delete(operation);
-        this.news.set(undoing, this.toasts.done(`${isRedo ? "Done again" : "Undone"}: ${lowered(sentence)}`, action));
-      } else if (counts.refused + counts.kept === 0) {
+      const undoing = answers.flatMap(({ operation }) => operation ?? []);
+      const left = answers.map(leftBy);
+      const total = left.reduce((sum, each) => sum + each.total, 0);
+      const [first = 0] = operations;
+      if (undoing.length) {
+        const opposite = { operations: undoing, sentence };
+        (isRedo ? this.done : this.undone).push(opposite);
+        const run = (): void => void this.inTurn(() => this.takeBack(opposite, !isRedo));
+        const said = `${isRedo ? "Done again" : "Undone"}: ${lowered(sentence)}`;
+        this.toasts.close(this.news.get(first) ?? 0);
+        this.news.delete(first);
+        this.news.set(undoing[0] ?? 0, this.toasts.done(said, { label: isRedo ? "Undo" : "Redo", run }));
+      } else if (!problem && total === 0) {
         this.toasts.info("There was nothing left to undo.");
       }
-      const left = [...answer.refused, ...answer.kept];
-      await this.tellRefused("left as they are", left, counts.refused + counts.kept);
+      await this.tellRefused("left as they are", left.flatMap((each) => each.items), total);
+      if (problem) throw problem;
     });
+  }
+
+  /** Take operations back, the newest first, up to the one that can't be. */
+  private async undoAll(operations: readonly number[]): Promise<{ answers: UndoAnswer[]; problem: Problem | null }> {
+    const answers: UndoAnswer[] = [];
+    try {
+      for (const operation of [...operations].reverse()) {
+        answers.push(await askJson<UndoAnswer>(`assets/operations/${operation}/undo`, { method: "POST" }));
+      }
+    } catch (error) {
+      return { answers, problem: problemOf(error) };
+    }
+    return { answers, problem: null };
   }
 
   private async bulk(ids: readonly number[], draft: Draft): Promise<BulkAnswer | null> {
@@ -260,7 +305,7 @@ export class Edits {
         const isRating = name !== "" && draft.rating !== null && said.startsWith("Rated");
         const sentence = isRating ? `Rated ${name} ${stars(draft.rating)}` : said;
         const already = counts.unchanged > 0 ? `, ${number(counts.unchanged)} ${isAre(counts.unchanged)} so already` : "";
-        this.note(operation, sentence, already);
+        this.note([operation], sentence, already);
       } else if (counts.failed === 0) {
         this.toasts.info(`Nothing to change: ${name ? "it is" : `${assets(counts.unchanged)} ${isAre(counts.unchanged)}`} so already.`);
       }
@@ -269,15 +314,11 @@ export class Edits {
     });
   }
 
-  /** Name the assets: by their ids, as far as one request may; all that the filter finds, where they are more. */
-  private choose(ids: readonly number[]): Record<string, unknown> {
+  /** Name the assets by their ids: what a filter finds may be others by the time that it is asked. */
+  private choose(ids: readonly number[]): { ids: readonly number[] } {
     const most = this.session.value?.limits.bulk_assets ?? Infinity;
     if (ids.length <= most) return { ids };
-    const { order, query, split } = this.gallery;
-    if (split.value.outside === 0 && ids.length === order.value.length) {
-      return { filter: toFilter(query), expected: ids.length };
-    }
-    const why = `At most ${number(most)} assets can be changed at once, or all that a search finds. Select fewer.`;
+    const why = `At most ${number(most)} assets can be changed at once (setting bulk_assets). Select fewer.`;
     throw new Problem(413, "too-many", why);
   }
 
@@ -317,14 +358,6 @@ export class Edits {
       if (problem.needsToken) this.needsToken.value = true;
       return null;
     }
-  }
-
-  /** Remember what was done, and tell it with a way back. */
-  private note(operation: number, sentence: string, more = ""): void {
-    this.done.push({ operation, sentence });
-    this.undone = new UndoStack();
-    const action = { label: "Undo", run: () => void this.undo(operation, sentence) };
-    this.news.set(operation, this.toasts.done(sentence + more, action));
   }
 
   private async tellRefused(what: string, refused: readonly Refused[], total: number): Promise<void> {
@@ -374,22 +407,49 @@ export class Edits {
     return null;
   }
 
-  /** Removed assets leave the selection, the focus and the lightbox. */
-  private async leave(ids: readonly number[], failed: readonly Refused[], next: number | null): Promise<void> {
+  /** Those of them that the lightbox shows, by uid; once they are gone nobody knows their uid. */
+  private shownOf(ids: readonly number[]): ReadonlySet<string> {
+    const { rows } = this.gallery;
+    return new Set(this.places.now.value.lightbox.filter((uid) => ids.includes(rows.idOf(uid) ?? 0)));
+  }
+
+  /** Removed assets leave the selection, the focus and the lightbox; others that were compared with them stay. */
+  private async leave(
+    ids: readonly number[],
+    shown: ReadonlySet<string>,
+    failed: readonly Refused[],
+    next: number | null,
+  ): Promise<void> {
     const { gallery, places } = this;
     const kept = new Set(failed.map((each) => gallery.rows.idOf(each.uid)));
     const gone = ids.filter((id) => !kept.has(id));
-    const shown = places.now.value.lightbox;
-    const isShown = gone.some((id) => shown.includes(gallery.rows.get(id)?.uid ?? ""));
+    const failedUids = new Set(failed.map((each) => each.uid));
+    const before = places.now.value.lightbox;
+    const left = before.filter((uid) => !shown.has(uid) || failedUids.has(uid));
+    const follower = left[0] === undefined ? next : (gallery.rows.idOf(left[0]) ?? next);
     gallery.select((selection) => {
       selection.remove(gone);
-      selection.setAnchor(next);
+      selection.setAnchor(follower);
     });
-    gallery.focusId.value = next;
-    if (!isShown) return;
+    gallery.focusId.value = follower;
+    if (left.length === before.length) return;
+    if (left.length > 0) return places.go({ lightbox: left });
     const [card] = next === null ? [] : await gallery.rows.read([next], new AbortController().signal);
     places.go({ lightbox: card ? [card.uid] : [] });
   }
+}
+
+/**
+ * What an undo left as it is. That a file came in once more stays noted at its asset, which is no news
+ * unless something else was left, too.
+ */
+function leftBy({ counts, undone, refused, kept }: UndoAnswer): { items: readonly Refused[]; total: number } {
+  const isNote = ({ event }: UndoAnswer["kept"][number]): boolean => event === "asset_provenance_added";
+  if (!refused.length && kept.every(isNote)) return { items: [], total: 0 };
+  const done = new Set(undone);
+  const told = kept.filter((each) => !isNote(each) || !done.has(each.uid));
+  const items = told.map((each) => (isNote(each) ? { ...each, why: "it was there before; its history keeps that it came again" } : each));
+  return { items: [...refused, ...items], total: counts.refused + counts.kept - (kept.length - told.length) };
 }
 
 function problemOf(error: unknown): Problem {

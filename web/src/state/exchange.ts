@@ -42,7 +42,7 @@ export class Exchange {
   readonly canReveal = computed(() => {
     const session = this.studio.session.value;
     if (session === null || this.hasNoDesktop.value) return false;
-    return session.is_local && session.scope !== "assets.read";
+    return session.can_reveal && session.scope !== "assets.read";
   });
 
   private readonly hasNoDesktop = ref(false);

@@ -5,6 +5,8 @@ import { Problem, type AssetRecord, type SessionAnswer } from "../api/client";
 import { Broken, Busy, upload, type Upload, type UploadAnswer } from "../api/upload";
 import { sentOf, takeBatch, tallied, targetOf, whyTooLarge, type Plan, type Target } from "../core/imports";
 import { EVERYTHING } from "../core/query";
+import { assets } from "../core/tags";
+import type { Edits } from "./edits";
 import type { Gallery } from "./gallery";
 import type { Toasts } from "./toasts";
 
@@ -30,6 +32,7 @@ export interface ImportItem extends Picked {
 }
 
 interface Shared {
+  readonly edits: Edits;
   readonly gallery: Gallery;
   readonly toasts: Toasts;
   readonly session: ShallowRef<SessionAnswer | null>;
@@ -42,8 +45,9 @@ const MOST_TRIES = 8;
 const BROKEN_WAIT_S = 2;
 const NOT_AGAIN = new Set([401, 403]);
 
-const PLAN: Plan = { type: "", folder: "", keepsFolders: true, license: "", tags: [] };
+const PLAN: Plan = { type: "", folder: "", keepsFolders: true, license: "", tags: [], changesKnown: false };
 const UNSET: Target = { type: "", folder: "" };
+const NOTHING = { operations: [] as readonly number[], fresh: 0, changed: 0 };
 
 export class Imports {
   readonly isOpen = ref(false);
@@ -78,6 +82,8 @@ export class Imports {
   private workers = 0;
   private nextKey = 1;
   private drawing = 0;
+  /** What came in and is not told yet: its operations, and how many assets are new or were changed. */
+  private untold = NOTHING;
   /** Ends the waiting for a server that has no room. */
   private cancelling = new AbortController();
 
@@ -128,7 +134,9 @@ export class Imports {
     this.isOpen.value = false;
     if (this.isRunning.value) {
       this.studio.toasts.info("The import goes on. Its button in the menu bar shows how far it is.");
-    } else if (!this.counts.value.ready) {
+    } else if (this.counts.value.ready) {
+      this.note();
+    } else {
       this.forget();
     }
   }
@@ -136,6 +144,7 @@ export class Imports {
   /** Forget what was chosen and what is done. */
   forget(): void {
     this.isOpen.value = false;
+    this.note();
     this.items.value = [];
     this.leftOut.value = 0;
     this.plan.value = PLAN;
@@ -219,6 +228,7 @@ export class Imports {
     form.set("dest_path", target.folder);
     if (plan.tags.length) form.set("metadata", JSON.stringify({ tags: plan.tags }));
     if (plan.license.trim()) form.set("license", plan.license.trim());
+    form.set("keep_known", String(!plan.changesKnown));
     for (const { file } of batch) form.append("file", file, file.name);
     for (const item of batch) this.set(item, "sending");
     const sent = upload(form, (loaded, total) => {
@@ -243,6 +253,15 @@ export class Imports {
       item.why = asset ? "" : (error?.detail ?? "The server's answer does not tell what became of it.");
       this.set(item, asset ? (asset.duplicate ? "known" : "new") : "refused");
     });
+    const fresh = batch.filter(({ state }) => state === "new").length;
+    const changed = batch.filter(({ state, plan }) => state === "known" && plan.changesKnown).length;
+    if (answer.operation == null || fresh + changed === 0) return;
+    const { untold } = this;
+    this.untold = {
+      operations: [...untold.operations, answer.operation],
+      fresh: untold.fresh + fresh,
+      changed: untold.changed + changed,
+    };
   }
 
   /** A file that was moved or deleted since it was chosen is refused; the others are returned. */
@@ -287,10 +306,23 @@ export class Imports {
     this.isRunning.value = false;
     this.waitsFor.value = "";
     if (this.isOpen.value) return;
+    const isNoted = this.note();
     const said = `Import ended: ${this.told()}`;
     const action = { label: "Show", run: () => (this.isOpen.value = true) };
     if (this.counts.value.refused) this.studio.toasts.error(said, action);
-    else this.studio.toasts.done(said, action);
+    else if (!isNoted) this.studio.toasts.done(said, action);
+  }
+
+  /** Tell what came in, with a way back: one for all its forms. An open dialog would cover it, and says it itself. */
+  private note(): boolean {
+    const { operations, fresh, changed } = this.untold;
+    if (!operations.length) return false;
+    this.untold = NOTHING;
+    const { known, cancelled } = this.counts.value;
+    const more = tallied({ fresh: 0, known, refused: 0, cancelled });
+    const sentence = fresh ? `Imported ${assets(fresh)}` : `Changed ${assets(changed)} by an import`;
+    this.studio.edits.note(operations, sentence, more && `, ${more}`);
+    return true;
   }
 
   /** What came of it so far. */

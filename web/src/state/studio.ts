@@ -1,6 +1,6 @@
 /** Everything that the Studio's parts share. */
 
-import { inject, provide, ref, type InjectionKey, type Ref, type ShallowRef } from "vue";
+import { inject, onScopeDispose, provide, ref, type InjectionKey, type Ref, type ShallowRef } from "vue";
 import type { SessionAnswer } from "../api/client";
 import { EventSocket, type Connection } from "../api/events";
 import { Clipboard } from "./clipboard";
@@ -34,6 +34,8 @@ export interface Studio {
   readonly needsToken: Ref<boolean>;
   /** Ask who we are, then read the library and listen; again after signing in. */
   begin(): Promise<void>;
+  /** Try to reach the server now, if that is waited with. */
+  reconnect(): void;
   /** Give the server a token, and go on where it was wanted; a refusal is thrown. */
   signIn(token: string): Promise<void>;
 }
@@ -57,6 +59,18 @@ export function provideStudio(): Studio {
       if (now === "offline" || (now === "live" && wasOffline)) void entry.look();
       if (now !== "connecting") wasOffline = now === "offline";
     },
+  });
+  const reconnect = (): void => socket.retryNow();
+  const onSight = (): void => {
+    if (document.visibilityState === "visible") reconnect();
+  };
+  addEventListener("online", reconnect);
+  addEventListener("focus", reconnect);
+  document.addEventListener("visibilitychange", onSight);
+  onScopeDispose(() => {
+    removeEventListener("online", reconnect);
+    removeEventListener("focus", reconnect);
+    document.removeEventListener("visibilitychange", onSight);
   });
   const begin = async (): Promise<void> => {
     await entry.enter();
@@ -105,13 +119,14 @@ export function provideStudio(): Studio {
     edits,
     clipboard,
     exchange: new Exchange({ clipboard, edits, gallery, session, toasts }),
-    imports: new Imports({ gallery, toasts, session, needsToken }),
+    imports: new Imports({ edits, gallery, toasts, session, needsToken }),
     player: new Player(settings, toasts, gallery.changed),
     connection,
     entry,
     session,
     needsToken,
     begin,
+    reconnect,
     signIn,
   };
   provide(KEY, studio);

@@ -10,7 +10,7 @@ export interface Toast {
 }
 
 const SHOWN_MS = { done: 8_000, info: 6_000, error: 15_000 };
-const MOST = 4;
+const MOST = 3;
 
 export class Toasts {
   readonly items = shallowReactive<Toast[]>([]);

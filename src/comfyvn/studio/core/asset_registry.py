@@ -319,6 +319,7 @@ class AssetRegistry:
         provenance: Mapping[str, Any] | None = None,
         license_tag: str | None = None,
         copy_file: bool | None = None,
+        keep_known: bool = False,
     ) -> AssetRecord:
         """Register one file: copy, hash, stamp, sidecar, ledger row, provenance row, preview.
 
@@ -338,6 +339,8 @@ class AssetRegistry:
             license_tag: the licence, where ``metadata`` has none; "" clears that of known content.
             copy_file: False registers a file of the assets folder where it is, and never writes to it. So
                 does True for a file that lies already where it would be copied to.
+            keep_known: content that the project knows keeps its tags, licence and metadata; only the
+                provenance row is appended.
 
         Returns:
             The record, recorded and synced; its preview is made behind the call.
@@ -351,6 +354,7 @@ class AssetRegistry:
         request = self._request(
             source_path, asset_type, dest_relative, metadata, is_copy, provenance, license_tag
         )
+        request = replace(request, keeps_known=keep_known)
         return self._registered(self._registrar().register(request))
 
     def _registered(self, outcome: Outcome) -> AssetRecord:
@@ -371,6 +375,7 @@ class AssetRegistry:
         provenance: Mapping[str, Any] | None = None,
         license_tag: str | None = None,
         operation: int | None = None,
+        keep_known: bool = False,
     ) -> AssetRecord:
         """Register what an open file holds, whatever lies at its name by now; see `register_file`.
 
@@ -378,7 +383,8 @@ class AssetRegistry:
             file: a regular file of the file system, open for reading without a buffer; it is read from its
                 start, and stays open.
             name: what the file is called; with ``copy_file`` False its path in the assets folder.
-            asset_type, dest_relative, metadata, copy_file, provenance, license_tag: as in `register_file`.
+            asset_type, dest_relative, metadata, copy_file, provenance, license_tag, keep_known: as in
+                `register_file`.
             operation: the operation that this belongs to (`new_operation`); one of its own by default.
 
         Raises:
@@ -387,6 +393,7 @@ class AssetRegistry:
         request = self._request(
             name, asset_type, dest_relative, metadata, copy_file, provenance, license_tag, file
         )
+        request = replace(request, keeps_known=keep_known)
         return self._registered(self._registrar(operation=operation).register(request))
 
     def plan_file(
@@ -1161,12 +1168,12 @@ class AssetRegistry:
     def _request_of(self, item: Mapping[str, Any]) -> Request:
         known = {
             "source_path", "asset_type", "dest_relative", "metadata", "copy", "provenance", "license_tag",
-            "copy_file",
+            "copy_file", "keep_known",
         }  # fmt: skip
         if unknown := set(item) - known:
             raise InvalidMetadata(why=f"register_file has no argument {sorted(unknown)[0]!r}")
         is_copy = item.get("copy", True) if item.get("copy_file") is None else item["copy_file"]
-        return self._request(
+        request = self._request(
             item.get("source_path"),
             item.get("asset_type"),
             item.get("dest_relative"),
@@ -1175,6 +1182,7 @@ class AssetRegistry:
             item.get("provenance"),
             item.get("license_tag"),
         )
+        return replace(request, keeps_known=bool(item.get("keep_known")))
 
     def _request(
         self,

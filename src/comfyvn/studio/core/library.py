@@ -330,7 +330,9 @@ class Library:
         is_as_written = stat is not None and stat == asset.sidecar_file
         found = None if is_as_written else self.edits_on_disk(asset)
         theirs = asset.facts if found is None else found.facts
-        merged = sidecar.merge(asset.facts, theirs, wanted, self.limits)
+        is_others = found is not None and _is_of_another_registration(found, asset)
+        base = _in_both(theirs, asset.facts) if is_others else asset.facts
+        merged = sidecar.merge(base, theirs, wanted, self.limits)
         whole = asset if found is None else self.take_back(change, asset, found)
         is_changed = not sidecar.is_same(merged.facts, asset.facts)
         updated = replace(whole, facts=merged.facts, updated_at=utc_now() if is_changed else asset.updated_at)
@@ -624,6 +626,17 @@ class Library:
         except BaseException:
             self.storage.delete(key)
             raise
+
+    def take_created_back(self, asset: Asset) -> None:
+        """Remove what `create_sidecar` wrote of an asset that is not recorded, unless it was changed."""
+        key = self.sidecar_key(asset.key)
+        if asset.sidecar_file is not None and self.storage.stat(key) == asset.sidecar_file:
+            self.storage.delete(key)
+        if asset.mirror_key is not None and self.mirrors is not None:
+            with suppress(SourceUnreadable):
+                found = self.mirrors.read(asset.mirror_key, self.config.sidecar_bytes)
+                if found is not None and found[0] == self._sidecar_data(asset):
+                    self.mirrors.delete(asset.mirror_key)
 
     def replace_sidecar(self, change: Transaction, asset: Asset, known: Asset | None = None) -> Asset:
         """Write sidecar and mirror inside a transaction, unannounced; they are put back if it fails.
@@ -1100,6 +1113,8 @@ def _facts_written(
     ``is_later``: we wrote elsewhere since, so there are such changes. Of one that is older than the journal
     nobody knows what we wrote.
     """
+    if _is_of_another_registration(found, asset):
+        return _in_both(found.facts, asset.facts)
     told = [row for row in rows.journal_of(asset.uid) if row.after is not None and "meta" in row.after]
     states = [(row.at, facts_told(row.after)) for row in reversed(told)]
     states = list(reversed(dict(states).items()))  # of the rows of one change the last is what was written
@@ -1118,6 +1133,15 @@ def _facts_written(
     since = found.updated_at or ""
     named = [at for at, (when, _) in enumerate(states) if when[:19].replace("T", " ") >= since]
     return states[max(named, default=0)][1]
+
+
+def _is_of_another_registration(found: sidecar.Sidecar, asset: Asset) -> bool:
+    """Tell whether a sidecar was first written for the same content while the asset was removed.
+
+    That registration was overtaken by the asset's return, or killed. It knew nothing of the asset's facts, so
+    it can't have deleted them.
+    """
+    return found.asset_id not in (None, asset.id)
 
 
 def _in_both(theirs: Facts, ours: Facts) -> Facts:

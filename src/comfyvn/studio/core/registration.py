@@ -73,7 +73,8 @@ class Request:
     ``key`` is the wanted one. ``license_given`` tells an empty licence that was stated (it clears) from none.
     ``is_rebuild``: the file comes back with its sidecar, whose provenance then suffices. ``wanted_uid`` is
     the one that the file's marker names. ``look``: a file that stays in place was read already, and had this
-    stat then. ``file``: it is open already, and read from there.
+    stat then. ``file``: it is open already, and read from there. ``keeps_known``: an asset that has the
+    content already keeps its facts.
     """
 
     source: Path
@@ -88,6 +89,7 @@ class Request:
     wanted_uid: str | None = None
     look: tuple[media.Reading, FileStat] | None = None
     file: BinaryIO | None = None
+    keeps_known: bool = False
 
     def opened(self) -> AbstractContextManager[Source]:
         """Open the source for reading."""
@@ -127,13 +129,15 @@ class _Arrival:
 class _Admitted:
     """A file in its place with its sidecar, to be recorded. ``is_new_file``: we put the file there.
 
-    ``had_sidecar``: that lay there before, and stays as it is.
+    ``had_sidecar``: that lay there before, and stays as it is. ``is_unheard``: nothing was known of the file,
+    its sidecar tells of this registration only.
     """
 
     request: Request
     asset: Asset
     is_new_file: bool
     had_sidecar: bool = False
+    is_unheard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -518,7 +522,9 @@ class Registrar:
             if placed.is_new:
                 library.storage.delete(placed.key)
             raise
-        return _Admitted(arrival.request, asset, placed.is_new)
+        own_row = [row.id for row in _provenance(asset)] == [arrival.provenance_id]
+        is_unheard = own_row and asset.facts == arrival.request.facts
+        return _Admitted(arrival.request, asset, placed.is_new, is_unheard=is_unheard)
 
     def _stamp(self, arrival: _Arrival, uid: str) -> _Arrival:
         """Fill the marker that was reserved while the copy was made."""
@@ -794,14 +800,12 @@ class Registrar:
     def _give_way(self, admitted: _Admitted) -> Outcome:
         """Start over a registration that another process overtook; what we placed for it is taken back."""
         asset, library = admitted.asset, self._library
-        with library.read() as rows:
-            is_ours = admitted.is_new_file and rows.asset_at(asset.key) is None
-        if is_ours:
-            library.storage.delete(asset.key)
-            if asset.sidecar_file is not None:
-                library.storage.delete(library.sidecar_key(asset.key))
-            if asset.mirror_key is not None and library.mirrors is not None:
-                library.mirrors.delete(asset.mirror_key)
+        with library.transaction(self._operation_id) as change:  # nobody records what lies there meanwhile
+            if change.rows.asset_at(asset.key) is None:
+                if admitted.is_new_file:
+                    library.storage.delete(asset.key)
+                if admitted.is_new_file or admitted.is_unheard:
+                    library.take_created_back(asset)
         arrival = self._try_arrive(admitted.request, library.ledger.reserve_ids(2))
         return next(self._settle(iter([[arrival]])))
 
@@ -826,7 +830,7 @@ class Registrar:
                 # minted here, the id is newer than those of other writers; a restored file's marker has one
                 row_id = arrival.provenance_id if restored else change.rows.reserve_ids(1)[0]
                 asset = library.append_provenance(change, asset, request.claim, row_id, arrival.created_at)
-            wanted = self._merge(asset.facts, request)
+            wanted = self._met(asset.facts, request)
             asset = library.change_one(change, asset, wanted, force=True, announce=True)
         self._renew_preview(asset)
         return Outcome(request, "known", asset)
@@ -841,8 +845,12 @@ class Registrar:
         given = request.license_given
         return merge_registered(known, request.facts, license_given=given, limits=self._library.limits)
 
+    def _met(self, known: Facts, request: Request) -> Facts:
+        """Return the facts of an asset whose content came in once more."""
+        return known if request.keeps_known else self._merge(known, request)
+
     def _adds_nothing(self, known: Asset, request: Request) -> bool:
-        merged = self._merge(known.facts, request)
+        merged = self._met(known.facts, request)
         has_sidecar = self._library.storage.stat(self._library.sidecar_key(known.key)) == known.sidecar_file
         return has_sidecar and merged == known.facts and _has_claim(known, request.claim)
 
