@@ -511,3 +511,14 @@ def test_a_right_that_was_taken_meanwhile_is_told_with_what_to_do(studio: Galler
 
     expect(said(studio)).to_contain_text("token")
     assert "rating" not in studio.record("mara_29")["meta"]
+
+
+def test_a_tag_that_was_being_typed_stays_with_those_it_was_typed_for(studio: Gallery) -> None:
+    """Else a click on another card turns it into a change of that one, unseen."""
+    studio.card("mara_29").click()
+    studio.press("e")
+    studio.page.keyboard.type("halftyped")
+
+    studio.card("mara_28").click()
+
+    expect(studio.page.get_by_text("The selection is another now")).to_be_visible()
