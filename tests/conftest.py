@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,6 +16,8 @@ from PIL import Image
 from comfyvn import cli
 from comfyvn.studio.core import AssetRegistry
 from support import Answer
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -106,3 +110,25 @@ def corpus() -> Path:
             pytest.fail("CI must set COMFYVN_TEST_CORPUS: see scripts/fetch-corpus")
         pytest.skip("COMFYVN_TEST_CORPUS is not set: run scripts/fetch-corpus")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, Any]:
+    """Debian's browser, without a window and without traffic of its own."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must have chromium: see .ci/run")
+        pytest.skip("there is no chromium here: install Debian's package chromium")
+    flags = [
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--autoplay-policy=no-user-gesture-required",
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        flags.append("--no-sandbox")
+    return {"executable_path": program, "args": flags}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +15,6 @@ from comfyvn.studio.core import AssetRegistry
 from serving import running
 from support import TIMEOUT_S
 
-playwright = pytest.importorskip("playwright.sync_api")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 READ = """async url => {
     try { return (await (await fetch(url, {credentials: 'include'})).text()).length }
     catch (error) { return error.name }
@@ -123,21 +118,6 @@ def other_server() -> Iterator[int]:
     server.shutdown()
     server.server_close()
     thread.join(TIMEOUT_S)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser without a window."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have chromium: see .ci/run")
-        pytest.skip("there is no chromium here: install Debian's package chromium")
-    flags = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=program, args=flags, timeout=TIMEOUT_S * 1000)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +26,6 @@ from support import TIMEOUT_S, Answer
 
 ROOT = Path(__file__).parents[2]
 BUILD_S = 240
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NO_SCRIPT_BUT_OURS = ("default-src 'none'", "script-src 'self'", "base-uri 'none'", "frame-ancestors 'none'")
 
 
@@ -362,19 +360,15 @@ def test_a_made_up_code_lets_nobody_in(fenced: AssetRegistry, body: Any, status:
 
 
 @pytest.mark.art
-def test_a_browser_shows_and_plays_assets_inside_the_page(registry: AssetRegistry, art: Path) -> None:
+def test_a_browser_shows_and_plays_assets_inside_the_page(
+    browser: Any, registry: AssetRegistry, art: Path
+) -> None:
     """Else the policy of the page, or a header of the files, would keep its own pictures and sounds out."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("there is no chromium here: install Debian's package chromium")
     chosen = {kind: next(iter(sorted(art.rglob(f"*.{kind}")))) for kind in ("png", "ogg", "webm")}
     uids = {kind: registry.register_file(path, "art")["uid"] for kind, path in chosen.items()}
     assert registry.wait_for_thumbnails(TIMEOUT_S)
-    flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
 
-    with running(registry) as (_, address), playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=flags)
+    with running(registry) as (_, address):
         window = browser.new_page()
         said: list[str] = []
         window.on("console", lambda message: said.append(message.text))
@@ -387,7 +381,7 @@ def test_a_browser_shows_and_plays_assets_inside_the_page(registry: AssetRegistr
             "socket": window.evaluate(LISTENS, f"{address.replace('http', 'ws')}/events/ws"),
             "inline": window.evaluate(INLINE),
         }
-        browser.close()
+        window.close()
 
     assert shown == dict.fromkeys(("thumb", "file", "sound", "film"), "load") | {
         "socket": "open",

@@ -19,7 +19,6 @@ from comfyvn.studio.core import AssetRegistry
 from gallery import Gallery, opened
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BUILD_S = 240
 TYPES = ("characters", "backgrounds", "props")
 
@@ -34,28 +33,6 @@ def page_folder() -> Path:
     done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S, check=False)
     assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
     return ROOT / "src" / "comfyvn" / "server" / "static"
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, Any]:
-    """Debian's browser, without a window and without traffic of its own."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have chromium: see .ci/run")
-        pytest.skip("there is no chromium here: install Debian's package chromium")
-    flags = [
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        flags.append("--no-sandbox")
-    return {"executable_path": program, "args": flags}
 
 
 @pytest.fixture(scope="session")
