@@ -80,9 +80,28 @@ def write_types(node: Node, path: Path) -> bytes:
             Path(work, "ledger.db"), assets_root=Path(work, "assets"), thumb_root=Path(work, "thumbs")
         ) as registry:
             described = Path(work, "openapi.json")
-            described.write_text(json.dumps(create_app(registry).openapi()), "utf-8")
+            described.write_text(json.dumps(_shapes_of(create_app(registry).openapi())), "utf-8")
         node.run("openapi-typescript", [str(generator), str(described), "-o", str(path)], WEB, 120)
     return path.read_bytes()
+
+
+def _shapes_of(description: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page wants of a description: its shapes; what they mean is told by docs/http.md."""
+    schemas = _without_words(description["components"]["schemas"])
+    return {**description, "paths": {}, "components": {"schemas": schemas}}
+
+
+def _without_words(value: Any) -> Any:
+    """Take descriptions, examples and titles out of a schema; a property of such a name stays."""
+    if isinstance(value, list):
+        return [_without_words(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _without_words(each)
+        for key, each in value.items()
+        if key not in ("description", "example", "examples", "title") or isinstance(each, dict)
+    }
 
 
 def run_script(node: Node, name: str, *arguments: str) -> int:
