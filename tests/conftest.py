@@ -17,7 +17,8 @@ from comfyvn import cli
 from comfyvn.studio.core import AssetRegistry
 from support import Answer
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# The first starts a page in half the time of the others.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,7 @@ def browser_type_launch_args() -> dict[str, Any]:
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI must have chromium: see .ci/run")
-        pytest.skip("there is no chromium here: install Debian's package chromium")
+        pytest.skip("there is no chromium here: install Debian's package chromium-headless-shell")
     flags = [
         "--disable-gpu",
         "--disable-quic",

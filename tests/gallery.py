@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from comfyvn.server import studio
 from comfyvn.studio.core import AssetRegistry
 from serving import running
 
-TIMEOUT_MS = 10_000
+TIMEOUT_MS = 20_000
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 class Gallery:

@@ -361,7 +361,7 @@ def test_rating_selecting_and_moving_to_the_trash_work_inside(lightbox: Lightbox
     lightbox.open("mara_29")
 
     studio.press("ArrowRight", "4")
-    expect(lightbox.dialog.get_by_role("group", name="Rating").locator(".on")).to_have_count(4)
+    expect(lightbox.dialog.get_by_role("group", name="Rating").locator(".given")).to_have_count(4)
     studio.wait_until(lambda: studio.record("mara_28")["meta"].get("rating") == 4)
     studio.press("ArrowRight", "Control+Space")
     expect(lightbox.dialog.get_by_role("button", name="✓ Selected")).to_be_visible()
