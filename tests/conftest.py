@@ -22,15 +22,20 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Run each test in an empty project folder, with no setting from the environment."""
-    for name in list(os.environ):
-        if name == "API_TOKEN" or (name.startswith("COMFYVN_") and not name.startswith("COMFYVN_TEST_")):
-            monkeypatch.delenv(name)
+    _forget_settings()
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    return folder
+    yield folder
+    _forget_settings()  # those that a command has set here would be there for the next fixture of the session
+
+
+def _forget_settings() -> None:
+    for name in list(os.environ):
+        if name == "API_TOKEN" or (name.startswith("COMFYVN_") and not name.startswith("COMFYVN_TEST_")):
+            del os.environ[name]
 
 
 @pytest.fixture

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from serving import running
 
 TIMEOUT_MS = 20_000
 expect.set_options(timeout=TIMEOUT_MS)
+ROOT = Path(__file__).parents[1]
+INSTALL_S = 240
 
 
 class Gallery:
@@ -105,3 +110,11 @@ def opened(page: Any, registry: AssetRegistry, folder: Path, count: int | None =
 def is_fault(message: Any) -> bool:
     """Tell an error of ours; a refused request is written to the console as an error, too."""
     return message.type == "error" and "Failed to load resource" not in message.text
+
+
+@cache
+def axe_core() -> str:
+    """The source of axe, which finds faults for assistive technology; installed if it is not there."""
+    command = [sys.executable, str(ROOT / "tools" / "web.py"), "install"]
+    subprocess.run(command, check=True, timeout=INSTALL_S)
+    return (ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text("utf-8")

@@ -1,8 +1,9 @@
-"""Work on the Studio's page in ``web/``: python tools/web.py build | check | dev | test | types [ARGUMENT...]
+"""Work on the page in ``web/``: python tools/web.py build|check|dev|install|test|types [ARGUMENT...]
 
 ``build``: make the page for the server of this checkout, if its sources have changed.
 ``check``: TypeScript's types, and whether those of the server's answers are up to date.
 ``dev``: a server that shows each edit at once; it passes questions on to COMFYVN_SERVER (http://127.0.0.1:8765).
+``install``: the packages of the lock file, which the others do first.
 ``test``: the unit tests; arguments go to vitest.
 ``types``: write the types of the server's answers anew from its OpenAPI description.
 
@@ -133,6 +134,7 @@ def _packages(lock: Path) -> dict[str, Any]:
 COMMANDS: Final[Mapping[str, Callable[[Node, Sequence[str]], int]]] = {
     "build": build,
     "check": check,
+    "install": lambda _node, _arguments: 0,  # that was done before
     "dev": lambda node, arguments: run_script(node, "dev", *arguments),
     "test": lambda node, arguments: run_script(node, "test", *arguments),
     "types": types,

@@ -11,10 +11,9 @@ import pytest
 from playwright.sync_api import expect
 
 from comfyvn.studio.core import AssetRegistry
-from gallery import Gallery
+from gallery import Gallery, axe_core
 from serving import running
 
-AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 FOCUSED = """() => {
     const at = document.activeElement
     return at.closest("[role=menubar]") ? "menus" : at.closest(".side") ? "filters"
@@ -27,7 +26,7 @@ FOCUSED = """() => {
 def faults(page: Any) -> list[tuple[str, str, str]]:
     """What axe finds in the page as it is, in both themes."""
     found = []
-    page.evaluate(AXE.read_text())
+    page.evaluate(axe_core())
     for theme in ("dark", "light"):
         page.evaluate("theme => { document.documentElement.dataset.theme = theme }", theme)
         page.wait_for_function("() => document.getAnimations().every(each => each.playState !== 'running')")

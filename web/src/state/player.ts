@@ -82,7 +82,8 @@ export class Player {
   }
 
   toggle(sound: Sound): void {
-    if (this.isPlayed(sound.uid)) this.pause();
+    // what is told of the element comes a moment later, and a second press in between means the other
+    if (this.uid.value === sound.uid && !this.audio.paused) this.pause();
     else this.play(sound);
   }
 
