@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { COUNTED_TAGS, facetGroups, inOrderOf, type FacetGroup, type Facets } from "../src/core/facets";
+import { COUNTED, facetGroups, inOrderOf, type FacetGroup, type Facets } from "../src/core/facets";
 import { EVERYTHING, type FacetKind, type Query } from "../src/core/query";
 
 const FACETS: Facets = {
@@ -17,6 +17,13 @@ const FACETS: Facets = {
     { value: "smile", count: 14 },
     { value: "night", count: 3 },
   ],
+  models: [
+    { value: "anima", count: 9 },
+    { value: "sdxl_base", count: 2 },
+  ],
+  loras: [],
+  samplers: [{ value: "Euler a", count: 11 }],
+  tools: [{ value: "ComfyUI", count: 11 }],
   problems: [
     { value: "no-license", count: 12 },
     { value: "missing", count: 0 },
@@ -74,10 +81,19 @@ describe("facets", () => {
   });
 
   test("a rare tag that was not counted is not said to have no assets", () => {
-    const tags = Array.from({ length: COUNTED_TAGS }, (_, at) => ({ value: `tag ${at}`, count: 200 - at }));
+    const tags = Array.from({ length: COUNTED }, (_, at) => ({ value: `tag ${at}`, count: 200 - at }));
     const rare = group("tag", { tags: ["rare"] }, { ...FACETS, tags });
     expect(rare.isCut).toBe(true);
     expect(lines(rare)[0]).toBe("rare ? chosen");
+  });
+
+  test("what made them is counted, chosen with folder and suffix too, and never left out", () => {
+    const models = group("model", { models: ["SDXL/sdxl_base.safetensors"] });
+    expect(lines(models)).toEqual(["sdxl_base 2 chosen", "anima 9 open"]);
+    expect(models.rows.some((row) => row.canExclude)).toBe(false);
+    expect(lines(group("lora"))).toEqual([]);
+    expect(lines(group("lora", { loras: ["gone"] }))).toEqual(["gone 0 chosen"]);
+    expect(lines(group("sampler", { samplers: ["euler A"] }))).toEqual(["Euler a 11 chosen"]);
   });
 
   test("assets without tags are chosen as a problem, which can't be excluded", () => {

@@ -15,6 +15,10 @@ describe("faults in the search box", () => {
     ["rating:9", "stars are a number from 1 to 5"],
     ["rating>=9", "stars are a number from 1 to 5"],
     ["workflow:abc", "8 or more"],
+    ["seed:twelve", "whole number"],
+    ["seed:-1", "whole number"],
+    ["from:7444", "the whole uid"],
+    ["model:.ckpt", "no model"],
     ["where:width", "a condition is written like"],
     ["width>=", "a condition is written like"],
     ["tag:", "right behind the colon"],
@@ -30,7 +34,7 @@ describe("faults in the search box", () => {
     expect(said("http://example.org 12:30 \"sort:x\" -smile")).toEqual([]);
   });
 
-  test.each(["problem:no-", "uid:", "uid:74", "rating:", "workflow:abc", "where:wid", "width>=", "sort:", 'tag:"t'])(
+  test.each(["problem:no-", "uid:", "uid:74", "rating:", "workflow:abc", "from:74", "seed:", "where:wid", "width>=", "sort:", 'tag:"t'])(
     "%s may still become valid while it is typed",
     (typed) => {
       expect(said(`mara ${typed}`, 5)).toEqual([]);
@@ -38,7 +42,7 @@ describe("faults in the search box", () => {
     },
   );
 
-  test.each(["problem:nonsense", "uid:x", "rating:9", "where:9"])(
+  test.each(["problem:nonsense", "uid:x", "rating:9", "where:9", "seed:x", "from:a/b"])(
     "%s never becomes valid, so it is told at once",
     (typed) => {
       expect(said(typed, 0)).toHaveLength(1);

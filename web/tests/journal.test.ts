@@ -33,6 +33,27 @@ describe("happenings", () => {
     expect(edit?.mayUndo).toBe(true);
   });
 
+  it("tells what an asset came from since then", () => {
+    const link = { parent: "3f1a0c22b7d94e10", kind: "img2img", certainty: "likely", found: "similar" };
+    const before = { meta: {}, extra: {}, lineage: [link] };
+    const after = { meta: {}, extra: {}, lineage: [{ ...link, certainty: "certain" }] };
+
+    const [judged, linked] = happenings([
+      row("asset_meta_updated", 9, before, after),
+      row("asset_meta_updated", 8, { meta: {}, extra: {} }, before),
+    ]);
+
+    expect([judged?.sentence, judged?.mayUndo]).toEqual(["changed lineage", true]);
+    expect(judged?.changed).toEqual([
+      {
+        name: "Came from",
+        before: "3f1a0c22b7d94e10 (likely img2img)",
+        after: "3f1a0c22b7d94e10 (img2img)",
+      },
+    ]);
+    expect(linked?.changed[0]?.before).toBe(null);
+  });
+
   it("makes one thing of the rows of an operation, and keeps operations apart", () => {
     const rows = [
       row("asset_sidecar_written", 9),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { inputsOf, namedIn } from "../src/core/provenance";
+import { inputsOf } from "../src/core/provenance";
 
 const UID = "83b523a03a112d9c";
 const HASH = "83b523a03a112d9cfbd2ba7872728110ded4910288664ff8bb5ec9ca973e598c";
@@ -18,33 +18,5 @@ describe("inputsOf", () => {
       "cfg",
       "zoom",
     ]);
-  });
-});
-
-describe("namedIn", () => {
-  it("finds uids, hashes and files wherever they stand, but not the asset itself", () => {
-    const inputs = {
-      asset_uid: UID,
-      asset_hash: HASH,
-      self: UID,
-      parents: ["0123456789abcdef", { uid: "fedcba9876543210" }],
-      nodes: { "4": { inputs: { image: "mara/base.png [input]" } } },
-      made_from: HASH,
-      prompt: "a girl, looking at a png",
-    };
-
-    expect(namedIn(inputs, UID)).toEqual({
-      uids: ["0123456789abcdef", "fedcba9876543210"],
-      hashes: [HASH],
-      files: ["mara/base.png"],
-    });
-  });
-
-  it("stops at twelve, and does not go on for ever into the deep", () => {
-    const many = Array.from({ length: 40 }, (_, at) => at.toString(16).padStart(16, "0"));
-    const deep = { a: { b: { c: { d: { e: { f: "0123456789abcdef" } } } } } };
-
-    expect(namedIn({ many }, UID).uids).toHaveLength(12);
-    expect(namedIn(deep, UID).uids).toEqual([]);
   });
 });

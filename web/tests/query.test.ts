@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
 import {
   EVERYTHING,
+  canExclude,
   chips,
   complete,
   formatSearch,
   fromParams,
+  isChosen,
   isFiltered,
   isSame,
   parseSearch,
@@ -45,7 +47,9 @@ describe("search text", () => {
     const typed =
       'happy  type:characters -type:sounds tag:smile -tag:night tag:"two words" licence:CC0-1.0 ' +
       "license:MIT -licence:none uid:7444 workflow:abcd1234 problem:missing is:no-licence " +
-      "where:codec=opus width>=1024 stars:4 mara";
+      "where:codec=opus width>=1024 stars:4 mara " +
+      'model:SDXL/anima.safetensors lora:mara_v3 lora:ink sampler:"Euler a" tool:ComfyUI ' +
+      "seed:18446744073709551615 from:7444ab0192837465";
     expect(asked(typed)).toEqual({
       types: ["characters"],
       notTypes: ["sounds"],
@@ -56,6 +60,12 @@ describe("search text", () => {
       problems: ["missing", "no-license"],
       uid: "7444",
       workflow: "abcd1234",
+      descendsFrom: "7444ab0192837465",
+      models: ["SDXL/anima.safetensors"],
+      loras: ["mara_v3", "ink"],
+      samplers: ["Euler a"],
+      tools: ["ComfyUI"],
+      seed: "18446744073709551615",
       rating: 4,
       text: "happy mara",
       where: ["codec=opus", "width>=1024"],
@@ -68,8 +78,9 @@ describe("search text", () => {
     expect(asked('licence:"none"').licenses).toEqual(["none"]);
   });
 
-  test("a workflow with a short hash is meant once it stands in quotes", () => {
+  test("a workflow with a short hash, or an old uid, is meant once it stands in quotes", () => {
     expect(asked('workflow:"abc"').workflow).toBe("abc");
+    expect(asked('from:"old-1"').descendsFrom).toBe("old-1");
   });
 
   test.each(["rating:4", "stars:4", "rating>=4", "stars>=4", "rating:2 rating:4"])(
@@ -106,6 +117,10 @@ describe("search text", () => {
     ["licence:", "license", ""],
     ["uid:744", "uid", "744"],
     ["workflow:abc", "workflow", "abc"],
+    ["from:7444ab", "from", "7444ab"],
+    ["seed:12x", "seed", "12x"],
+    ["model:.ckpt", "model", ".ckpt"],
+    ["lora:", "lora", ""],
     ["is:miss", "problem", "miss"],
     ["where:width", "where", "width"],
     ["width>=", "where", "width>="],
@@ -197,6 +212,10 @@ describe("parameters", () => {
     const typed =
       'type:a -type:b tag:"x,y" tag:"5""" -tag:z licence:none -licence:MIT is:missing uid:7444 rating:3 a>=1 w';
     const query = asked(typed);
+    const made = asked('model:"a b" lora:c sampler:d tool:e seed:7 from:7444ab0192837465');
+    expect(toParams(made).toString()).toBe(
+      "descends_from=7444ab0192837465&model=a+b&lora=c&sampler=d&tool=e&seed=7",
+    );
     const sent = toParams({ ...query, sort: "name" }).toString();
     expect(sent.replaceAll("%2C", ",").replaceAll("%22", "'")).toBe(
       "type=a&not_type=b&tag='x,y'&tag='5'''&not_tag=z&license=&not_license=MIT&problem=missing&uid=7444" +
@@ -211,7 +230,8 @@ describe("parameters", () => {
   });
 
   test("nonsense in parameters is left out", () => {
-    const sent = "problem=odd&uid=xyz&workflow=&rating=6&where=width&sort=up&type=&other=1";
+    const sent = "problem=odd&uid=xyz&workflow=&rating=6&where=width&sort=up&type=&other=1" +
+      "&model=&lora=/.pt&tool=&seed=-1&descends_from=a%20b";
     expect(fromParams(new URLSearchParams(sent))).toEqual(EVERYTHING);
   });
 });
@@ -257,6 +277,15 @@ describe("chips and facets", () => {
       "width>=9",
       "Text: mara",
     ]);
+    const made = asked('model:anima lora:mara_v3 sampler:"Euler a" tool:ComfyUI seed:7 from:7444ab0192837465');
+    expect(chips(made).map((chip) => chip.label)).toEqual([
+      "Came from: 7444ab0192837465",
+      "Model: anima",
+      "LoRA: mara_v3",
+      "Sampler: Euler a",
+      "Tool: ComfyUI",
+      "Seed: 7",
+    ]);
     const starred = [1, 4, 5].flatMap((rating) => chips({ ...EVERYTHING, rating }));
     expect(starred.map((chip) => chip.label)).toEqual(["1 star or more", "4 stars or more", "5 stars"]);
   });
@@ -278,6 +307,15 @@ describe("chips and facets", () => {
     expect(toggle(wanted, "problem", "missing")).toEqual(EVERYTHING);
   });
 
+  test("a model is the same with folder and suffix, and is never left out", () => {
+    const wanted = toggle(EVERYTHING, "model", "SDXL\\Anima.safetensors");
+    expect(toggle(wanted, "model", "anima")).toEqual(EVERYTHING);
+    expect(isChosen(wanted, "model", "anima")).toBe(true);
+    expect(isChosen(wanted, "model", "anima", true)).toBe(false);
+    expect(canExclude("lora")).toBe(false);
+    expect(isSame(wanted, { ...EVERYTHING, models: ["anima"] })).toBe(true);
+  });
+
   test("types differ in case, tags and licences don't", () => {
     expect(toggle(toggle(EVERYTHING, "type", "Music"), "type", "music").types).toEqual(["Music", "music"]);
     expect(toggle(toggle(EVERYTHING, "license", "MIT"), "license", "mit").licenses).toEqual([]);
@@ -294,6 +332,10 @@ describe("sameness", () => {
     expect(isSame(query, { ...query, notTags: ["c"] })).toBe(false);
     expect(isSame(query, { ...query, text: "Mara" })).toBe(false);
     expect(isSame(query, { ...query, rating: 1 })).toBe(false);
+    for (const other of [{ seed: "1" }, { descendsFrom: "a1" }, { loras: ["a"] }, { tools: ["a"] }]) {
+      expect(isSame(query, { ...query, ...other })).toBe(false);
+      expect(isFiltered({ ...EVERYTHING, ...other })).toBe(true);
+    }
     expect(isSame(query, { ...query, sort: "name" })).toBe(false);
   });
 });

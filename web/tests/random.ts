@@ -1,7 +1,7 @@
 /** Chance that can be repeated: the same seed gives the same sequence. */
 
 import type { Query } from "../src/core/query";
-import { EVERYTHING, PROBLEMS, SORTS, fromParams } from "../src/core/query";
+import { EVERYTHING, PROBLEMS, SORTS, fromParams, modelName } from "../src/core/query";
 
 export class Chance {
   constructor(private state: number) {}
@@ -59,6 +59,8 @@ const PIECES = [
   "🎵",
 ];
 
+const MODELS = ["anima", "Anima.safetensors", "SDXL/anima", "sub\\mara v3.ckpt", "mara:0.8", "x.pt", '"q"', "-.bin.sft"];
+
 /** Text out of everything that has a meaning somewhere; never empty. */
 export function nastyText(chance: Chance): string {
   return Array.from({ length: 1 + chance.below(6) }, () => chance.pick(PIECES)).join("");
@@ -76,6 +78,12 @@ function nastyNames(chance: Chance): string[] {
 /** A list without duplicates, ignoring case. */
 function distinct(values: readonly string[]): string[] {
   return [...new Map(values.map((value) => [value.toLowerCase(), value])).values()];
+}
+
+/** Names of models of which none is another. */
+function randomModels(chance: Chance): string[] {
+  const names = chance.some(MODELS, 3);
+  return [...new Map(names.map((name) => [modelName(name).toLowerCase(), name])).values()];
 }
 
 /** Texts to search for, in the form that a query has. */
@@ -102,6 +110,12 @@ export function randomQuery(chance: Chance): Query {
     problems: chance.some(PROBLEMS, 3).map((each) => each.value),
     uid: often(chance.hex(4 + chance.below(13)), ""),
     workflow: often(chance.hex(6 + chance.below(10)), ""),
+    descendsFrom: often(chance.hex(1 + chance.below(20)), ""),
+    models: randomModels(chance),
+    loras: randomModels(chance),
+    samplers: distinct(nastyNames(chance)),
+    tools: distinct(nastyNames(chance)),
+    seed: often(String(chance.below(2 ** 31)), ""),
     rating: often(1 + chance.below(5), 0),
     text: often(textOf(randomTexts(chance)), ""),
     where: chance.some(facts, 3),

@@ -6,9 +6,16 @@ import { Chance, nastyName } from "./random";
 const SMILE: Term = { kind: "tag", name: "smile", count: 15 };
 const SMILING: Term = { kind: "tag", name: "smiling cat", count: 2 };
 
-function offered(typed: string, terms: readonly Term[] = [], caret = typed.length): Suggestion[] {
+const ANIMA: Term = { kind: "model", name: "anima", count: 4 };
+
+function offered(
+  typed: string,
+  terms: readonly Term[] = [],
+  caret = typed.length,
+  isMade = false,
+): Suggestion[] {
   const problems = [{ value: "missing", count: 3 } as const];
-  return suggest(typed, placeOf(typed, caret), terms, problems);
+  return suggest(typed, placeOf(typed, caret), terms, { problems, isMade });
 }
 
 function written(typed: string, terms: readonly Term[] = []): string[] {
@@ -19,7 +26,11 @@ describe("suggestions", () => {
   test("the word under the caret says which terms to ask for", () => {
     expect(placeOf("tag:smi", 7)).toMatchObject({ terms: ["tag"], prefix: "smi" });
     expect(placeOf('-licence:"CC BY', 15)).toMatchObject({ terms: ["license"], prefix: "CC BY" });
-    expect(placeOf("mara smi", 8)).toMatchObject({ terms: ["tag", "type", "license"], prefix: "smi" });
+    expect(placeOf("mara smi", 8)).toMatchObject({
+      terms: ["tag", "type", "license", "model", "lora", "sampler", "tool"],
+      prefix: "smi",
+    });
+    expect(placeOf("lora:mara", 9)).toMatchObject({ terms: ["lora"], prefix: "mara" });
     expect(placeOf("mara smi", 2)).toMatchObject({ prefix: "mara" });
     expect(placeOf("-smi", 4)).toMatchObject({ prefix: "smi" });
     for (const typed of ["", "mara ", "uid:7444", "width>=10", '"smi', "problem:mi"]) {
@@ -33,6 +44,16 @@ describe("suggestions", () => {
     expect(written("smi", [SMILE, SMILING])).toEqual(["tag:smile", 'tag:"smiling cat"']);
     expect(written("-t")).toEqual(["-tag:", "-type:"]);
     expect(written('"ta')).toEqual([]);
+  });
+
+  test("what made an asset is offered where the library tells it, and never to be left out", () => {
+    const beginnings = (isMade: boolean): string[] => offered("", [], 0, isMade).map((each) => each.written);
+    expect(beginnings(true)).toEqual(expect.arrayContaining(["model:", "lora:", "sampler:", "tool:", "seed:"]));
+    expect(beginnings(false).filter((each) => /model|lora|sampler|tool|seed/.test(each))).toEqual([]);
+    expect(written("ani", [ANIMA])).toEqual(["model:anima"]);
+    expect(written("-ani", [ANIMA, SMILE])).toEqual(["-tag:smile"]);
+    expect(isBeginning(placeOf("model:ani", 9), [ANIMA])).toBe(true);
+    expect(isBeginning(placeOf("model:x/Anima.ckpt", 18), [ANIMA])).toBe(false);
   });
 
   test("a word after a minus offers what leaves it out", () => {

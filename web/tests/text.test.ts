@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { ago, bytes, duration, fileName, folder, number } from "../src/core/text";
+import { ago, bytes, duration, fileName, folder, indented, number } from "../src/core/text";
+import { Chance, nastyText } from "./random";
 
 test.each([
   [0, "0 B"],
@@ -61,4 +62,17 @@ test("a path is its folder and its name", () => {
     expect(name).not.toContain("/");
   }
   expect([folder("a/b/c.png"), fileName("a/b/c.png")]).toEqual(["a/b", "c.png"]);
+});
+
+test("JSON in lines is the same JSON, with all digits of its numbers", () => {
+  const value = { a: [1, -2.5e-7, []], 'say "{hi}, \\\\': { b: null, c: {}, d: [{ e: true }] }, f: "x\n" };
+  expect(indented(JSON.stringify(value))).toBe(JSON.stringify(value, null, 2));
+  expect(indented(JSON.stringify(value, null, 4))).toBe(JSON.stringify(value, null, 2));
+  expect(indented('{"seed":18446744073709551615}')).toBe('{\n  "seed": 18446744073709551615\n}');
+});
+
+test("what is no JSON, or nests without end, is written all the same", () => {
+  const chance = new Chance(19);
+  for (let tried = 0; tried < 2000; tried += 1) indented(`${nastyText(chance)}]}${nastyText(chance)}`);
+  expect(indented("[".repeat(20_000)).length).toBeLessThan(2_000_000);
 });

@@ -9,6 +9,7 @@ export type FacetAnswer = Schemas["FacetAnswer"];
 export type SelectionAnswer = Schemas["SelectionAnswer"];
 export type BulkAnswer = Schemas["BulkAnswer"];
 export type UndoAnswer = Schemas["UndoAnswer"];
+export type LineageAnswer = Schemas["LineageAnswer"];
 export type HistoryEntry = Schemas["HistoryEntry"];
 export type OperationRecord = Schemas["OperationRecord"];
 export type Provenance = Schemas["Provenance"];
@@ -123,7 +124,7 @@ export async function readRecord(uid: string, signal?: AbortSignal): Promise<Ass
 /** As many ids as fit into the body of a request. */
 const COUNTED_AT_ONCE = 100_000;
 
-/** Count types, licences and the most frequent tags of any number of assets. */
+/** Count types, licences, the most frequent tags and what made them, of any number of assets. */
 export async function countAmong(ids: Ids, topTags: number, signal?: AbortSignal): Promise<SelectionAnswer> {
   const read = (part: Ids): Promise<SelectionAnswer> => {
     const body = { ids: part, top_tags: ids.length > COUNTED_AT_ONCE ? 1_000 : topTags };
@@ -139,6 +140,10 @@ export async function countAmong(ids: Ids, topTags: number, signal?: AbortSignal
       types: added(sum.types, more.types),
       licenses: added(sum.licenses, more.licenses),
       tags: added(sum.tags, more.tags),
+      models: added(sum.models, more.models),
+      loras: added(sum.loras, more.loras),
+      samplers: added(sum.samplers, more.samplers),
+      tools: added(sum.tools, more.tools),
     };
   }
   return { ...sum, tags: sum.tags.slice(0, topTags + (sum.tags.some((tag) => tag.value === null) ? 1 : 0)) };
@@ -153,7 +158,11 @@ function added(a: Counts, b: Counts): Schemas["FacetCount"][] {
 }
 
 /** Where a picture, sound or file is: for `src`, links and drags. */
-export function addressOf(uid: string, what: "thumb" | "preview" | "waveform" | "download", params = ""): string {
+export function addressOf(
+  uid: string,
+  what: "thumb" | "preview" | "waveform" | "download" | "workflow",
+  params = "",
+): string {
   return new URL(`assets/${encodeURIComponent(uid)}/${what}${params && `?${params}`}`, BASE).href;
 }
 

@@ -93,7 +93,17 @@ export interface components {
             problems: ("no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict")[];
             uid?: string | null;
             workflow?: string | null;
+            descends_from?: string | null;
             rating?: number | null;
+            /** @default [] */
+            models: string[];
+            /** @default [] */
+            loras: string[];
+            /** @default [] */
+            samplers: string[];
+            /** @default [] */
+            tools: string[];
+            seed?: string | null;
         };
         Card: {
             id: number;
@@ -160,6 +170,10 @@ export interface components {
             types: components["schemas"]["FacetCount"][];
             licenses: components["schemas"]["FacetCount"][];
             tags: components["schemas"]["FacetCount"][];
+            models: components["schemas"]["FacetCount"][];
+            loras: components["schemas"]["FacetCount"][];
+            samplers: components["schemas"]["FacetCount"][];
+            tools: components["schemas"]["FacetCount"][];
             problems: components["schemas"]["ProblemCount"][];
         };
         FacetCount: {
@@ -294,6 +308,32 @@ export interface components {
             upload_bytes: number;
             upload_files: number;
         };
+        LineageAnswer: {
+            /** @constant */
+            ok: true;
+            uid: string;
+            nodes: components["schemas"]["LineageNode"][];
+            edges: components["schemas"]["LineageEdge"][];
+            truncated: boolean;
+        };
+        LineageEdge: {
+            child: string;
+            parent: string;
+            /** @enum {string} */
+            kind: "img2img" | "inpaint" | "upscale" | "composite" | "edit" | "variant" | "frame-of" | "manual";
+            /** @enum {string} */
+            certainty: "certain" | "likely" | "rejected";
+            found: string;
+        };
+        LineageNode: {
+            id: number | null;
+            uid: string;
+            path: string | null;
+            type: string | null;
+            depth: number;
+            is_known: boolean;
+            is_missing: boolean;
+        };
         ModderHook: {
             name: string;
             aliases: string[];
@@ -336,6 +376,13 @@ export interface components {
             moved_from?: string;
             moved_to?: string;
         };
+        ParentsAnswer: {
+            /** @constant */
+            ok: true;
+            uid: string;
+            parents: components["schemas"]["LineageEdge"][];
+            operation: number | null;
+        };
         PlannedEdit: {
             uid: string;
             path: string;
@@ -359,6 +406,22 @@ export interface components {
             /** @enum {string} */
             value: "no-license" | "no-tags" | "missing" | "no-sidecar" | "no-thumbnail" | "conflict";
             count: number;
+        };
+        ProposalList: {
+            /** @constant */
+            ok: true;
+            items: components["schemas"]["ProposedParent"][];
+            next_cursor: number | null;
+        };
+        ProposedParent: {
+            id: number;
+            child: string;
+            child_path: string;
+            parent: string;
+            parent_path: string | null;
+            /** @enum {string} */
+            kind: "img2img" | "inpaint" | "upscale" | "composite" | "edit" | "variant" | "frame-of" | "manual";
+            found: string;
         };
         Provenance: {
             id: number;
@@ -464,6 +527,10 @@ export interface components {
             types: components["schemas"]["FacetCount"][];
             licenses: components["schemas"]["FacetCount"][];
             tags: components["schemas"]["FacetCount"][];
+            models: components["schemas"]["FacetCount"][];
+            loras: components["schemas"]["FacetCount"][];
+            samplers: components["schemas"]["FacetCount"][];
+            tools: components["schemas"]["FacetCount"][];
             missing: number;
         };
         SessionAnswer: {

@@ -1,6 +1,15 @@
 /** What stands beside the gallery: each value with how many assets have it, those chosen on top. */
 
-import { isChosen, isSameValue, PROBLEMS, type FacetKind, type Problem, type Query } from "./query";
+import {
+  canExclude,
+  isChosen,
+  isSameValue,
+  PROBLEMS,
+  type FacetKind,
+  type MadeKind,
+  type Problem,
+  type Query,
+} from "./query";
 
 export interface Count<T> {
   /** null stands for "none". */
@@ -14,6 +23,10 @@ export interface Facets {
   readonly types: readonly Count<string | null>[];
   readonly licenses: readonly Count<string | null>[];
   readonly tags: readonly Count<string | null>[];
+  readonly models: readonly Count<string | null>[];
+  readonly loras: readonly Count<string | null>[];
+  readonly samplers: readonly Count<string | null>[];
+  readonly tools: readonly Count<string | null>[];
   readonly problems: readonly Count<Problem>[];
 }
 
@@ -43,8 +56,8 @@ export interface FacetGroup {
   readonly isCut: boolean;
 }
 
-/** So many tags are counted; see `top_tags` of GET /assets/facets. */
-export const COUNTED_TAGS = 100;
+/** So many tags, models and the like are counted; see `top_tags` of GET /assets/facets. */
+export const COUNTED = 100;
 
 const MEANINGS: Record<Problem, string> = {
   "no-license": "Nobody has said under which licence these may be used.",
@@ -59,12 +72,16 @@ const MEANINGS: Record<Problem, string> = {
 export function facetGroups(facets: Facets, query: Query): FacetGroup[] {
   const tags = facets.tags.filter((each) => each.value !== null);
   const untagged = facets.tags.find((each) => each.value === null)?.count ?? 0;
-  const isCut = tags.length >= COUNTED_TAGS;
+  const isCut = tags.length >= COUNTED;
   const noTags = rowOf(query, "problem", "no-tags", "no tags", untagged, MEANINGS["no-tags"]);
   return [
     groupOf("type", "Type", valuesOf(query, "type", facets.types)),
     groupOf("tag", "Tag", [noTags, ...valuesOf(query, "tag", tags, isCut)], isCut),
     groupOf("license", "Licence", valuesOf(query, "license", facets.licenses)),
+    madeOf(query, "model", "Model", facets.models),
+    madeOf(query, "lora", "LoRA", facets.loras),
+    madeOf(query, "sampler", "Sampler", facets.samplers),
+    madeOf(query, "tool", "Tool", facets.tools),
     groupOf("problem", "Problems", problemsOf(query, facets.problems)),
   ];
 }
@@ -99,10 +116,20 @@ function groupOf(kind: FacetKind, title: string, all: readonly FacetRow[], isCut
   return { kind, title, rows: ranked, chosen, isCut };
 }
 
+function madeOf(
+  query: Query,
+  kind: MadeKind,
+  title: string,
+  counts: readonly Count<string | null>[],
+): FacetGroup {
+  const isCut = counts.length >= COUNTED;
+  return groupOf(kind, title, valuesOf(query, kind, counts, isCut), isCut);
+}
+
 /** The values that were counted, "none" first, and those that are chosen though no asset has them now. */
 function valuesOf(
   query: Query,
-  kind: "type" | "tag" | "license",
+  kind: Exclude<FacetKind, "problem">,
   counts: readonly Count<string | null>[],
   isCut = false,
 ): FacetRow[] {
@@ -112,6 +139,10 @@ function valuesOf(
     type: [...query.types, ...query.notTypes],
     tag: [...query.tags, ...query.notTags],
     license: [...query.licenses, ...query.notLicenses],
+    model: query.models,
+    lora: query.loras,
+    sampler: query.samplers,
+    tool: query.tools,
   };
   const others = stated[kind]
     .filter((value) => !counted.some((row) => isSameValue(kind, row.value, value)))
@@ -140,5 +171,5 @@ function rowOf(
     : isChosen(query, kind, value, true)
       ? "excluded"
       : "open";
-  return { kind, value, title, count, choice, canExclude: kind !== "problem", meaning };
+  return { kind, value, title, count, choice, canExclude: canExclude(kind), meaning };
 }

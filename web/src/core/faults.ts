@@ -1,6 +1,6 @@
 /** What in the search box can't be understood, and why. */
 
-import { isProblem, KINDS, lex, PROBLEMS, type Lexed } from "./query";
+import { isProblem, isUid, KINDS, lex, PROBLEMS, type Lexed } from "./query";
 
 export interface Fault {
   /** As it is written in the box. */
@@ -9,7 +9,8 @@ export interface Fault {
   readonly said: string;
 }
 
-const TOKENS = "tag:, type:, licence:, problem:, rating:, uid:, workflow: and where:";
+const TOKENS =
+  "tag:, type:, licence:, problem:, rating:, uid:, workflow:, model:, lora:, sampler:, tool:, seed:, from: and where:";
 const OPEN_CONDITION = /^\s*([a-z][a-z0-9_.]*\s*((=|[<>!]=?)\s*([+-]?\d*\.?\d*(e[+-]?\d*)?)?)?)?$/i;
 
 /** `typed` is the start of the token that is being typed: it is at fault only if nothing valid begins so. */
@@ -35,6 +36,9 @@ function reason({ kind, value, isClosed }: Lexed): string {
   }
   if (kind === "rating") return "stars are a number from 1 to 5";
   if (kind === "uid") return "a uid has 4 to 64 digits, each of them 0 to 9 or a to f";
+  if (kind === "seed") return "a seed is a whole number of up to 20 digits";
+  if (kind === "model" || kind === "lora") return "it names no model";
+  if (kind === "from") return "the whole uid of an asset is needed";
   if (kind === "workflow") return "8 or more of a hash's characters are needed, or a shorter one in quotes";
   return "a condition is written like width>=1024 or codec=opus";
 }
@@ -56,7 +60,7 @@ function canBecomeValid({ kind, value, isClosed, isFinished }: Lexed): boolean {
   }
   if (kind === "uid") return /^[0-9a-f]{1,3}$/i.test(value);
   if (kind === "where") return OPEN_CONDITION.test(value);
-  return kind === "workflow";
+  return kind === "workflow" || (kind === "from" && isUid(value));
 }
 
 function begins(beginning: string): (whole: string) => boolean {

@@ -142,6 +142,11 @@ function editOf(row: JournalRow): Edit {
     changed.push(changeOf("Licence", before.license, after.license));
     what.push("licence");
   }
+  const [came, comes] = [parentsIn(row.before), parentsIn(row.after)];
+  if (came !== comes) {
+    changed.push(changeOf("Came from", came, comes));
+    what.push("lineage");
+  }
   const keys = new Set([...Object.keys(before), ...Object.keys(after)].filter((key) => !UNTOLD.has(key)));
   const others = [...keys].filter((key) => JSON.stringify(before[key]) !== JSON.stringify(after[key]));
   changed.push(...others.map((key) => changeOf(key, before[key], after[key])));
@@ -160,6 +165,17 @@ function orNull(value: unknown): string | null {
 /** The metadata that a row tells, with the sidecar's other keys. */
 function metaOf(told: Told | null): Told {
   return { ...asObject(told?.extra), ...asObject(told?.meta) };
+}
+
+/** "3f1a0c22b7d94e10 (img2img), …". */
+function parentsIn(told: Told | null): string {
+  const parents = Array.isArray(told?.lineage) ? told.lineage.map(asObject) : [];
+  return parents
+    .map(({ parent, kind, certainty }) => {
+      const how = certainty === "certain" ? inWords(kind) : `${inWords(certainty)} ${inWords(kind)}`;
+      return `${inWords(parent)} (${how})`;
+    })
+    .join(", ");
 }
 
 function tagsOf(meta: Told): string[] {

@@ -20,6 +20,16 @@ export interface Query {
   readonly uid: string;
   /** A workflow's hash, or 8 or more of its first characters. */
   readonly workflow: string;
+  /** The uid of an asset that they came from, by way of others or not. */
+  readonly descendsFrom: string;
+  /** Made with all of these, by their names; folder, suffix and case don't matter. */
+  readonly models: readonly string[];
+  readonly loras: readonly string[];
+  /** Made with any of these, ignoring case. */
+  readonly samplers: readonly string[];
+  readonly tools: readonly string[];
+  /** Made from it: digits, since it may be larger than a number. */
+  readonly seed: string;
   /** At least so many stars, 1 to 5; 0 for any. */
   readonly rating: number;
   /** Words, all of which are looked for, as the search box has them: what stands in quotes is one. */
@@ -39,6 +49,12 @@ export const EVERYTHING: Query = {
   problems: [],
   uid: "",
   workflow: "",
+  descendsFrom: "",
+  models: [],
+  loras: [],
+  samplers: [],
+  tools: [],
+  seed: "",
   rating: 0,
   text: "",
   where: [],
@@ -65,8 +81,24 @@ export const PROBLEMS: readonly { readonly value: Problem; readonly title: strin
 export const MOST_STARS = 5;
 
 /** What is counted beside the gallery, each value of it with a button. */
-export type FacetKind = "type" | "tag" | "license" | "problem";
-type Listed = "types" | "notTypes" | "tags" | "notTags" | "licenses" | "notLicenses" | "problems" | "where";
+export type FacetKind = "type" | "tag" | "license" | MadeKind | "problem";
+/** What made an asset. */
+export type MadeKind = "model" | "lora" | "sampler" | "tool";
+type Listed =
+  | "types"
+  | "notTypes"
+  | "tags"
+  | "notTags"
+  | "licenses"
+  | "notLicenses"
+  | "models"
+  | "loras"
+  | "samplers"
+  | "tools"
+  | "problems"
+  | "where";
+
+export const MADE_KINDS: readonly MadeKind[] = ["model", "lora", "sampler", "tool"];
 
 const LISTS: readonly Listed[] = [
   "types",
@@ -75,13 +107,17 @@ const LISTS: readonly Listed[] = [
   "notTags",
   "licenses",
   "notLicenses",
+  "models",
+  "loras",
+  "samplers",
+  "tools",
   "problems",
   "where",
 ];
 
 /** Whether both ask for the same; the order of a list does not matter. */
 export function isSame(a: Query, b: Query): boolean {
-  const singles = ["sort", "uid", "workflow", "rating", "text"] as const;
+  const singles = ["sort", "uid", "workflow", "descendsFrom", "seed", "rating", "text"] as const;
   if (singles.some((name) => a[name] !== b[name])) return false;
   return LISTS.every((name) => {
     const [ofA, ofB] = [new Set(folded(a, name)), new Set(folded(b, name))];
@@ -91,7 +127,8 @@ export function isSame(a: Query, b: Query): boolean {
 
 /** Whether there is any condition; the sort does not count. */
 export function isFiltered(query: Query): boolean {
-  const isStated = query.rating > 0 || query.uid + query.workflow + query.text !== "";
+  const { uid, workflow, descendsFrom, seed, text } = query;
+  const isStated = query.rating > 0 || uid + workflow + descendsFrom + seed + text !== "";
   return isStated || LISTS.some((name) => query[name].length > 0);
 }
 
@@ -111,6 +148,16 @@ export function isUidPrefix(text: string): boolean {
 /** Whether the server takes it as a workflow's hash, or the beginning of one. */
 export function isWorkflow(text: string): boolean {
   return text.length >= 1 && text.length <= 1000;
+}
+
+/** Whether it can be the whole uid of an asset; older releases made others than hex digits. */
+export function isUid(text: string): boolean {
+  return /^[0-9a-z_-]{1,64}$/i.test(text);
+}
+
+/** Whether it can be the seed of an asset. */
+export function isSeed(text: string): boolean {
+  return /^[0-9]{1,20}$/.test(text);
 }
 
 /** Whether it is a number of stars that something can have. */
@@ -143,6 +190,12 @@ export function toParams(query: Query, withSort = true): URLSearchParams {
     ["problem", query.problems],
     ["uid", query.uid === "" ? [] : [query.uid]],
     ["workflow", query.workflow === "" ? [] : [query.workflow]],
+    ["descends_from", query.descendsFrom === "" ? [] : [query.descendsFrom]],
+    ["model", query.models],
+    ["lora", query.loras],
+    ["sampler", query.samplers],
+    ["tool", query.tools],
+    ["seed", query.seed === "" ? [] : [query.seed]],
     ["rating", query.rating === 0 ? [] : [String(query.rating)]],
     ["q", textsOf(query)],
     ["where", query.where],
@@ -170,6 +223,12 @@ export function fromParams(params: URLSearchParams): Query {
     problems: unique("problems", params.getAll("problem").filter(isProblem)),
     uid: given("uid", isUidPrefix),
     workflow: given("workflow", isWorkflow),
+    descendsFrom: given("descends_from", isUid),
+    models: unique("models", params.getAll("model").filter(modelName)),
+    loras: unique("loras", params.getAll("lora").filter(modelName)),
+    samplers: unique("samplers", params.getAll("sampler").filter(Boolean)),
+    tools: unique("tools", params.getAll("tool").filter(Boolean)),
+    seed: given("seed", isSeed),
     rating: Number(given("rating", isRating)),
     text: written(params.getAll("q")),
     where: unique("where", params.getAll("where").filter(isCondition)),
@@ -187,7 +246,7 @@ function fromTable(text: string): string[] {
 
 /** A chip of the filter bar: one condition that can be removed. */
 export interface Chip {
-  readonly kind: FacetKind | "uid" | "workflow" | "rating" | "where" | "text";
+  readonly kind: FacetKind | "uid" | "workflow" | "from" | "seed" | "rating" | "where" | "text";
   readonly value: string;
   readonly isExcluded: boolean;
   /** What it says, also to a screen reader. */
@@ -209,6 +268,12 @@ export function chips(query: Query): Chip[] {
   add("problem", query.problems);
   add("uid", single(query.uid));
   add("workflow", single(query.workflow));
+  add("from", single(query.descendsFrom));
+  add("model", query.models);
+  add("lora", query.loras);
+  add("sampler", query.samplers);
+  add("tool", query.tools);
+  add("seed", single(query.seed));
   add("rating", query.rating === 0 ? [] : [String(query.rating)]);
   add("where", query.where);
   add("text", textsOf(query));
@@ -220,9 +285,11 @@ function label(kind: Chip["kind"], value: string, isExcluded: boolean): string {
   if (kind === "problem") return PROBLEMS.find((each) => each.value === value)?.title ?? value;
   if (kind === "rating") return starsOrMore(Number(value));
   if (kind === "where") return value;
-  const said = `${isExcluded ? "not " : ""}${kind === "license" ? "licence" : kind}: ${value}`;
+  const said = `${isExcluded ? "not " : ""}${WORDS[kind] ?? kind}: ${value}`;
   return said.charAt(0).toUpperCase() + said.slice(1);
 }
+
+const WORDS: Partial<Record<Chip["kind"], string>> = { license: "licence", lora: "LoRA", from: "came from" };
 
 /** "4 stars or more"; there are no more than 5. */
 export function starsOrMore(rating: number): string {
@@ -233,7 +300,10 @@ export function withoutChip(query: Query, chip: Chip): Query {
   switch (chip.kind) {
     case "uid":
     case "workflow":
+    case "seed":
       return { ...query, [chip.kind]: "" };
+    case "from":
+      return { ...query, descendsFrom: "" };
     case "rating":
       return { ...query, rating: 0 };
     case "text":
@@ -247,7 +317,7 @@ export function withoutChip(query: Query, chip: Chip): Query {
 
 /**
  * Toggle, exclude or clear one value of a facet: it is wanted (or excluded), or no longer if it was so
- * already. A value is never both; problems can't be excluded.
+ * already. A value is never both; problems, and what made an asset, can't be excluded.
  */
 export function toggle(query: Query, kind: FacetKind, value: string, isExcluded = false): Query {
   const name = listOf(kind, isExcluded);
@@ -259,8 +329,13 @@ export function toggle(query: Query, kind: FacetKind, value: string, isExcluded 
 
 /** Whether one value of a facet is wanted (or excluded). */
 export function isChosen(query: Query, kind: FacetKind, value: string, isExcluded = false): boolean {
-  if (kind === "problem" && isExcluded) return false;
+  if (isExcluded && !canExclude(kind)) return false;
   return query[listOf(kind, isExcluded)].some((each) => isSameValue(kind, each, value));
+}
+
+/** Whether one can look for all that do not have it. */
+export function canExclude(kind: FacetKind): boolean {
+  return EXCLUDABLE.has(kind);
 }
 
 /** Whether two values of a facet are one. */
@@ -273,7 +348,8 @@ function listOf(kind: FacetKind, isExcluded: boolean): Listed {
   if (kind === "type") return isExcluded ? "notTypes" : "types";
   if (kind === "tag") return isExcluded ? "notTags" : "tags";
   if (kind === "license") return isExcluded ? "notLicenses" : "licenses";
-  return "problems";
+  if (kind === "problem") return "problems";
+  return `${kind}s`;
 }
 
 function without(query: Query, name: Listed, value: string): Query {
@@ -285,10 +361,17 @@ function folded(query: Query, name: Listed): string[] {
   return query[name].map((value) => key(name, value));
 }
 
-/** The form under which two values of a list are one: tags, licences and texts ignore case. */
+/** The form under which two values of a list are one: all but types and conditions ignore case. */
 function key(name: Listed | "text", value: string): string {
   const ignoresCase = name !== "types" && name !== "notTypes" && name !== "where";
-  return ignoresCase ? value.normalize("NFC").toLowerCase() : value;
+  const meant = name === "models" || name === "loras" ? modelName(value) : value;
+  return ignoresCase ? meant.normalize("NFC").toLowerCase() : meant;
+}
+
+/** A model's name without folder and suffix: one tool writes them, another does not. */
+export function modelName(name: string): string {
+  const last = name.replaceAll("\\", "/").replace(/\/+$/, "").replace(/^.*\//s, "");
+  return last.replace(/\.(safetensors|sft|ckpt|gguf|pth|pt|bin)$/i, "").trim();
 }
 
 /** The texts that must all be found. */
@@ -339,12 +422,18 @@ export const KINDS: ReadonlyMap<string, Chip["kind"]> = new Map([
   ["is", "problem"],
   ["uid", "uid"],
   ["workflow", "workflow"],
+  ["from", "from"],
+  ["model", "model"],
+  ["lora", "lora"],
+  ["sampler", "sampler"],
+  ["tool", "tool"],
+  ["seed", "seed"],
   ["rating", "rating"],
   ["stars", "rating"],
   ["where", "where"],
 ]);
-/** A shorter hash is a whole one: it is finished only in quotes. */
-const WORKFLOW_PREFIX = 8;
+/** A shorter hash is a whole one, a shorter uid an old one: they are finished only in quotes. */
+const SHORTEST: Partial<Record<Chip["kind"], number>> = { workflow: 8, from: 16 };
 const EXCLUDABLE: ReadonlySet<string> = new Set(["type", "tag", "license"]);
 
 /** Read the search box. Never throws; the sort is kept from `base`, everything else is what the text says. */
@@ -365,6 +454,12 @@ export function parseSearch(text: string, base: Query): Parsed {
     problems: unique("problems", values("problem").filter(isProblem)),
     uid: values("uid").at(-1) ?? "",
     workflow: values("workflow").at(-1) ?? "",
+    descendsFrom: values("from").at(-1) ?? "",
+    models: unique("models", values("model")),
+    loras: unique("loras", values("lora")),
+    samplers: unique("samplers", values("sampler")),
+    tools: unique("tools", values("tool")),
+    seed: values("seed").at(-1) ?? "",
     rating: Number(values("rating").at(-1) ?? 0),
     text: written(values("text")),
     where: unique("where", values("where")),
@@ -421,7 +516,7 @@ function lexOne(text: string, start: number): Lexed {
   if (kind !== undefined && (!isExcluded || EXCLUDABLE.has(kind))) {
     const { end, value, isQuoted, isClosed } = readValue(text, start + prefix.length);
     const meant = isQuoted ? value : unquotedMeaning(kind, value);
-    const isLong = isQuoted || value.length >= (kind === "workflow" ? WORKFLOW_PREFIX : 1);
+    const isLong = isQuoted || value.length >= (SHORTEST[kind] ?? 1);
     const isFinished = isClosed && isLong && isComplete(kind, meant);
     return { start, end, kind, value: meant, isExcluded, isFinished, isClosed };
   }
@@ -451,6 +546,9 @@ function isComplete(kind: Chip["kind"], value: string): boolean {
   if (kind === "problem") return isProblem(value);
   if (kind === "uid") return isUidPrefix(value);
   if (kind === "workflow") return isWorkflow(value);
+  if (kind === "from") return isUid(value);
+  if (kind === "seed") return isSeed(value);
+  if (kind === "model" || kind === "lora") return modelName(value) !== "";
   if (kind === "rating") return isRating(value);
   if (kind === "where") return isCondition(value);
   return kind === "license" || value !== "";
@@ -479,7 +577,7 @@ function word(kind: string, value: string, isExcluded: boolean): string {
   if (kind === "text") return textWord(value);
   if (kind === "where") return lexesAs(value, "where") ? value : `where:${quotedIfNeeded(value)}`;
   const minus = isExcluded ? "-" : "";
-  if (kind === "workflow" && value.length < WORKFLOW_PREFIX) return `workflow:${quoted(value)}`;
+  if (value.length < (SHORTEST[kind as Chip["kind"]] ?? 0)) return `${kind}:${quoted(value)}`;
   if (kind !== "license") return `${minus}${kind}:${quotedIfNeeded(value)}`;
   const isAmbiguous = value.toLowerCase() === "none";
   return `${minus}licence:${value === "" ? "none" : isAmbiguous ? quoted(value) : quotedIfNeeded(value)}`;

@@ -1,8 +1,20 @@
 /** What the search box offers for the word under the caret. No requests: the caller asks for the terms. */
 
-import { complete, isSameValue, MOST_STARS, PROBLEMS, starsOrMore, tokenAt, type Problem, type Token } from "./query";
+import {
+  canExclude,
+  complete,
+  isSameValue,
+  MADE_KINDS,
+  MOST_STARS,
+  PROBLEMS,
+  starsOrMore,
+  tokenAt,
+  type MadeKind,
+  type Problem,
+  type Token,
+} from "./query";
 
-export type TermKind = "type" | "tag" | "license";
+export type TermKind = "type" | "tag" | "license" | MadeKind;
 
 export interface Suggestion {
   /** Unlike that of any other. */
@@ -10,7 +22,7 @@ export interface Suggestion {
   /** What is written into the box, such as `tag:"two words"`. */
   readonly written: string;
   readonly hint: string;
-  /** How many assets of the library have it; null where that is not counted. */
+  /** How many assets have it; null where that is not counted. */
   readonly count: number | null;
   /** The box with it. */
   readonly text: string;
@@ -32,7 +44,21 @@ export interface Term {
   readonly count: number;
 }
 
-const BEGINNINGS: readonly { readonly written: string; readonly hint: string }[] = [
+/** What is known without a request. */
+export interface Known {
+  readonly problems: readonly { readonly value: Problem; readonly count: number }[];
+  /** Something in the library tells what made it. */
+  readonly isMade: boolean;
+}
+
+interface Beginning {
+  readonly written: string;
+  readonly hint: string;
+  /** Of no use where nothing tells what made it. */
+  readonly ofMade?: true;
+}
+
+const BEGINNINGS: readonly Beginning[] = [
   { written: "tag:", hint: "has this tag" },
   { written: "-tag:", hint: "has not this tag" },
   { written: "type:", hint: "characters, backgrounds …" },
@@ -43,8 +69,14 @@ const BEGINNINGS: readonly { readonly written: string; readonly hint: string }[]
   { written: "rating:", hint: "at least so many stars" },
   { written: "uid:", hint: "its first 4 digits or more" },
   { written: "workflow:", hint: "made by this workflow" },
+  { written: "model:", hint: "made with this model", ofMade: true },
+  { written: "lora:", hint: "made with this LoRA", ofMade: true },
+  { written: "sampler:", hint: "made with this sampler", ofMade: true },
+  { written: "tool:", hint: "ComfyUI, Automatic1111 …", ofMade: true },
+  { written: "seed:", hint: "made from this seed", ofMade: true },
+  { written: "from:", hint: "came from the asset of this uid" },
 ];
-const TERM_KINDS: readonly TermKind[] = ["tag", "type", "license"];
+const TERM_KINDS: readonly TermKind[] = ["tag", "type", "license", ...MADE_KINDS];
 
 function isTermKind(kind: string): kind is TermKind {
   return (TERM_KINDS as readonly string[]).includes(kind);
@@ -66,19 +98,19 @@ export function suggest(
   text: string,
   place: Place,
   terms: readonly Term[],
-  problems: readonly { readonly value: Problem; readonly count: number }[],
+  known: Known,
 ): Suggestion[] {
   const { token } = place;
-  if (token.kind === "problem") return ofProblems(text, token, problems);
+  if (token.kind === "problem") return ofProblems(text, token, known.problems);
   if (token.kind === "rating") return ofStars(text, token);
   const isExcluded = token.isExcluded || (token.kind === "text" && token.value.startsWith("-"));
-  const found = terms.map(({ kind, name, count }) =>
-    value(text, { ...token, kind, isExcluded }, name, count),
-  );
+  const found = terms
+    .filter(({ kind }) => !isExcluded || canExclude(kind))
+    .map(({ kind, name, count }) => value(text, { ...token, kind, isExcluded }, name, count));
   if (token.kind === "license" && "none".startsWith(token.value.toLowerCase())) {
     found.push(value(text, token, "", null, token.isExcluded ? "has a licence" : "has no licence"));
   }
-  return token.kind === "text" ? [...beginnings(text, token), ...found] : found;
+  return token.kind === "text" ? [...beginnings(text, token, known.isMade), ...found] : found;
 }
 
 /**
@@ -97,7 +129,7 @@ export function isBeginning(place: Place, terms: readonly Term[]): boolean {
 function ofProblems(
   text: string,
   token: Token,
-  problems: readonly { readonly value: Problem; readonly count: number }[],
+  problems: Known["problems"],
 ): Suggestion[] {
   return PROBLEMS.filter((each) => each.value.startsWith(token.value)).map((each) => {
     const count = problems.find((problem) => problem.value === each.value)?.count ?? null;
@@ -118,10 +150,11 @@ function value(text: string, token: Token, name: string, count: number | null, h
 }
 
 /** Kinds of conditions; for a word, those that begin like it. */
-function beginnings(text: string, token: Token): Suggestion[] {
+function beginnings(text: string, token: Token, isMade: boolean): Suggestion[] {
   if (text[token.start] === '"') return [];
   const typed = token.value.toLowerCase();
-  return BEGINNINGS.filter((each) => each.written.startsWith(typed)).map(({ written, hint }) => {
+  const fitting = BEGINNINGS.filter((each) => each.written.startsWith(typed) && (isMade || !each.ofMade));
+  return fitting.map(({ written, hint }) => {
     const before = text.slice(0, token.start) + written;
     return {
       key: written,

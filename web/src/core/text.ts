@@ -51,6 +51,27 @@ export function number(value: number): string {
   return NUMBER.format(value);
 }
 
+const DEEPEST_INDENT = 40;
+
+/** JSON in lines, token by token: seeds of 64 bits would not outlive JSON.parse. */
+export function indented(json: string): string {
+  let depth = 0;
+  const line = (): string => `\n${"  ".repeat(Math.min(depth, DEEPEST_INDENT))}`;
+  return json.replace(/"(?:[^"\\]|\\.)*"|\{\s*\}|\[\s*\]|\s+|[{}[\],:]/gs, (token) => {
+    if (token === "{" || token === "[") {
+      depth += 1;
+      return token + line();
+    }
+    if (token === "}" || token === "]") {
+      depth = Math.max(0, depth - 1);
+      return line() + token;
+    }
+    if (token === ",") return token + line();
+    if (token === ":") return ": ";
+    return token.startsWith('"') ? token : token.replace(/\s+/g, "");
+  });
+}
+
 /** The last part of a path. */
 export function fileName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);

@@ -188,6 +188,20 @@ export class Edits {
     });
   }
 
+  /** Say whether an asset came from another one, as is likely. */
+  judge(child: { uid: string; name: string }, parent: { uid: string; name: string }, isSo: boolean): Promise<void> {
+    return this.inTurn(async () => {
+      await this.tell(async () => {
+        const body = { parent: parent.uid, certainty: isSo ? "certain" : "rejected" };
+        const { operation } = await this.gallery.act(() =>
+          askJson<Schemas["ParentsAnswer"]>(`assets/${child.uid}/lineage`, { method: "PATCH", body }),
+        );
+        const sentence = `${isSo ? "Confirmed" : "Rejected"} that ${child.name} came from ${parent.name}`;
+        if (operation !== null) this.note([operation], sentence);
+      });
+    });
+  }
+
   /** Move what is selected to the trash; many only after a question. */
   askToRemove(): void {
     const ids = this.targets();

@@ -3,7 +3,7 @@
 import { computed, ref, shallowRef, watch } from "vue";
 import { askJson, Problem, readCards, readIndex, type Card, type FacetAnswer } from "../api/client";
 import type { Change } from "../api/events";
-import { isFiltered, isSame, toParams, type Query } from "../core/query";
+import { isFiltered, isSame, MADE_KINDS, toParams, type MadeKind, type Query } from "../core/query";
 import { Rows } from "../core/rows";
 import { Order, Selection } from "../core/selection";
 import type { Places } from "./place";
@@ -39,6 +39,8 @@ export class Gallery {
   /** Assets in the whole library; null till it is known. */
   readonly libraryTotal = ref<number | null>(null);
   readonly facets = shallowRef<FacetAnswer | null>(null);
+  /** What of the making of assets anything in the library tells. */
+  readonly made = shallowRef<ReadonlySet<MadeKind>>(new Set());
   readonly waiting = shallowRef<Waiting | null>(null);
   /** Grows with each question, so that the grid goes to the top; a refresh leaves it. */
   readonly questions = ref(0);
@@ -141,6 +143,7 @@ export class Gallery {
       ]);
       this.facets.value = facets;
       this.libraryTotal.value = (all ?? facets).total;
+      this.made.value = new Set(MADE_KINDS.filter((kind) => (all ?? facets)[`${kind}s`].length > 0));
     } catch (error) {
       if (counting.signal.aborted) return;
       if (isPassing(error)) this.countSoon(RETRY_MS);

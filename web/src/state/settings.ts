@@ -19,7 +19,13 @@ export const THEMES: readonly Theme[] = ["dark", "light", "system"];
 export const THEME_NAMES: Readonly<Record<Theme, string>> = { dark: "Dark", light: "Light", system: "As the system" };
 
 const KEY = "comfyvn-studio";
-const DEFAULTS: Settings = { theme: "dark", checkerboard: true, ground: "dark", volume: 0.8, folded: [] };
+const DEFAULTS: Settings = {
+  theme: "dark",
+  checkerboard: true,
+  ground: "dark",
+  volume: 0.8,
+  folded: ["facet-sampler", "facet-tool"],
+};
 
 export function useSettings(): Settings {
   const settings = reactive(read());
@@ -48,10 +54,10 @@ function read(): Settings {
       checkerboard: known.checkerboard !== false,
       ground: known.ground === "light" ? "light" : "dark",
       volume: typeof known.volume === "number" ? Math.min(1, Math.max(0, known.volume)) : DEFAULTS.volume,
-      folded: Array.isArray(known.folded) ? known.folded.filter((each) => typeof each === "string") : [],
+      folded: Array.isArray(known.folded) ? known.folded.filter((each) => typeof each === "string") : [...DEFAULTS.folded],
     };
   } catch {
-    return { ...DEFAULTS, folded: [] };
+    return { ...DEFAULTS, folded: [...DEFAULTS.folded] };
   }
 }
 

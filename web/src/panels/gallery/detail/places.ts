@@ -1,6 +1,5 @@
 /** Ways from the pane into the gallery. */
 
-import type { AssetRecord } from "../../../api/client";
 import { EVERYTHING, type Query } from "../../../core/query";
 import type { Studio } from "../../../state/studio";
 
@@ -10,7 +9,7 @@ export function showAll({ gallery }: Studio, wanted: Partial<Query>): void {
 }
 
 /** Give an asset the focus; one that the result does not have is searched for by its uid. */
-export function goTo(studio: Studio, { id, uid }: AssetRecord): void {
+export function goTo(studio: Studio, { id, uid }: { id: number; uid: string }): void {
   const { gallery } = studio;
   if (gallery.order.value.indexOf(id) < 0) showAll(studio, { uid });
   gallery.select((selection) => selection.only(id));
