@@ -12,6 +12,7 @@ import cases_files
 import cases_rows
 import cases_serve
 import kinds
+import lineage
 import rows
 from measuring import Case, Job, once
 
@@ -59,6 +60,7 @@ CASES = {
     **cases_files.CASES,
     **cases_rows.CASES,
     **cases_serve.CASES,
+    **lineage.CASES,
     "help": Case(_help, _python, "starts", goal=3.0),
     "show": Case(_show, _python, "starts", goal=8.0, prepare=cases_rows.library),
     **{

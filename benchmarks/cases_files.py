@@ -15,6 +15,7 @@ from comfyvn.registry.ingest import Selection, ingest
 from comfyvn.registry.rebuild import rebuild
 from comfyvn.registry.verify import verify
 from comfyvn.studio.core import AssetRegistry
+from comfyvn.studio.core.workflows import told_by_file
 
 # -- one file at a time -----------------------------------------------------------------------------------
 
@@ -214,6 +215,30 @@ def _make_tagged(job: Job) -> Path:
 
 _registered = {kind: partial(Job.registered, kind=kind) for kind in ("mixed", "tiny")}
 
+# -- what made them ---------------------------------------------------------------------------------------
+
+
+def _facts(job: Job) -> int:
+    files = library.files(job.generated())
+    settle()
+    with job.watch():
+        for path in files:
+            with path.open("rb") as file:
+                told = told_by_file(file, path.name)
+            assert told is not None
+            assert told.facts["steps"] == 28
+    return len(files)
+
+
+def _facts_bare(job: Job) -> int:
+    files = library.files(job.generated())
+    settle()
+    with job.watch():
+        for path in files:
+            path.read_bytes()
+    return len(files)
+
+
 CASES = {
     "register": Case(_register, _register_bare, goal=1.5, prepare=Job.mixed),
     "previews": Case(_previews, _previews_bare, goal=1.25, prepare=Job.mixed),
@@ -231,5 +256,6 @@ CASES = {
         )
         for kind, prepare in _registered.items()
     },
+    "facts": Case(_facts, _facts_bare, prepare=Job.generated),
     "verify": Case(_verify, _verify_bare, goal=2.0, prepare=_registered["mixed"]),
 }

@@ -39,10 +39,11 @@ def _ask(
     count: int | None,
     make_filters: Callable[[Job, AssetRegistry], Filters],
     answer: Callable[[AssetRegistry, Filter], object],
+    make_library: Callable[[Job, int | None], Path] = library,
 ) -> int:
     """Ask each part's questions again and again, up to 200 times or a second, and at least five times."""
     asked = 0
-    with open_registry(library(job, count)) as registry:
+    with open_registry(make_library(job, count)) as registry:
         for part, wanted in make_filters(job, registry).items():
             for question in islice(cycle(wanted), _WARMING):
                 answer(registry, question)
@@ -225,24 +226,28 @@ def _prepare_growth(job: Job) -> None:
     _prepare(job)
 
 
-def _questions(
+def questions(
     make_filters: Callable[[Job, AssetRegistry], Filters],
     answer: Callable[[AssetRegistry, Filter], object],
     goal_ms: Mapping[str, float | None],
     goal: float | None = None,
+    *,
+    make_library: Callable[[Job, int | None], Path] = library,
+    prepare: Callable[[Job], object] = _prepare,
 ) -> Case:
-    ask = partial(_ask, make_filters=make_filters, answer=answer)
+    """Return the case of questions that are asked in a large library and in a small one."""
+    ask = partial(_ask, make_filters=make_filters, answer=answer, make_library=make_library)
     return Case(
-        partial(ask, count=None), partial(ask, count=BASE_ROWS), "asked", goal, goal_ms, prepare=_prepare
+        partial(ask, count=None), partial(ask, count=BASE_ROWS), "asked", goal, goal_ms, prepare=prepare
     )
 
 
 CASES = {
-    "page": _questions(_page_filters, _page, {"other": 1.0}, goal=1.5),
-    "page:rare": _questions(_rare_filters, _page, {"other": 1.0}),
-    "search": _questions(_search_filters, _page, {"other": 20.0}),
-    "search:short": _questions(_short_filters, _page, {"other": None}),
-    "facets": _questions(_facet_filters, _facets, {"all": 5.0, "other": 100.0}),
-    "ids": _questions(_id_filters, _ids, {"other": 1_000.0}),
+    "page": questions(_page_filters, _page, {"other": 1.0}, goal=1.5),
+    "page:rare": questions(_rare_filters, _page, {"other": 1.0}),
+    "search": questions(_search_filters, _page, {"other": 20.0}),
+    "search:short": questions(_short_filters, _page, {"other": None}),
+    "facets": questions(_facet_filters, _facets, {"all": 5.0, "other": 100.0}),
+    "ids": questions(_id_filters, _ids, {"other": 1_000.0}),
     "grow": Case(_grow, partial(_grow, count=BASE_ROWS), goal=1.5, prepare=_prepare_growth),
 }

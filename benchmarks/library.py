@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 Pixels = NDArray[np.uint8]
 Samples = NDArray[np.float32]
@@ -58,6 +60,17 @@ def make_tiny(folder: Path, count: int) -> None:
         path.write_text(f"line {number} of the script: {number * 2654435761 % 2**32:08x}\n", encoding="utf-8")
 
 
+def make_generated(folder: Path, count: int) -> None:
+    """Write ``count`` pictures of 0.8 MB as ComfyUI saves them: each with its graph, of some 20 kB."""
+    (folder / "output").mkdir(parents=True)
+    for number in range(count):
+        info = PngInfo()
+        for name, graph in _graphs(number).items():
+            info.add_text(name, json.dumps(graph))
+        picture = Image.fromarray(_painting(number, 640, 640, grain=6))
+        picture.save(folder / "output" / f"mara_{number:05}.png", pnginfo=info, compress_level=4)
+
+
 def make_warm(path: Path) -> Path:
     """Write a small picture, for a first registration that is not measured."""
     Image.new("RGBA", (16, 16), (40, 90, 160, 200)).save(path)
@@ -95,6 +108,52 @@ def write_sound(path: Path, samples: Samples, codec: str, sample_format: str, ra
             for ready in resampler.resample(frame):
                 container.mux(stream.encode(ready))
         container.mux(stream.encode(None))
+
+
+def _graphs(number: int) -> dict[str, Any]:
+    """Return the graph of a picture as it was queued and as it was laid out; eight LoRAs, each a node."""
+    nodes: list[tuple[str, dict[str, Any]]] = [("CheckpointLoaderSimple", {"ckpt_name": "anima.safetensors"})]
+    for each in range(8):
+        before = [str(len(nodes)), 0], [str(len(nodes)), 1]
+        strengths = {"strength_model": 0.5, "strength_clip": 0.5}
+        loader = {"lora_name": f"lora_{each}.safetensors", "model": before[0], "clip": before[1], **strengths}
+        nodes.append(("LoraLoader", loader))
+    last = str(len(nodes))
+    text = f"mara at the window, {'soft light, ' * 60}"
+    nodes += [
+        ("CLIPTextEncode", {"text": text, "clip": [last, 1]}),
+        ("CLIPTextEncode", {"text": "blurry, " * 40, "clip": [last, 1]}),
+        ("EmptyLatentImage", {"width": 640, "height": 640, "batch_size": 1}),
+    ]
+    sampled = {"seed": number, "steps": 28, "cfg": 6.5, "sampler_name": "euler", "scheduler": "karras"}
+    links = {"model": [last, 0], "positive": ["10", 0], "negative": ["11", 0], "latent_image": ["12", 0]}
+    nodes += [
+        ("KSampler", {**sampled, "denoise": 1.0, **links}),
+        ("VAEDecode", {"samples": ["13", 0], "vae": ["1", 2]}),
+        ("SaveImage", {"images": ["14", 0], "filename_prefix": "mara"}),
+    ]
+    prompt = {
+        str(at): {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+        for at, (kind, inputs) in enumerate(nodes, 1)
+    }
+    laid_out = [
+        {
+            "id": at,
+            "type": kind,
+            "pos": [at * 40, at * 20],
+            "size": [315, 262],
+            "flags": {},
+            "order": at,
+            "mode": 0,
+            "inputs": [],
+            "outputs": [],
+            "properties": {"Node name for S&R": kind},
+            "widgets_values": [value for value in inputs.values() if not isinstance(value, list)],
+        }
+        for at, (kind, inputs) in enumerate(nodes * 3, 1)
+    ]
+    workflow = {"last_node_id": 45, "last_link_id": 60, "nodes": laid_out, "links": [], "groups": []}
+    return {"prompt": prompt, "workflow": {**workflow, "config": {}, "extra": {}, "version": 0.4}}
 
 
 def _write(folder: Path, number: int) -> None:

@@ -94,6 +94,11 @@ class Job:
         count = count or self.sizes.tiny
         return once(self.art / f"tiny-{count}", lambda folder: library.make_tiny(folder, count))
 
+    def generated(self) -> Path:
+        """Return the folder of pictures as ComfyUI saves them; made at the first call."""
+        count = self.sizes.files
+        return once(self.art / f"generated-{count}", lambda folder: library.make_generated(folder, count))
+
     def tiny_files(self) -> list[Path]:
         return library.files(self.tiny())
 

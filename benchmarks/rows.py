@@ -75,6 +75,11 @@ def samples(home: Path) -> list[Sample]:
     return [Sample(**each) for each in json.loads((home / "samples.json").read_text())]
 
 
+def digest_of(number: int) -> str:
+    """Return the hash of a row's content; the uid is its beginning."""
+    return f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" * 4
+
+
 class _Rows:
     """Makes assets up: often the first of each list, seldom the last, as in a library of real people."""
 
@@ -86,7 +91,7 @@ class _Rows:
         self._sets = [[self._tag() for _ in range(3)] for _ in range(_SETS)]
 
     def asset(self, number: int, asset_id: int) -> Asset:
-        digest = f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" * 4
+        digest = digest_of(number)
         kind = _TYPES[self._draw(len(_TYPES))]
         shared = [tag for tag in self._sets[self._draw(_SETS)] if self._dice.random() < 0.7]
         own = [self._tag() for _ in range(self._dice.randint(0, 2))]

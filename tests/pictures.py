@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable
+from random import Random
 from typing import Any
 from xml.etree import ElementTree
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageDraw
 
 from comfyvn.media import MediaFormat, Reading, fill_marker
 from comfyvn.media.reading import read_as
@@ -212,3 +213,16 @@ UNFIT: dict[str, tuple[bytes, str]] = {
 }
 
 Wrap = Callable[[bytes], bytes]
+
+
+def draw_scene(seed: int, size: tuple[int, int] = (300, 400)) -> Image.Image:
+    """Draw a sprite of many shapes on nothing, another one for each seed."""
+    random, (width, height) = Random(seed), size
+    image = Image.new("RGBA", (300, 400), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(image)
+    for _ in range(60):
+        x, y = random.randrange(20, 240), random.randrange(20, 340)
+        box = (x, y, x + random.randrange(15, 110), y + random.randrange(15, 110))
+        colour = (random.randrange(220), random.randrange(220), random.randrange(220), 255)
+        random.choice([pen.ellipse, pen.rectangle])(box, fill=colour)
+    return image.resize((width, height))

@@ -175,7 +175,13 @@ def _state(asset: Asset) -> State:
         path=asset.key,
         digest=asset.digest,
         version=asset.version,
-        facts=canonical_json([asset.facts.as_meta(asset.version), asset.facts.extra]),
+        facts=canonical_json(
+            [
+                asset.facts.as_meta(asset.version),
+                asset.facts.extra,
+                [each.describe() for each in asset.facts.parents],
+            ]
+        ),
         provenance=tuple(sorted(told)),
         versions=tuple(each.digest for each in asset.all_versions),
         is_missing=asset.missing_since is not None,
@@ -258,6 +264,14 @@ def _check_tables(registry: AssetRegistry, assets: Mapping[str, Asset]) -> None:
         for table in ("asset_text", "asset_term_links", "asset_versions"):
             query = f"SELECT count(*) FROM {table} WHERE asset_id NOT IN (SELECT id FROM assets_registry)"
             assert connection.execute(query).fetchone() == (0,), f"{table} has rows of no asset"
+        query = "SELECT child_uid, parent_uid, kind, certainty, found FROM asset_lineage WHERE project_id = ?"
+        lines = sorted(connection.execute(query, (registry.project_id,)))
+        said = [
+            (asset.uid, *each.describe().values())
+            for asset in assets.values()
+            for each in asset.facts.parents
+        ]
+        assert lines == sorted(said), "asset_lineage has other edges than the assets"
 
 
 def _check_quiet(registry: AssetRegistry, strangers: Collection[str]) -> None:

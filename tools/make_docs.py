@@ -34,6 +34,7 @@ def settings_page() -> str:
         "In a variable a list is written with commas: `COMFYVN_ALLOWED_HOSTS=gpu.lan,vn.example`. Between\n"
         "folders stands what the system puts between those of `PATH`: `:`, on Windows `;`. Programs read\n"
         "their settings when they start: end `comfyvn serve` and start it again after a change.\n\n"
+        "The tables `[importers.NAME]` are for import adapters: see [importing.md](importing.md).\n\n"
         "| setting | variable | default | what it is |\n|---|---|---|---|\n"
     )
     rows = [
@@ -47,8 +48,9 @@ def commands_page() -> str:
     exits = (
         "Exit codes: 0 fine, 1 findings or some items failed, 2 wrong usage, 3 not found, 4 refused,\n"
         "5 registry unusable, 130 interrupted. With `--json` a command prints one JSON document on stdout\n"
-        "and nothing else; progress and messages go to stderr. `comfyvn watch --json` alone is a stream:\n"
-        "a JSON object a line (JSON Lines), with `cause`, `at`, `trouble` and `report` of each batch.\n\n"
+        "and nothing else; progress and messages go to stderr. Only `comfyvn watch --json` and\n"
+        "`comfyvn ingest --watch --json` are streams, a JSON object a line (JSON Lines): the first with\n"
+        "`cause`, `at`, `trouble` and `report` of each batch, the second with what became of each file.\n\n"
         "The two commands of older releases are here too: `python -m comfyvn.registry.rebuild` is\n"
         "`comfyvn rebuild`, and `python tools/assets_enforcer.py` in a checkout is `comfyvn enforce`.\n\n"
     )

@@ -29,6 +29,7 @@ _HOSTS: Final = frozenset({"allowed_hosts", "webhook_hosts"})
 _WORDS: Final = {"true": True, "1": True, "yes": True, "on": True} | dict.fromkeys(
     ("false", "0", "no", "off"), False
 )
+_IMPORTERS: Final = "importers"
 _ORIGIN: Final = re.compile(r"https?://[^/\s]+/?")
 
 
@@ -47,7 +48,11 @@ def _setting(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Every setting, resolved. Paths are absolute."""
+    """Every setting, resolved. Paths are absolute.
+
+    ``importers`` are the tables ``[importers.NAME]`` of ``comfyvn.toml``, each for the import adapter of that
+    name, which checks it; there may be some of adapters that are not installed here.
+    """
 
     home: Path = _setting("The project folder; other relative paths start here.", shown="the current folder")
     assets_root: Path = _setting(
@@ -91,6 +96,8 @@ class Config:
     tags_per_asset: int = _setting("Tags of one asset.", _LIMITS.tags_per_asset)
     tag_length: int = _setting("Length of a tag, in characters.", _LIMITS.tag_length)
     sidecar_bytes: int = _setting("The largest sidecar that is read, in bytes.", 8_000_000)
+    archive_files: int = _setting("How many files an import may unpack from one archive.", 10_000)
+    archive_bytes: int = _setting("How much an import may unpack from one archive, in bytes.", 8_000_000_000)
     server_host: str = _setting("The address on which `comfyvn serve` listens.", "127.0.0.1")
     server_port: int = _setting("The port on which `comfyvn serve` listens.", 8765)
     server_watch: bool = _setting(
@@ -138,6 +145,7 @@ class Config:
         "must be named here.",
         (),
     )
+    importers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, metadata={"internal": True})
     origins: Mapping[str, str] = field(default_factory=dict, metadata={"internal": True})
 
     def limits(self) -> Limits:
@@ -193,6 +201,7 @@ def load(arguments: Mapping[str, Any] | None = None, environ: Mapping[str, str] 
             values[item.name] = _convert(item.name, kinds[item.name], raw, origin, base)
             origins[item.name] = origin
     values["home"] = home
+    values["importers"] = _importers(from_file)
     defaults = {
         "assets_root": _default_assets_root(home),
         "thumbs_root": home / "cache" / "thumbs",
@@ -254,10 +263,26 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InvalidSettingsFile(path=path, why=error) from error
     known = {item.name for item in _settings()} - {"home"}
     for name in values:
-        if name not in known:
+        if name not in known and name != _IMPORTERS:
             why = f"there is no such setting; there are {', '.join(sorted(known))}"
             raise InvalidSetting(name=name, value=values[name], origin=SETTINGS_FILE, why=why)
     return values
+
+
+def _importers(from_file: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the tables of the import adapters.
+
+    Raises:
+        InvalidSetting: one is no table.
+    """
+    tables = from_file.get(_IMPORTERS, {})
+    wrong = {"": tables} if not isinstance(tables, dict) else tables
+    for name, table in wrong.items():
+        if not isinstance(table, dict):
+            why = f"it must be a table for an import adapter, such as [{_IMPORTERS}.folders]"
+            shown = f"{_IMPORTERS}.{name}" if name else _IMPORTERS
+            raise InvalidSetting(name=shown, value=table, origin=SETTINGS_FILE, why=why)
+    return dict(tables)
 
 
 def _convert(name: str, kind: Any, raw: Any, origin: str, base: Path) -> Any:

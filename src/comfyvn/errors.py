@@ -21,10 +21,12 @@ __all__ = [
     "ConfirmationNeeded",
     "ExportFailed",
     "ExtraMissing",
+    "FactsMissing",
     "FileMissing",
     "ForeignLibrary",
     "HeadersTooLarge",
     "HostRefused",
+    "ImportFailed",
     "ImportMissing",
     "InvalidAssetType",
     "InvalidBody",
@@ -43,10 +45,13 @@ __all__ = [
     "LedgerSound",
     "LibraryChanged",
     "LibraryUnreachable",
+    "LineageCircle",
+    "LinkNotFound",
     "MalformedRequest",
     "MethodRefused",
     "NestedLibrary",
     "NoDesktop",
+    "NoGraph",
     "NoLibrary",
     "NoMarker",
     "NothingThere",
@@ -82,6 +87,7 @@ __all__ = [
     "TooManyAttempts",
     "TooSlow",
     "TotalChanged",
+    "UnknownAdapter",
     "UnknownEvent",
     "UnsafePath",
     "UnsupportedMedia",
@@ -135,6 +141,18 @@ class RestoreRefused(ComfyVNError, ValueError):
 
 class ConfirmationNeeded(ComfyVNError, RuntimeError):
     """{question} There is no terminal to answer at, so nothing was changed. To say yes, add --yes."""
+
+    status, exit_code = 409, 4
+
+
+class LinkNotFound(ComfyVNError, KeyError):
+    """{child} is not known to come{how} from {parent}. `comfyvn lineage` shows what it comes from."""
+
+    status, exit_code = 404, 3
+
+
+class LineageCircle(ComfyVNError, ValueError):
+    """{child} can't come from {parent}, which comes from it: {way}. Nothing was changed."""
 
     status, exit_code = 409, 4
 
@@ -214,11 +232,30 @@ class PathConflict(ComfyVNError, ValueError):
     status, exit_code = 409, 4
 
 
+class ImportFailed(ComfyVNError, ValueError):
+    """{path}: {why}. Nothing of it was registered."""
+
+    status, exit_code = 422, 4
+
+
 class ExportFailed(ComfyVNError, OSError):
     """{path}: the export could not be written: {why}. What lay there before is untouched; make room or choose
     another place, and try again."""
 
     status, exit_code = 503, 1
+
+
+class FactsMissing(ComfyVNError, LookupError):
+    """{path}: nothing in this file, or kept from it, tells what made it."""
+
+    status, exit_code = 404, 3
+
+
+class NoGraph(ComfyVNError, ValueError):
+    """{path}: this is no graph of ComfyUI: {why}. Save one there with Export or Export (API). Nothing was
+    written."""
+
+    status, exit_code = 422, 4
 
 
 class ExtraMissing(ComfyVNError, ImportError):
@@ -253,6 +290,12 @@ class InvalidSetting(ComfyVNError, ValueError):
 
 class InvalidSettingsFile(InvalidSetting):
     """{path}: this can't be read as TOML: {why}. Texts need quotes: user = "mika"."""
+
+
+class UnknownAdapter(ComfyVNError, ValueError):
+    """No import adapter is called {name!r}. There are: {known}."""
+
+    status, exit_code = 422, 2
 
 
 class UnknownEvent(ComfyVNError, ValueError):

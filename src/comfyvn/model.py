@@ -11,7 +11,7 @@ import math
 import re
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,7 +21,9 @@ from typing import Any, Final, Literal, TypedDict, cast, get_args
 from comfyvn.errors import InvalidAssetType, InvalidFilter, InvalidMetadata
 
 __all__ = [
+    "CERTAINTIES",
     "EVERYTHING",
+    "LINK_KINDS",
     "MAX_NAME_BYTES",
     "MAX_VERSION",
     "MOST_STARS",
@@ -32,11 +34,15 @@ __all__ = [
     "UNSPECIFIED",
     "Asset",
     "AssetFilter",
+    "Certainty",
     "Conditions",
+    "EmbeddedText",
     "FactCondition",
     "Facts",
     "FileStat",
     "Limits",
+    "LinkKind",
+    "Parent",
     "Preview",
     "PreviewKind",
     "PreviewState",
@@ -46,21 +52,29 @@ __all__ = [
     "Sort",
     "Version",
     "canonical_json",
+    "claimed_parents",
     "cut_name",
+    "derive_workflow_hash",
     "facts_name",
     "fold",
+    "generation_of",
     "id_floor",
+    "link_kind",
     "marker_value",
     "merge_registered",
+    "model_name",
     "normalise_license",
+    "normalise_parents",
     "normalise_tags",
     "normalise_type",
     "numbered_key",
     "parse_facts",
+    "parse_parents",
     "parse_provenance",
     "preview_names",
     "split_suffix",
     "uid_candidates",
+    "unite_parents",
     "utc_now",
 ]
 
@@ -84,6 +98,12 @@ _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,2})?", re.A
 
 PreviewKind = Literal["thumbnail", "waveform", "animation"]
 PreviewState = Literal["none", "pending", "ready", "failed"]
+LinkKind = Literal["img2img", "inpaint", "upscale", "composite", "edit", "variant", "frame-of", "manual"]
+"""How an asset came of another one."""
+LINK_KINDS: Final[tuple[LinkKind, ...]] = get_args(LinkKind)
+Certainty = Literal["certain", "likely", "rejected"]
+"""Whether an asset came of another one: ``likely`` waits for somebody's word; ``rejected`` was a no."""
+CERTAINTIES: Final[tuple[Certainty, ...]] = get_args(Certainty)
 Problem = Literal["no-license", "no-tags", "missing", "no-sidecar", "no-thumbnail", "conflict"]
 """What may be wrong with an asset, as the ledger knows it.
 
@@ -104,8 +124,14 @@ _encode_canonical: Final = json.JSONEncoder(
 ).encode
 _encode_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 
+_MODEL_SUFFIXES: Final = (".safetensors", ".sft", ".ckpt", ".gguf", ".pth", ".pt", ".bin")
+_SEED_DIGITS: Final = 20
 _FILTER_VALUES: Final = 100
 _UID_PREFIX: Final = re.compile("[0-9a-f]{4,64}")
+_UID: Final = re.compile("[0-9A-Za-z_-]{1,64}")  # what older releases made as well
+_MOST_PARENTS: Final = 1_000
+_FOUND: Final = re.compile("[a-z][a-z0-9-]{0,31}")
+_OF_PARENT: Final = ("parent", "kind", "certainty", "found")
 _WORKFLOW_CHARACTERS: Final = 1_000
 _FILTER_FACTS: Final = 20
 _FILTER_TEXTS: Final = 20
@@ -126,11 +152,30 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """An asset that another one came of: an edge of the lineage, which is a fact of the child.
+
+    ``uid`` may be one that is not, or no longer, in the library. ``found`` is a word for how it was found:
+    ``script``, ``hand``, ``graph-hash``, ``graph-name``, ``marker``, ``version``, ``pixels``, ``similar``, or
+    that of a plug-in.
+    """
+
+    uid: str
+    kind: LinkKind = "manual"
+    certainty: Certainty = "certain"
+    found: str = "hand"
+
+    def describe(self) -> dict[str, str]:
+        """Return it as sidecars and the journal show it."""
+        return {"parent": self.uid, "kind": self.kind, "certainty": self.certainty, "found": self.found}
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What people wrote about an asset: the part that no program can derive from the file.
 
     ``meta`` holds every metadata key but tags, license and origin; ``extra`` holds the top-level sidecar
-    keys that we don't know, kept verbatim.
+    keys that we don't know, kept verbatim. ``parents`` are as `normalise_parents` gives them.
     """
 
     tags: tuple[str, ...] = ()
@@ -138,6 +183,7 @@ class Facts:
     origin: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    parents: tuple[Parent, ...] = ()
 
     def as_meta(self, version: int) -> dict[str, Any]:
         """Return the metadata object of old releases, in which tags, licence and version stand too."""
@@ -147,7 +193,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class ProvenanceClaim:
-    """What a caller says of a file's origin, normalised, before it is recorded."""
+    """What a caller says of a file's origin, normalised, before it is recorded.
+
+    ``is_hash_stated``: the workflow's hash is the caller's, and none that was derived.
+    """
 
     source: str
     workflow_hash: str
@@ -155,6 +204,7 @@ class ProvenanceClaim:
     commit_hash: str | None = None
     user_id: str | None = None
     c2pa_like: Mapping[str, Any] = field(default_factory=dict)
+    is_hash_stated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +244,19 @@ class FileStat:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddedText:
+    """A text inside a file, as its container holds it.
+
+    ``place`` is the kind of container (``png:tEXt``, ``exif:UserComment``, ``xmp``, ``mp4:ilst``), ``name``
+    the name that the text has there (``prompt``, ``parameters``, ``comment``).
+    """
+
+    place: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Version:
     """Content that an asset has or had; 0 is what it was before an older release stamped it.
 
@@ -215,7 +278,8 @@ class Asset:
     our own marker left out and ``size_bytes`` the length of that content; the stored file may be longer by
     the marker (``file``). ``is_in_place`` says that the file is the user's and is never written to.
     ``versions`` are all that are known, newest first; () stands for the present one alone. ``media`` is what
-    the file tells about itself (``docs/media.md``), empty till somebody has looked.
+    the file tells about itself (``docs/media.md``), empty till somebody has looked. ``generation`` is what
+    the newest provenance that tells of it says of its making (`generation_of`).
     """
 
     id: int
@@ -239,13 +303,25 @@ class Asset:
     is_in_place: bool = False
     missing_since: str | None = None
     media: Mapping[str, Any] = field(default_factory=dict)
+    generation: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_provenance(self, rows: Sequence[Provenance]) -> Asset:
+        """Return the asset with these provenance rows, newest first, and no others."""
+        newest = rows[0] if rows else None
+        generation = generation_of(rows) or self.generation
+        return replace(self, provenance=newest, provenance_history=tuple(rows[1:]), generation=generation)
+
+    @property
+    def all_provenance(self) -> tuple[Provenance, ...]:
+        """All provenance rows that are loaded, newest first."""
+        return (self.provenance, *self.provenance_history) if self.provenance else ()
 
     @property
     def all_versions(self) -> tuple[Version, ...]:
         """All known contents, newest first; the present one alone where nothing else is known."""
         if self.versions or not self.digest:
             return self.versions
-        rows = (self.provenance, *self.provenance_history) if self.provenance else ()
+        rows = self.all_provenance
         row = rows[-1].id if rows else None  # the oldest told of it; later ones say what else became of it
         return (Version(self.version, self.digest, self.size_bytes, self.created_at, row),)
 
@@ -303,7 +379,13 @@ class Conditions(TypedDict, total=False):
     problems: str | Iterable[str] | None
     uid: str | None
     workflow: str | None
+    descends_from: str | None
     min_rating: int | None
+    models: str | Iterable[str] | None
+    loras: str | Iterable[str] | None
+    samplers: str | Iterable[str] | None
+    tools: str | Iterable[str] | None
+    seed: str | int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +397,10 @@ class AssetFilter:
     metadata or of the file's own tags, ignoring case. ``where``: what the file tells about itself.
     ``not_types``, ``not_tags``, ``not_licenses``: none of them. ``problems``: any of them. ``uid``: how it
     begins. ``workflow``: the hash of any of its provenance rows, or how that begins (eight characters or
-    more). ``min_rating``: at least so many stars in the metadata key ``rating``.
+    more). ``descends_from``: the uid of an asset that it came of, by way of others or not; certain edges
+    alone count. ``min_rating``: at least so many stars in the metadata key ``rating``. What made it, where
+    that is known: all of ``models`` and ``loras`` (names without folder and suffix), any of ``samplers`` and
+    ``tools``, ignoring case; the ``seed``, as digits.
 
     At most 100 values each, but 20 of ``texts`` and of ``where``: each one is looked up for every asset that
     the others let through.
@@ -333,7 +418,13 @@ class AssetFilter:
     problems: tuple[Problem, ...] = ()
     uid: str | None = None
     workflow: str | None = None
+    descends_from: str | None = None
     min_rating: int | None = None
+    models: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
+    samplers: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    seed: str | None = None
 
     @classmethod
     def build(
@@ -351,14 +442,21 @@ class AssetFilter:
         problems: str | Iterable[str] | None = None,
         uid: str | None = None,
         workflow: str | None = None,
+        descends_from: str | None = None,
         min_rating: int | None = None,
+        models: str | Iterable[str] | None = None,
+        loras: str | Iterable[str] | None = None,
+        samplers: str | Iterable[str] | None = None,
+        tools: str | Iterable[str] | None = None,
+        seed: str | int | None = None,
     ) -> AssetFilter:
         """Build a filter from what a caller passed; ``where`` as `FactCondition.parse` takes it.
 
         Raises:
             InvalidFilter: a value has the wrong type or is too long, or there are too many.
         """
-        for name, value in (("hash", hash_value), ("uid", uid), ("workflow", workflow)):
+        line = ("descends_from", descends_from)
+        for name, value in (("hash", hash_value), ("uid", uid), ("workflow", workflow), line):
             _checked_text(value, name)
         conditions = [where] if isinstance(where, str) else list(where or ())
         if len(conditions) > _FILTER_FACTS:
@@ -376,17 +474,27 @@ class AssetFilter:
             problems=_wanted_problems(problems),
             uid=_uid_prefix(uid) if uid else None,
             workflow=_workflow(workflow) if workflow else None,
+            descends_from=_whole_uid(descends_from) if descends_from else None,
             min_rating=_stars(min_rating) or None,
+            models=tuple(filter(None, map(model_name, _values(models, "model")))),
+            loras=tuple(filter(None, map(model_name, _values(loras, "lora")))),
+            samplers=tuple(filter(None, _values(samplers, "sampler"))),
+            tools=tuple(filter(None, _values(tools, "tool"))),
+            seed=_seed(seed),
         )
 
-    def without(self, kind: Literal["type", "license", "tag", "problem"]) -> AssetFilter:
-        """Return the filter without its conditions on the type, the licence, the tags or the problems."""
+    def without(self, kind: str) -> AssetFilter:
+        """Return the filter without its conditions on one kind of term, or on the problems."""
         if kind == "tag":
             return replace(self, tags=(), not_tags=())
         if kind == "problem":
             return replace(self, problems=())
         if kind == "type":
             return replace(self, types=(), not_types=())
+        if kind in ("model", "lora"):
+            return replace(self, models=()) if kind == "model" else replace(self, loras=())
+        if kind in ("sampler", "tool"):
+            return replace(self, samplers=()) if kind == "sampler" else replace(self, tools=())
         return replace(self, licenses=(), not_licenses=())
 
 
@@ -570,6 +678,116 @@ def parse_facts(metadata: object, limits: Limits = Limits(), license_tag: str | 
     return Facts(tags, stated or normalise_license(license_tag), origin, clean)
 
 
+def parse_parents(value: object) -> tuple[Parent, ...]:
+    """Check the edges that a sidecar tells of.
+
+    Args:
+        value: None, or a list of objects with ``parent`` and, where they are not as in `Parent`, ``kind``,
+            ``certainty`` and ``found``.
+
+    Raises:
+        InvalidMetadata: it is something else, or there are too many.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise InvalidMetadata(why=f"lineage must be a list of objects, not {type(value).__name__}")
+    return normalise_parents(_parse_parent(each) for each in value)
+
+
+def claimed_parents(value: object) -> tuple[Parent, ...]:
+    """Check the parents that a script names among the inputs of a registration.
+
+    Args:
+        value: None, or a list of uids or of objects with ``uid`` and ``kind``.
+
+    Raises:
+        InvalidMetadata: it is something else, or there are too many.
+
+    >>> claimed_parents(["3f1a0c22b7d94e10"])[0].kind
+    'manual'
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise InvalidMetadata(why=f"inputs.parents must be a list of uids, not {type(value).__name__}")
+    found = []
+    for each in value:
+        said = {"uid": each} if isinstance(each, str) else each
+        if not isinstance(said, Mapping) or not said.keys() <= {"uid", "kind"}:
+            why = f"inputs.parents has {each!r:.80}; write a uid, or an object with uid and kind"
+            raise InvalidMetadata(why=why)
+        uid = _parent_uid(said.get("uid"), "inputs.parents")
+        found.append(Parent(uid, link_kind(said.get("kind", "manual")), found="script"))
+    return normalise_parents(found)
+
+
+def normalise_parents(parents: Iterable[Parent]) -> tuple[Parent, ...]:
+    """Return parents each once for every kind, in the order of uids and kinds.
+
+    Raises:
+        InvalidMetadata: they are more than 1,000.
+    """
+    kept: dict[tuple[str, str], Parent] = {}
+    for each in parents:
+        kept.setdefault((each.uid, each.kind), each)
+    if len(kept) > _MOST_PARENTS:
+        raise InvalidMetadata(why=f"lineage has {len(kept):,} parents, the limit is {_MOST_PARENTS:,}")
+    return tuple(kept[name] for name in sorted(kept))
+
+
+def unite_parents(known: Iterable[Parent], new: Iterable[Parent]) -> tuple[Parent, ...]:
+    """Return known parents with new ones added; what was ``likely`` is as certain as the new one says.
+
+    What somebody rejected stays so, and what is settled by an edge of any kind is not proposed once more.
+
+    Raises:
+        InvalidMetadata: they are too many.
+    """
+    known = tuple(known)
+    settled = {each.uid for each in known if each.certainty != "likely"}
+    stated = {
+        (each.uid, each.kind): each for each in new if each.certainty != "likely" or each.uid not in settled
+    }
+    kept = [stated.get((each.uid, each.kind), each) if each.certainty == "likely" else each for each in known]
+    return normalise_parents([*kept, *stated.values()]) if stated else known
+
+
+def link_kind(value: object, where: str = "") -> LinkKind:
+    """Return how an asset came of another one; ``where`` begins what is said of a wrong value.
+
+    Raises:
+        InvalidMetadata: there is no such kind.
+    """
+    if value not in LINK_KINDS:
+        raise InvalidMetadata(why=f"{where}kind must be one of {', '.join(LINK_KINDS)}, not {value!r:.40}")
+    return value
+
+
+def _parse_parent(value: object) -> Parent:
+    if not isinstance(value, Mapping):
+        raise InvalidMetadata(why=f"lineage must hold objects, not {type(value).__name__}")
+    if unknown := [name for name in value if name not in _OF_PARENT]:
+        why = f"lineage has an unknown key {unknown[0]!r:.40}; there are {', '.join(_OF_PARENT)}"
+        raise InvalidMetadata(why=why)
+    where = "lineage has a wrong entry: "
+    uid, kind = _parent_uid(value.get("parent"), "lineage"), link_kind(value.get("kind", "manual"), where)
+    certainty, found = value.get("certainty", "certain"), value.get("found", "hand")
+    if certainty not in CERTAINTIES:
+        why = f"{where}certainty must be one of {', '.join(CERTAINTIES)}, not {certainty!r:.40}"
+        raise InvalidMetadata(why=why)
+    if not isinstance(found, str) or _FOUND.fullmatch(found) is None:
+        why = f"{where}found must be a short word such as hand or script, not {found!r:.40}"
+        raise InvalidMetadata(why=why)
+    return Parent(uid, kind, cast("Certainty", certainty), found)
+
+
+def _parent_uid(value: object, where: str) -> str:
+    if not isinstance(value, str) or _UID.fullmatch(value) is None:
+        raise InvalidMetadata(why=f"{where} must name a parent by its uid, not {value!r:.80}")
+    return value
+
+
 def parse_version(value: object) -> int:
     """Return a content version.
 
@@ -593,6 +811,7 @@ def merge_registered(known: Facts, new: Facts, *, license_given: bool, limits: L
         origin=new.origin if new.origin is not None else known.origin,
         meta={**known.meta, **new.meta},
         extra=known.extra,
+        parents=unite_parents(known.parents, new.parents),
     )
 
 
@@ -642,6 +861,7 @@ def parse_provenance(
         commit_hash=commit or commit_hash,
         user_id=user or _optional_text(metadata.get("user_id"), "user_id") or user_id,
         c2pa_like=c2pa_like,
+        is_hash_stated=workflow_hash is not None,
     )
 
 
@@ -667,6 +887,33 @@ def marker_value(claim: ProvenanceClaim, provenance_id: int, created_at: str, ui
         "hash": digest,
     }
     return _encode_ascii(value).encode("ascii")
+
+
+def model_name(name: str) -> str:
+    """Return a model's name without folder and suffix: one tool writes them, another does not.
+
+    >>> model_name("SDXL/anima.safetensors"), model_name("anima")
+    ('anima', 'anima')
+    """
+    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    suffix = next((each for each in _MODEL_SUFFIXES if last.casefold().endswith(each)), "")
+    return last[: len(last) - len(suffix)].strip()[:MAX_NAME_BYTES]
+
+
+def generation_of(rows: Iterable[Provenance]) -> dict[str, Any]:
+    """Return what the newest of some provenance rows that tells of it says of the making of a file.
+
+    That is the object under ``generation`` in its inputs (``docs/provenance.md``), without where its facts
+    were read; {} where no row has one. Sidecars may be edited: what is of the wrong type is left out.
+    """
+    for row in rows:
+        told = row.inputs.get("generation")
+        facts = told.get("facts") if isinstance(told, Mapping) else None
+        if isinstance(told, Mapping) and isinstance(facts, Mapping):
+            texts = {name: told[name] for name in ("tool", "tool_version") if isinstance(told.get(name), str)}
+            reader = {"reader": told["reader"]} if type(told.get("reader")) is int else {}
+            return {**reader, **texts, "facts": dict(facts)}
+    return {}
 
 
 EVERYTHING: Final = AssetFilter()
@@ -752,11 +999,27 @@ def _uid_prefix(value: str) -> str:
     return wanted
 
 
+def _whole_uid(value: str) -> str:
+    wanted = value.strip()
+    if _UID.fullmatch(wanted) is None:
+        raise InvalidFilter(why=f"descends_from must be the uid of an asset, not {value!r:.80}")
+    return wanted
+
+
 def _workflow(value: str) -> str:
     wanted = value.strip()
     if not wanted or len(wanted) > _WORKFLOW_CHARACTERS:
         raise InvalidFilter(why=f"workflow must have 1 to {_WORKFLOW_CHARACTERS:,} characters")
     return wanted
+
+
+def _seed(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    digits = str(value).strip()
+    if isinstance(value, bool) or not (digits.isdecimal() and digits.isascii()):
+        raise InvalidFilter(why=f"a seed is a whole number, not {value!r:.80}")
+    return digits.lstrip("0") or "0"
 
 
 def _stars(value: object) -> int:

@@ -22,6 +22,7 @@ from comfyvn.model import (
     Asset,
     Facts,
     Limits,
+    Parent,
     Provenance,
     Version,
     canonical_json,
@@ -30,6 +31,7 @@ from comfyvn.model import (
     normalise_tags,
     normalise_type,
     parse_facts,
+    parse_parents,
     preview_names,
 )
 
@@ -45,6 +47,7 @@ __all__ = [
     "describe_shown",
     "describe_version",
     "dumps",
+    "edges",
     "facts_of",
     "is_same",
     "load",
@@ -61,7 +64,7 @@ _OWN_KEYS: Final = frozenset(
     {
         *("schema", "id", "uid", "project", "type", "path", "hash", "bytes", "version", "tags", "license"),
         *("origin", "created_at", "updated_at", "meta", "preview", "links", "provenance", "asset_id"),
-        "versions",
+        *("versions", "lineage"),
     }
 )
 _ABSENT: Final = object()
@@ -119,6 +122,7 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
     """
     facts = asset.facts
     preview, is_versioned = describe_preview(asset), len(asset.versions) > 1
+    lineage = {"lineage": [each.describe() for each in facts.parents]} if facts.parents else {}
     return {
         "schema": SCHEMA,
         "id": asset.uid,
@@ -141,6 +145,7 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
         **({} if asset.provenance else {"asset_id": asset.id}),
         **({"versions": [describe_version(each) for each in asset.versions]} if is_versioned else {}),
         **facts.extra,
+        **lineage,
     }
 
 
@@ -319,7 +324,8 @@ def facts_of(payload: Mapping[str, Any], limits: Limits = Limits(), base: Facts 
     origin = _pick(payload, meta, "origin", base and base.origin, lambda value: value)
     rest = parse_facts({**meta, "tags": tags, "license": stated, "origin": origin, "version": 1}, limits)
     extra = {name: value for name, value in payload.items() if name not in _OWN_KEYS}
-    return Facts(rest.tags, rest.license, rest.origin, rest.meta, extra)
+    parents = parse_parents(payload.get("lineage"))
+    return Facts(rest.tags, rest.license, rest.origin, rest.meta, extra, parents)
 
 
 def merge(base: Facts, theirs: Facts, ours: Facts, limits: Limits = Limits()) -> Merged:
@@ -332,8 +338,9 @@ def merge(base: Facts, theirs: Facts, ours: Facts, limits: Limits = Limits()) ->
         limits: how many tags the outcome may have.
 
     Returns:
-        Tags are merged one by one. Any other field that both sides changed takes the file's value; ours goes
-        to ``lost`` under the field's name (``license``, ``meta.artist``).
+        Tags are merged one by one, and so are parents. Any other field that both sides changed takes the
+        file's value; ours goes to ``lost`` under the field's name (``license``, ``meta.artist``). What both
+        say of one parent is such a field (``lineage.3f1a0c22b7d94e10.edit``).
     """
     if theirs is base and ours.meta is base.meta and ours.extra is base.extra:
         return Merged(ours, {})
@@ -364,8 +371,19 @@ def merge(base: Facts, theirs: Facts, ours: Facts, limits: Limits = Limits()) ->
         origin=choose("origin", base.origin, theirs.origin, ours.origin),
         meta=choose_each("meta.", base.meta, theirs.meta, ours.meta),
         extra=choose_each("", base.extra, theirs.extra, ours.extra),
+        parents=_parents(choose_each("lineage.", *(edges(side) for side in (base, theirs, ours)))),
     )
     return Merged(facts, lost)
+
+
+def edges(facts: Facts) -> dict[str, Any]:
+    """Return what is said of each parent, by its uid and kind."""
+    return {f"{each.uid}.{each.kind}": each.describe() for each in facts.parents}
+
+
+def _parents(said: Mapping[str, Any]) -> tuple[Parent, ...]:
+    """Return parents from what `edges` gives."""
+    return parse_parents(list(said.values()))
 
 
 def is_same(one: Facts, other: Facts) -> bool:

@@ -9,17 +9,45 @@ import contextlib
 import hashlib
 import io
 import json
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from comfyvn.errors import PreviewFailed
-from comfyvn.media import MediaFormat, PreviewLimits, Reading, SupportsPreview, SupportsProbe, SupportsStamp
+from comfyvn.errors import ComfyVNError, PreviewFailed
+from comfyvn.importers import (
+    ImportAdapter,
+    ImportContext,
+    ImportItem,
+    ImportSkip,
+    ImportSource,
+    SupportsWatch,
+)
+from comfyvn.media import (
+    Enough,
+    MediaFormat,
+    PreviewLimits,
+    Reading,
+    SupportsPreview,
+    SupportsProbe,
+    SupportsStamp,
+    SupportsTexts,
+    TextCollector,
+)
 from comfyvn.media.formats import HEAD_BYTES, RECIPES, kind_of
 from comfyvn.media.reading import fill_marker, read_as
-from comfyvn.model import preview_names
+from comfyvn.model import (
+    EmbeddedText,
+    normalise_license,
+    normalise_type,
+    parse_facts,
+    parse_provenance,
+    preview_names,
+)
+from comfyvn.storage import safe_key
 
-__all__ = ["FormatContract"]
+__all__ = ["FormatContract", "ImportAdapterContract"]
 
 _VALUE = b'{"provenance_id":1234567890123456,"source":"contract","uid":"0123456789abcdef"}'
 _OTHER_VALUE = b'{"provenance_id":1,"source":"another stamp"}'
@@ -194,6 +222,22 @@ class FormatContract:
 
                 assert json.loads(json.dumps(facts, allow_nan=False)) == facts
 
+    def test_texts_are_told_of_any_file(self, samples: dict[str, bytes], damaged: list[bytes]) -> None:
+        """A damaged file could not be registered, or a text of nothing would be kept."""
+        for content in (*samples.values(), *damaged):
+            found = self._texts(content)
+
+            assert all(each.place and each.name and each.text.strip() for each in found)
+
+    def test_a_marker_is_not_among_the_texts(self, samples: dict[str, bytes]) -> None:
+        """A stamped file would tell other texts than its original."""
+        self._stampable()
+
+        for name, content in samples.items():
+            stamped = self._stamp(content, _VALUE)[1]
+
+            assert self._texts(stamped) == self._texts(content), name
+
     def test_a_preview_has_the_files_that_its_kind_names(self, samples: dict[str, bytes]) -> None:
         """The record would advertise files that are not there."""
         shown_by = self._previewable()
@@ -261,9 +305,222 @@ class FormatContract:
             pytest.skip("this format carries no marker")
         return self.format
 
+    def _texts(self, content: bytes) -> list[EmbeddedText]:
+        if not isinstance(self.format, SupportsTexts):
+            pytest.skip("this format tells no texts")
+        collector = TextCollector(io.BytesIO(content))
+        with contextlib.suppress(Enough):
+            self.format.texts(collector)
+        return collector.found
+
     def _previewable(self) -> SupportsPreview:
         if not isinstance(self.format, SupportsPreview):
             pytest.skip("this format has no preview")
         if reason := self.format.unavailable():
             pytest.skip(reason)
         return self.format
+
+
+class ImportAdapterContract:
+    """What every import adapter must keep.
+
+    A subclass sets ``adapter`` and gives its own fixture ``source``: a folder or file, of which something can
+    be taken in, below ``tmp_path``::
+
+        class TestPainter(ImportAdapterContract):
+            adapter = PainterAdapter()
+
+            @pytest.fixture
+            def source(self, tmp_path):
+                shutil.copytree("tests/painter-library", tmp_path / "library")
+                return tmp_path / "library"
+
+    ``settings`` are those with which it is opened.
+    """
+
+    adapter: ImportAdapter
+    settings: dict[str, object] = {}  # noqa: RUF012 - it is only read
+
+    @pytest.fixture
+    def source(self, tmp_path: Path) -> Path:
+        """Return a source of which something can be taken in."""
+        raise NotImplementedError("a contract test needs a fixture `source` that returns a path")
+
+    @pytest.fixture
+    def opened(self, tmp_path: Path) -> Iterator[Callable[[Path], ImportSource]]:
+        """Open sources with the adapter; they are closed at the end."""
+        sources: list[ImportSource] = []
+
+        def open_one(path: Path) -> ImportSource:
+            scratch = tmp_path / f"scratch{len(sources)}"
+            scratch.mkdir()
+            context = ImportContext(scratch=scratch, name=self.adapter.name, settings=self.settings)
+            sources.append(self.adapter.open(path, context))
+            return sources[-1]
+
+        yield open_one
+        for each in sources:
+            each.close()
+
+    def test_the_name_is_one_lower_case_word_and_the_summary_a_sentence(self) -> None:
+        """It could not be typed after ``--adapter``, or `comfyvn adapters` would say nothing of it."""
+        name, summary = self.adapter.name, self.adapter.summary
+
+        assert name.isidentifier()
+        assert name == name.lower()
+        assert summary.strip() == summary
+        assert summary.endswith(".")
+        assert "\n" not in summary
+
+    def test_something_is_taken_in_and_all_of_it_can_be_registered(
+        self, source: Path, opened: Callable[[Path], ImportSource]
+    ) -> None:
+        """Every file would fail, one by one, or a library be empty without a word."""
+        items = [item for item in _all_items(opened(source)) if isinstance(item, ImportItem)]
+
+        assert items
+        for item in items:
+            assert item.path.is_file()
+            assert normalise_type(item.asset_type) == item.asset_type
+            assert safe_key(f"{item.asset_type}/{item.name}")
+            facts = parse_facts({**item.metadata, "tags": list(item.tags), "license": item.license})
+            assert facts.license == normalise_license(item.license)
+            assert parse_provenance(item.provenance, facts.meta).source
+
+    def test_what_is_left_out_has_its_reason(
+        self, source: Path, opened: Callable[[Path], ImportSource]
+    ) -> None:
+        """A file would be missing, and nobody could tell why."""
+        skipped = [item for item in _all_items(opened(source)) if isinstance(item, ImportSkip)]
+
+        assert all(skip.reason.strip() and not skip.reason.endswith(".") for skip in skipped)
+
+    def test_files_come_one_by_one_below_the_source_in_the_same_order_each_time(
+        self, source: Path, opened: Callable[[Path], ImportSource]
+    ) -> None:
+        """A run that was interrupted would not go on where it was, or a large library fill the memory."""
+        files = opened(source).files()
+        first = list(files)
+
+        assert iter(files) is files
+        assert first == list(opened(source).files())
+        assert all(isinstance(file, Path) for file in first)
+
+    def test_the_same_is_told_each_time(
+        self, source: Path, opened: Callable[[Path], ImportSource], tmp_path: Path
+    ) -> None:
+        """A second run would register everything anew, or write another provenance."""
+        first, second = opened(source), opened(source)
+
+        told = [[_told(item) for item in _all_items(each)] for each in (first, second)]
+
+        assert told[0] == told[1]
+
+    def test_nothing_in_the_source_changes(
+        self, source: Path, opened: Callable[[Path], ImportSource]
+    ) -> None:
+        """What belongs to another program would be damaged, or rewritten under it."""
+        before = _tree(source)
+
+        each = opened(source)
+        list(_all_items(each))
+        each.close()
+
+        assert _tree(source) == before
+
+    def test_what_is_unpacked_lies_in_the_scratch_folder(
+        self, source: Path, opened: Callable[[Path], ImportSource], tmp_path: Path
+    ) -> None:
+        """Leavings would fill the disk, or an archive write anywhere."""
+        before = set(tmp_path.rglob("*"))
+
+        items = [item for item in _all_items(opened(source)) if isinstance(item, ImportItem)]
+        made = set(tmp_path.rglob("*")) - before
+
+        scratch = tmp_path / "scratch0"
+        assert all(path == scratch or path.is_relative_to(scratch) for path in made)
+        assert all(item.path in before or item.path.is_relative_to(scratch) for item in items)
+
+    def test_a_source_of_another_kind_is_refused_or_holds_nothing(
+        self, opened: Callable[[Path], ImportSource], tmp_path: Path
+    ) -> None:
+        """A mistyped path would end in a traceback."""
+        empty, text = tmp_path / "empty", tmp_path / "letter.odt"
+        empty.mkdir()
+        text.write_text("Dear reader", "utf-8")
+
+        for path in (empty, text, tmp_path / "nowhere"):
+            with contextlib.suppress(ComfyVNError, OSError):
+                assert [item for item in _all_items(opened(path)) if isinstance(item, ImportItem)] == []
+
+    @pytest.mark.parametrize("damage", ["cut", "emptied", "turned", "gone"])
+    def test_a_damaged_file_costs_itself_or_the_source_with_a_reason(
+        self, source: Path, opened: Callable[[Path], ImportSource], tmp_path: Path, damage: str
+    ) -> None:
+        """Any other exception would be reported as a fault of the adapter, not of the file."""
+        for number, path in enumerate(_files_of(source)):
+            copy = _copied(source, tmp_path / f"copy{number}")
+            _damage(copy / path.relative_to(source) if source.is_dir() else copy, damage)
+
+            with contextlib.suppress(ComfyVNError, OSError):
+                each = opened(copy)
+                for file in each.files():
+                    with contextlib.suppress(ComfyVNError, OSError):
+                        list(each.items(file))
+
+    def test_a_source_that_can_be_watched_tells_its_folder_and_what_is_finished(
+        self, source: Path, opened: Callable[[Path], ImportSource]
+    ) -> None:
+        """``--watch`` would look elsewhere, or wait for a finished file for ever."""
+        each = opened(source)
+        if not isinstance(each, SupportsWatch):
+            pytest.skip("this adapter can't watch")
+
+        files = [file for file in each.files() if file.is_file() and file.stat().st_size]
+
+        assert each.root.is_dir()
+        assert all(file.is_relative_to(each.root) for file in files)
+        assert {each.is_finished(file) for file in files} <= {True, None}
+
+
+def _all_items(source: ImportSource) -> Iterator[ImportItem | ImportSkip]:
+    for file in source.files():
+        yield from source.items(file)
+
+
+def _told(item: ImportItem | ImportSkip) -> object:
+    if isinstance(item, ImportSkip):
+        return item
+    content = hashlib.sha256(item.path.read_bytes()).hexdigest()
+    tags, texts = tuple(item.tags), tuple(item.texts)
+    said = json.dumps([dict(item.metadata), item.provenance and dict(item.provenance)], sort_keys=True)
+    return item.asset_type, item.name, tags, item.license, said, texts, content
+
+
+def _files_of(source: Path) -> list[Path]:
+    return sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+
+
+def _tree(source: Path) -> dict[Path, tuple[int, int, bytes]]:
+    return {
+        path: (path.stat().st_mtime_ns, path.stat().st_mode, path.read_bytes()) for path in _files_of(source)
+    }
+
+
+def _copied(source: Path, target: Path) -> Path:
+    if source.is_dir():
+        return Path(shutil.copytree(source, target / source.name))
+    target.mkdir()
+    return Path(shutil.copy2(source, target))
+
+
+def _damage(path: Path, damage: str) -> None:
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "emptied":
+        path.write_bytes(b"")
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.write_bytes(bytes(byte ^ 0xFF if at % 7 == 3 else byte for at, byte in enumerate(content)))

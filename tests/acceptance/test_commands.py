@@ -824,8 +824,9 @@ def test_help_names_every_command_with_its_purpose(run: Callable[..., Answer]) -
     assert answer.code == 0
     named = dict(re.findall(r"^  (\w+)  +(\S.*)$", answer.out.partition("Commands:")[2], re.MULTILINE))
     expected = (
-        "audit demo doctor enforce export facets history ingest list move previews purge rebuild"
-        " remove restore serve show stamp studio tag token undo upgrade verify watch webhook"
+        "adapters audit demo doctor enforce export facets facts history ingest lineage link list"
+        " match move previews proposal purge rebuild remove restore serve show stamp studio tag token"
+        " undo unlink upgrade verify watch webhook workflow"
     )
     assert list(named) == expected.split()
     for command in named:

@@ -22,6 +22,7 @@ import pytest
 import standardwebhooks
 from jsonschema import Draft202012Validator
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from comfyvn import errors, sample
 from comfyvn.server import examples
@@ -97,12 +98,14 @@ def desktop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def library(
     project: Path, receiver: str, desktop: None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[AssetRegistry]:
-    """The sample library, registered, and an animation."""
+    """The sample library, registered, an animation, and a picture with the graph that made it."""
     monkeypatch.setenv("API_TOKEN", TOKEN)
     monkeypatch.setenv("COMFYVN_USER", "mika")
     with AssetRegistry(durability="off") as registry:
         spark = registry.ASSETS_ROOT / "ui" / "spark.gif"
-        for path in [*sample.build(registry.ASSETS_ROOT), write_animation(spark)]:
+        drawn = list(sample.build(registry.ASSETS_ROOT))
+        drawn += [write_animation(spark), write_generated(spark.with_name("glow.png"))]
+        for path in drawn:
             kind = path.relative_to(registry.ASSETS_ROOT).parts[0]
             registry.register_file(path, kind, copy_file=False, metadata=LICENSED)
         registry.wait_for_thumbnails()
@@ -122,11 +125,20 @@ def write_animation(path: Path) -> Path:
     return path
 
 
+def write_generated(path: Path) -> Path:
+    info = PngInfo()
+    graph = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "glow"}}}
+    info.add_text("prompt", json.dumps(graph))
+    Image.new("RGB", (16, 16), (250, 200, 90)).save(path, pnginfo=info)
+    return path
+
+
 def take_every_way(walk: Walk, library: AssetRegistry, receiver: str) -> None:
     """Ask every route once for something that it can do, and some for what they can't."""
     uids = {record["path"]: record["uid"] for record in library.list_assets()}
     mara = uids["characters/mara/mara_happy.png"]
-    look(walk, library, mara, uids["voices/mara_001.wav"], uids["ui/spark.gif"])
+    look(walk, library, mara, uids["voices/mara_001.wav"], uids["ui/spark.gif"], uids["ui/glow.png"])
+    trace(walk, library, mara)
     change(walk, library, mara)
     take_in(walk, library)
     work(walk)
@@ -136,7 +148,7 @@ def take_every_way(walk: Walk, library: AssetRegistry, receiver: str) -> None:
     hear(walk, receiver)
 
 
-def look(walk: Walk, library: AssetRegistry, mara: str, voice: str, spark: str) -> None:
+def look(walk: Walk, library: AssetRegistry, mara: str, voice: str, spark: str, glow: str) -> None:
     ids = [record["id"] for record in library.list_assets("characters", limit=2)]
     walk.get("show_description", "/openapi.json")
     walk.get("list_assets", "/assets", params={"type": "characters", "tag": "sample", "limit": 1})
@@ -159,6 +171,30 @@ def look(walk: Walk, library: AssetRegistry, mara: str, voice: str, spark: str) 
     walk.get("show_thumb", f"/assets/{mara}/thumb", params={"size": 256})
     walk.get("show_waveform", f"/assets/{voice}/waveform")
     walk.get("show_preview", f"/assets/{spark}/preview")
+    walk.get("download_workflow", f"/assets/{glow}/workflow", params={"graph": "prompt"})
+    walk.get("download_workflow", f"/assets/{mara}/workflow")
+
+
+def trace(walk: Walk, library: AssetRegistry, mara: str) -> None:
+    """Ask what came from what, and say so."""
+    others = [record["uid"] for record in library.list_assets("characters") if record["uid"] != mara]
+    path = library.sidecar_path(others[0])
+    assert path is not None
+    guess = {"parent": mara, "kind": "variant", "certainty": "likely", "found": "similar"}
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "lineage": [guess]}), "utf-8")
+    library.ensure_sidecar(others[0])
+    walk.get("list_proposals", "/assets/proposals")
+    said = {"parent": mara, "certainty": "certain"}
+    walk.ask("judge_link", "PATCH", f"/assets/{others[0]}/lineage", json=said)
+    walk.ask("judge_link", "PATCH", f"/assets/{mara}/lineage", json={**said, "parent": others[0]})
+    walk.post("link_asset", f"/assets/{others[1]}/lineage", json={"parent": others[0], "kind": "edit"})
+    walk.post("link_asset", f"/assets/{mara}/lineage", json={"parent": others[1]})
+    walk.post("link_asset", f"/assets/{mara}/lineage", json={"parent": "mara", "kind": "edit"})
+    walk.get("show_lineage", f"/assets/{others[0]}/lineage")
+    walk.get("show_lineage", f"/assets/{mara}/lineage", params={"direction": "descendants", "depth": 1})
+    walk.get("show_lineage", "/assets/none/lineage")
+    walk.ask("unlink_asset", "DELETE", f"/assets/{others[1]}/lineage", params={"parent": others[0]})
+    walk.ask("unlink_asset", "DELETE", f"/assets/{others[1]}/lineage", params={"parent": others[0]})
 
 
 def change(walk: Walk, library: AssetRegistry, mara: str) -> None:

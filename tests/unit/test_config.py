@@ -30,6 +30,8 @@ STATED = {
     "tags_per_asset": 9,
     "tag_length": 10,
     "sidecar_bytes": 11,
+    "archive_files": 11_001,
+    "archive_bytes": 11_002,
     "server_host": "127.0.0.2",
     "server_port": 8001,
     "api_token": "abc",
@@ -263,6 +265,34 @@ def test_an_unknown_key_is_named_with_those_that_there_are(write_settings: Calla
     write_settings('asets_root = "art"\n')
 
     with pytest.raises(InvalidSetting, match=r"asets_root = 'art' \(from comfyvn.toml\).*assets_root"):
+        load(environ={})
+
+
+def test_tables_of_import_adapters_are_kept_for_those(write_settings: Callable[[str], Path]) -> None:
+    """Rules would be refused as an unknown setting, or those of a plug-in that is not installed here."""
+    write_settings('[importers.painter]\ncolour = 3\n[[importers.folders.rules]]\nmatch = "*"\n')
+
+    found = load(environ={})
+
+    assert found.importers == {"painter": {"colour": 3}, "folders": {"rules": [{"match": "*"}]}}
+    assert load({"home": "elsewhere"}, environ={}).importers == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("importers = 3\n", r"importers = 3 \(from comfyvn.toml\): it must be a table"),
+        ("[[importers]]\nname = 'folders'\n", r"importers = \[.*it must be a table"),
+        ("[importers]\nfolders = true\n", r"importers.folders = True \(from comfyvn.toml\): it must be"),
+    ],
+)
+def test_what_is_no_table_of_an_adapter_is_named(
+    text: str, why: str, write_settings: Callable[[str], Path]
+) -> None:
+    """Rules with a wrong pair of brackets would have no effect."""
+    write_settings(text)
+
+    with pytest.raises(InvalidSetting, match=why):
         load(environ={})
 
 

@@ -12,14 +12,18 @@ from hypothesis import strategies as st
 
 from comfyvn.errors import InvalidSidecar
 from comfyvn.model import (
+    CERTAINTIES,
+    LINK_KINDS,
     MAX_VERSION,
     Asset,
     Facts,
     Limits,
+    Parent,
     Preview,
     Provenance,
     canonical_json,
     fold,
+    normalise_parents,
     normalise_tags,
     parse_facts,
 )
@@ -41,7 +45,17 @@ json_values = st.recursive(
 OWN = set(build(Asset(1, "p", "u", "t", "k", "h", 1, Facts(), "c", "u")))
 meta_keys = text.filter(lambda key: key not in OWN and key != "thumbnails")
 objects = st.dictionaries(meta_keys, json_values, max_size=4)
-facts = st.builds(Facts, tags, maybe_line, maybe_line, objects, objects)
+parents = st.lists(
+    st.builds(
+        Parent,
+        st.text("0123456789abcdef", min_size=1, max_size=16),
+        st.sampled_from(LINK_KINDS),
+        st.sampled_from(CERTAINTIES),
+        st.sampled_from(["hand", "script", "graph-hash"]),
+    ),
+    max_size=3,
+).map(normalise_parents)
+facts = st.builds(Facts, tags, maybe_line, maybe_line, objects, objects, parents)
 ids = st.integers(1, 2**53 - 1)
 uids = st.text("0123456789abcdef", min_size=16, max_size=16)
 times = st.just("2026-11-22 15:00:00") | st.just("2025-01-01 00:00:00")
@@ -118,7 +132,7 @@ EXAMPLE = Asset(
 def same(one: Facts, other: Facts) -> bool:
     """Compare as a sidecar's reader would: 1, 1.0 and true differ."""
     parts = [(each.tags, each.license, each.origin, each.meta, each.extra) for each in (one, other)]
-    return canonical_json(parts[0]) == canonical_json(parts[1])
+    return canonical_json(parts[0]) == canonical_json(parts[1]) and one.parents == other.parents
 
 
 def merged(base: Facts, theirs: Facts, ours: Facts) -> Facts:
@@ -538,6 +552,7 @@ def test_both_sides_facts_are_kept_where_they_touch_different_fields(
     """Of two people's work on different fields one would be lost, depending on who came first."""
     there = replace(theirs, license=base.license, meta={**base.meta, "theirs": 1}, extra=base.extra)
     here = replace(ours, origin=base.origin, meta={**base.meta, "ours": 2}, extra={**base.extra, "x": 3})
+    here = replace(here, parents=base.parents)
     base = replace(base, meta={name: base.meta[name] for name in base.meta if name not in ("theirs", "ours")})
 
     one, other = merge(base, there, here), merge(base, here, there)

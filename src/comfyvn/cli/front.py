@@ -25,6 +25,11 @@ ABOUT: Final = (
 HOME_HELP: Final = "The project folder (setting home); the current folder by default."
 # commands are imported when they are named: module, object, and how the command's own help begins
 COMMANDS: Final = {
+    "adapters": (
+        "comfyvn.cli.taking_in",
+        "adapters",
+        "List the import adapters of this installation.",
+    ),
     "audit": (
         "comfyvn.registry.audit",
         "audit",
@@ -38,15 +43,28 @@ COMMANDS: Final = {
         "Check that every asset has its sidecar, and write those that are missing.",
     ),
     "export": ("comfyvn.registry.export", "command", "Print the whole library as one JSON document."),
-    "facets": ("comfyvn.cli.looking", "facets", "Count assets by type, licence, tag and problem."),
+    "facets": ("comfyvn.cli.looking", "facets", "Count assets by type, licence, tag, making and problem."),
+    "facts": ("comfyvn.registry.facts", "command", "Tell what made an asset."),
     "history": ("comfyvn.registry.history", "history", "Tell what was done to the library."),
     "ingest": ("comfyvn.cli.taking_in", "ingest", "Register files and folders, recursively."),
+    "lineage": ("comfyvn.cli.lineage", "lineage", "Show what an asset came from, and what came from it."),
+    "link": ("comfyvn.cli.lineage", "link", "Note that the asset CHILD came from the asset PARENT."),
     "list": ("comfyvn.cli.looking", "list_command", "List registered assets, newest first."),
+    "match": (
+        "comfyvn.registry.matching",
+        "command",
+        "Find the origins of pictures whose metadata is gone.",
+    ),
     "move": ("comfyvn.cli.changing", "move", "Give an asset, named by uid or path, another place or name."),
     "previews": (
         "comfyvn.registry.previews",
         "command",
         "Tell which previews are there, and make those that are not.",
+    ),
+    "proposal": (
+        "comfyvn.cli.lineage",
+        "proposal",
+        "List, confirm and reject the likely parents of assets.",
     ),
     "purge": ("comfyvn.registry.history", "purge", "Forget assets whose file is gone."),
     "rebuild": ("comfyvn.registry.rebuild", "command", "Bring the ledger in step with the assets folder."),
@@ -67,6 +85,7 @@ COMMANDS: Final = {
         "Make, list and revoke the tokens with which others come in by `comfyvn serve`.",
     ),
     "undo": ("comfyvn.registry.history", "undo", "Take an operation back."),
+    "unlink": ("comfyvn.cli.lineage", "unlink", "Forget that the asset CHILD came from PARENT."),
     "upgrade": (
         "comfyvn.registry.upgrade",
         "command",
@@ -75,6 +94,11 @@ COMMANDS: Final = {
     "verify": ("comfyvn.registry.verify", "command", "Check every file against its hash."),
     "watch": ("comfyvn.registry.watch", "command", "Take in what changes in the assets folder."),
     "webhook": ("comfyvn.cli.webhooks", "webhook", "Have other programs told of changes by a signed POST."),
+    "workflow": (
+        "comfyvn.registry.workflows",
+        "workflow_command",
+        "Get the graph that made an asset, and put graphs into files.",
+    ),
 }
 _OPTIONS: Final = (
     ("--version", "Show the version and exit."),

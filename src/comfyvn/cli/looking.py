@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from comfyvn.cli.shared import emit_list, json_option, open_library, size_of
-from comfyvn.model import MOST_STARS, PROBLEMS, Conditions
 from comfyvn.registry import console
+from comfyvn.registry.conditions import filtered, resolved
 
 if TYPE_CHECKING:
     from comfyvn.studio.core import AssetRecord, AssetRegistry
@@ -23,66 +22,8 @@ _ROWS_SHOWN: Final = 50
 _COLUMNS: Final = {"uid": 0, "type": 110, "path": 0, "size": 100, "tags": 0, "licence": 0, "preview": 90}
 
 
-_CONDITIONS: Final = (
-    click.option("--type", "asset_type", multiple=True, help="Only this type; repeated: any of them."),
-    click.option(
-        "--tag", "tags", multiple=True, help="Only assets with this tag; repeated: with all of them."
-    ),
-    click.option(
-        "--license",
-        multiple=True,
-        help='Only this licence; "" for assets without one; repeated: any of them.',
-    ),
-    click.option(
-        "--text",
-        multiple=True,
-        help="Only assets whose path or metadata hold this text; repeated: all of them, in any order.",
-    ),
-    click.option("--hash", "hash_value", help="Only this SHA-256."),
-    click.option(
-        "--where", multiple=True, help="Only files of which this is true, as 'width>=1024' or 'codec=opus'."
-    ),
-    click.option("--not-type", "not_types", multiple=True, help="Not this type; may be repeated."),
-    click.option("--not-tag", "not_tags", multiple=True, help="Not those with this tag; may be repeated."),
-    click.option(
-        "--not-license",
-        "not_licenses",
-        multiple=True,
-        help='Not this licence; "": not those without one; may be repeated.',
-    ),
-    click.option(
-        "--problem",
-        "problems",
-        multiple=True,
-        type=click.Choice(PROBLEMS),
-        help="Only assets with this problem; repeated: with any of them.",
-    ),
-    click.option("--uid", help="Only uids that begin like that; four or more digits."),
-    click.option(
-        "--workflow", help="Only what came of this workflow: its hash, or eight or more of its characters."
-    ),
-    click.option(
-        "--rating", "min_rating", type=click.IntRange(0, MOST_STARS), help="Only at least so many stars."
-    ),
-)
-_NAMES: Final = ("asset_type", *Conditions.__annotations__)
-
-
-def _filtered(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options of a filter, and what they say as ``wanted``, as a registry takes it."""
-
-    @functools.wraps(command)
-    def with_filter(**given: Any) -> int:
-        return command(wanted={name: given.pop(name) for name in _NAMES}, **given)
-
-    filtered: Callable[..., int] = with_filter
-    for option in reversed(_CONDITIONS):
-        filtered = option(filtered)
-    return filtered
-
-
 @click.command(name="list")
-@_filtered
+@filtered
 @click.option("--limit", type=click.IntRange(0, 2**31), help="At most so many; 0 for all. [50; JSON: all]")
 @click.option("--cursor", type=click.IntRange(1, 2**53), help="Go on behind the asset with this id.")
 @json_option
@@ -96,6 +37,7 @@ def list_command(
 ) -> int:
     """List registered assets, newest first; all conditions given must hold."""
     with open_library(library) as registry:
+        wanted = resolved(registry, wanted)
         if as_json:
             rows = _pages(registry, wanted, limit or None, cursor)
             emit_list("items", rows)
@@ -112,7 +54,7 @@ def list_command(
 
 
 @click.command()
-@_filtered
+@filtered
 @click.option(
     "--tags", "top_tags", type=click.IntRange(1, 10_000), default=100, help="At most so many tags. [100]"
 )
@@ -124,13 +66,13 @@ def facets(
     as_json: bool,
     **library: str | None,
 ) -> int:
-    """Count assets by type, licence, tag and problem; of all, or of those for which the conditions hold.
+    """Count assets by type, licence, tag, making and problem; of all, or those for which the conditions hold.
 
     Each list is counted under the other conditions, without its own: with --type audio the types are still
     those of all assets, the licences and tags those of sounds.
     """
     with open_library(library) as registry:
-        found = registry.facets(**wanted, top_tags=top_tags)
+        found = registry.facets(**resolved(registry, wanted), top_tags=top_tags)
     if as_json:
         console.emit_json(found)
         return 0
@@ -139,6 +81,10 @@ def facets(
         ("type", found["types"]),
         ("licence", found["licenses"]),
         ("tag", found["tags"]),
+        ("model", found["models"]),
+        ("LoRA", found["loras"]),
+        ("sampler", found["samplers"]),
+        ("tool", found["tools"]),
         ("problem", wrong),
     ):
         table = _table(title, "assets")

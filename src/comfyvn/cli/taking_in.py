@@ -1,4 +1,4 @@
-"""The commands that take files in: ``ingest`` and ``demo``."""
+"""The commands that take files in: ``ingest``, ``adapters`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from comfyvn.registry.ingest import IngestItem, Selection
     from comfyvn.studio.core import AssetRecord, AssetRegistry
 
-__all__ = ["demo", "ingest"]
+__all__ = ["adapters", "demo", "ingest"]
 
 _PROBLEMS_SHOWN: Final = 30
 _NAMES_SHOWN: Final = 3
@@ -36,6 +37,12 @@ _NAMES_SHOWN: Final = 3
 @click.option("--source", help="Where the files come from, for their provenance.")
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out matching files; may be repeated.")
 @click.option("--in-place", is_flag=True, help="Register files of the assets folder where they are.")
+@click.option("--adapter", metavar="NAME", help="Have an import adapter tell what files become.")
+@click.option(
+    "--set", "stated", multiple=True, metavar="KEY=VALUE", help="A setting of the adapter; may be repeated."
+)
+@click.option("--watch", is_flag=True, help="Go on and take in what comes, as soon as it is finished.")
+@click.option("--polling", is_flag=True, help="Watch by looking at every file twice a second.")
 @click.option("--dry-run", is_flag=True, help="Tell file by file what would happen; change nothing.")
 @json_option
 @console.library_options
@@ -47,6 +54,10 @@ def ingest(
     source: str | None,
     exclude: tuple[str, ...],
     in_place: bool,
+    adapter: str | None,
+    stated: tuple[str, ...],
+    watch: bool,
+    polling: bool,
     dry_run: bool,
     as_json: bool,
     **library: str | None,
@@ -55,17 +66,29 @@ def ingest(
 
     Run it again whenever you like: nothing is registered twice, and an interrupted run goes on.
 
+    An import adapter knows what other programs say of their files: type, tags, licence, provenance.
+    `comfyvn adapters` lists them; their settings are the tables [importers.NAME] of comfyvn.toml, and --set.
+    With --watch their output folders are taken in as they grow (JSON Lines with --json); Ctrl-C ends it.
+
     Exit code 0: all is well. 1: some files failed; each is named with its reason.
     """
     from comfyvn.registry import ingest as bulk
 
-    selection = bulk.Selection(paths, asset_type, tags, license_tag, source, exclude, in_place)
+    _check_options(adapter, stated=stated, in_place=in_place, watch=watch, polling=polling, dry_run=dry_run)
+    settings = _settings(stated)
+    selection = bulk.Selection(
+        paths, asset_type, tags, license_tag, source, exclude, in_place, adapter, settings
+    )
     _check_words(selection)
     if not any(os.path.lexists(path) for path in paths):
         raise SourceMissing(path=paths[0])  # mistyped: no library is made for it
+    if adapter is not None and console.is_new_place(**library):
+        _try_adapter(selection)
+    if watch:
+        return _watch(selection, library, polling=polling, as_json=as_json)
     with open_library(library, makes=True) if not dry_run else _registry_or_empty(library) as registry:
         files = bulk.count_files(selection, registry)  # refuses a wrong folder before anything is printed
-        tally = _Tally()
+        tally = _Tally(groups_skipped=adapter is not None or not dry_run)
         if dry_run:
             tally.take(bulk.plan(selection, registry), console.Bar(None, None), as_json=as_json, each=True)
             return tally.summarise(as_json=as_json, each=True)
@@ -76,10 +99,37 @@ def ingest(
             )
         code = tally.summarise(as_json=as_json)
     if is_stopped():
-        left = f"{tally.total} of {files} files were looked at"
+        of_all = f" of {files}" if files is not None else ""
+        left = f"{tally.total}{of_all} files were looked at"
         console.echo(f"Interrupted: {left}; run the same command to go on.", err=True)
         return 130
     return code
+
+
+@click.command()
+@json_option
+def adapters(as_json: bool) -> int:
+    """List the import adapters of this installation, for `comfyvn ingest --adapter`.
+
+    Exit code 1: one can't be loaded; the log says why.
+    """
+    from comfyvn.errors import UnknownAdapter
+    from comfyvn.importers import adapter_names, load_adapter
+
+    console.set_up_logging()
+    found: dict[str, str | None] = {}
+    for name in adapter_names():
+        try:
+            found[name] = load_adapter(name).summary
+        except UnknownAdapter:
+            found[name] = None
+    if as_json:
+        console.emit_json({"adapters": [{"name": name, "summary": text} for name, text in found.items()]})
+    else:
+        width = max(map(len, found), default=0)
+        for name, text in found.items():
+            console.echo(f"{name:<{width}}  {text or 'can not be loaded'}")
+    return 1 if None in found.values() else 0
 
 
 @click.command()
@@ -131,6 +181,69 @@ def demo(folder: Path, as_json: bool) -> int:
 # -- inside -------------------------------------------------------------------------------------------
 
 
+def _check_options(
+    adapter: str | None, *, stated: tuple[str, ...], in_place: bool, watch: bool, polling: bool, dry_run: bool
+) -> None:
+    """Refuse options that have no meaning together."""
+    if adapter is None and (stated or watch):
+        raise click.UsageError(f"{'--set' if stated else '--watch'} needs --adapter: see `comfyvn adapters`.")
+    if adapter is not None and in_place:
+        raise click.UsageError("--in-place and --adapter don't go together: an adapter's files are copied.")
+    if watch and dry_run:
+        raise click.UsageError("--watch and --dry-run don't go together.")
+    if polling and not watch:
+        raise click.UsageError("--polling needs --watch.")
+
+
+def _settings(stated: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in stated:
+        key, sign, value = text.partition("=")
+        if not sign or not key.strip():
+            raise click.BadParameter(f"{text!r} must be KEY=VALUE, such as gui=true", param_hint="--set")
+        found[key.strip()] = value
+    return found
+
+
+def _try_adapter(selection: Selection) -> None:
+    """Open the sources once, so that no library is made for what is refused."""
+    from comfyvn.config import load
+    from comfyvn.registry.imports import opened_sources
+
+    with opened_sources(str(selection.adapter), selection.paths, selection.settings, load(), ()):
+        pass
+
+
+def _watch(selection: Selection, library: dict[str, str | None], *, polling: bool, as_json: bool) -> int:
+    """Take in what is there, then what comes; return the exit code."""
+    from comfyvn.registry.ingest_watch import watch_selection
+    from comfyvn.registry.noticing import stop_on_signals
+    from comfyvn.studio.core.previews import POOL
+
+    def show(item: IngestItem) -> None:
+        if as_json:
+            click.echo(console.to_json(item.as_dict()))
+        elif item.status in ("registered", "failed"):
+            told = f"{item.file} -> {item.path}" if item.uid else _with_file(item)
+            console.echo(f"{datetime.now():%H:%M:%S}  {item.status:<10} {told}", err=item.uid is None)
+
+    def trouble(text: str) -> None:
+        if as_json:
+            click.echo(console.to_json({"trouble": text}))
+        else:
+            console.echo(f"{datetime.now():%H:%M:%S}  {text}", err=True)
+
+    with open_library(library, makes=True) as registry, stop_on_signals() as (stop, interrupts):
+        console.echo(f"Watching {', '.join(map(str, selection.paths))}. Ctrl-C ends it.", err=True)
+        try:
+            watch_selection(selection, registry, stop=stop, on_item=show, on_trouble=trouble, polling=polling)
+        finally:
+            POOL.cancel()  # previews that wait stay pending; `comfyvn previews` makes them
+            registry.wait_for_thumbnails()
+    console.echo("Watching has ended; what was reported is done.", err=True)
+    return 130 if interrupts else 0
+
+
 @contextmanager
 def _registry_or_empty(library: dict[str, str | None]) -> Iterator[AssetRegistry]:
     """Open the library, or an empty one in a temporary folder where there is none: nothing is made."""
@@ -179,7 +292,8 @@ def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
 class _Tally:
     """Counts what became of files and says what people want to know of it: the rest is in --json."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, groups_skipped: bool = True) -> None:
+        self.groups_skipped = groups_skipped
         self.counts: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
@@ -209,9 +323,11 @@ class _Tally:
             )
             return
         for item in self._count(items, bar):
-            if each:
+            if each and not (item.status == "skipped" and self.groups_skipped):
                 shown = _with_file(item) if item.reason else f"{item.file} -> {item.path}"
                 console.echo(f"{item.status:<10} {shown}")
+                for line in _planned(item):
+                    console.echo(f"{'':<10} {line}")
             elif item.status != "skipped" and item.reason is not None and self.lines < _PROBLEMS_SHOWN:
                 self.lines += 1
                 bar.echo(f"{item.status:<10} {_with_file(item)}")
@@ -241,7 +357,7 @@ class _Tally:
         code = 1 if self.counts["failed"] else 0
         if as_json:
             return code
-        for reason, files in self.examples.items() if not each else ():
+        for reason, files in self.examples.items() if self.groups_skipped else ():
             count = self.skipped[reason]
             names = files if count <= _NAMES_SHOWN else [f"{count} files, such as {files[0]}"]
             for name in names:
@@ -260,6 +376,32 @@ class _Tally:
         if self.counts["failed"] and not each:
             console.echo("Mend what failed and run the same command again; nothing is done twice.", err=True)
         return code
+
+
+def _planned(item: IngestItem) -> Iterator[str]:
+    """Yield what a plan with an adapter says of a file, a line each."""
+    if item.type is None:
+        return
+    if item.duplicate_of is not None:
+        yield f"the same content as {item.duplicate_of}; tags and metadata are added to that"
+    licence = item.license or "none"
+    yield f"type {item.type}, licence {licence}, tags {', '.join(item.tags or ()) or 'none'}"
+    provenance = item.provenance or {}
+    yield f"source {provenance.get('source')}{_made(provenance.get('inputs') or {})}"
+    if item.metadata:
+        yield f"metadata {', '.join(item.metadata)}"
+
+
+def _made(inputs: Mapping[str, Any]) -> str:
+    """Return what is known of a file's making in a few words."""
+    told = inputs.get("generation")
+    facts = told["facts"] if isinstance(told, dict) and isinstance(told.get("facts"), dict) else {}
+    models = [str(each.get("name")) for each in facts.get("models", ())]
+    words = [f"made by {told['tool']}" if isinstance(told, dict) and told.get("tool") else ""]
+    words += [f"model {models[0]}" if models else "", f"seed {facts['seed']}" if "seed" in facts else ""]
+    told_ones = {key: value for key, value in inputs.items() if key != "file"}
+    words += [f"{key} {value}" for key, value in told_ones.items() if isinstance(value, (str, int, float))]
+    return "".join(f", {word}" for word in words if word)
 
 
 def _with_file(item: IngestItem) -> str:

@@ -15,6 +15,7 @@ from comfyvn.db.ledger import (
     Writer,
 )
 from comfyvn.db.quarantine import quarantine
+from comfyvn.db.terms import TermKind
 
 __all__ = [
     "ACTING",
@@ -28,6 +29,7 @@ __all__ = [
     "Operation",
     "Reader",
     "Taken",
+    "TermKind",
     "Writer",
     "inspect_ledger",
     "open_engine",

@@ -30,7 +30,15 @@ __all__ = [
 Counts = NDArray[np.int64]
 """How many assets have each term, by term id."""
 Mask = NDArray[np.bool_]
-KIND_NUMBERS: Final[dict[TermKind, int]] = {"tag": 0, "type": 1, "license": 2}
+KIND_NUMBERS: Final[dict[TermKind, int]] = {
+    "tag": 0,
+    "type": 1,
+    "license": 2,
+    "model": 3,
+    "lora": 4,
+    "sampler": 5,
+    "tool": 6,
+}
 
 _PAGE: Final = 2_500  # with a thousand tags each they take 80 MB
 _LAYERED: Final = 8  # an eighth of the assets may lie above, and is copied at each change
@@ -47,7 +55,8 @@ class TermColumns:
     """The terms of some assets of a project, as they were at one moment.
 
     ``ids`` grow (int64); ``types`` and ``licenses`` hold the id of one term for each of them (int32).
-    ``tags`` holds the tags of all of them (int32), ``holders`` the place in ``ids`` of who has each (int32).
+    ``tags`` holds the tags and all other terms of all of them (int32), ``holders`` the place in ``ids`` of
+    who has each (int32).
     A million assets with three tags each take 40 MB.
     """
 
@@ -90,8 +99,9 @@ class TermColumns:
         return mask
 
     def counts(self, kind: TermKind, mask: Mask) -> Counts:
-        """Count the terms of a kind of the assets in a mask."""
-        if kind == "tag":
+        """Count the terms of a kind of the assets in a mask; of a kind other than type and licence together
+        with all others of those kinds."""
+        if kind not in ("type", "license"):
             return np.bincount(self.tags[mask[self.holders]])
         return np.bincount((self.types if kind == "type" else self.licenses)[mask])
 
@@ -230,5 +240,5 @@ def _page(ids: str, codes: str, kinds: NDArray[np.uint8], before: int) -> tuple[
     terms = decode_codes(codes.replace(_SEPARATOR, ""))
     told = kinds.take(terms, mode="clip")
     types, licenses = (terms[told == KIND_NUMBERS[kind]] for kind in ("type", "license"))
-    is_tag = told == KIND_NUMBERS["tag"]
-    return numbers, types, licenses, terms[is_tag], holders[is_tag]
+    is_other = ~np.isin(told, [KIND_NUMBERS[kind] for kind in ("type", "license")])
+    return numbers, types, licenses, terms[is_other], holders[is_other]

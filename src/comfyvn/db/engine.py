@@ -40,7 +40,7 @@ GIVE_UP: Final[ContextVar[Callable[[], bool] | None]] = ContextVar("comfyvn_give
 A write is never given up.
 """
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest revision in ``migrations/versions``; opening a ledger at this revision runs no migration."""
 VERSION_TABLE: Final = "asset_schema_version"
 

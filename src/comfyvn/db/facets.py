@@ -20,6 +20,9 @@ from comfyvn.db.terms import KINDS, TermKind
 from comfyvn.model import PROBLEMS, AssetFilter, Problem
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from comfyvn.db.columns import Counts, LayeredColumns, Mask
 
 __all__ = ["FacetCounts", "Facets", "TermMemory"]
@@ -31,6 +34,8 @@ _PART_OF_ALL: Final = 4  # reading all terms takes as long as counting all asset
 _SOON_WALKED: Final = 5_000  # so many are looked at in the ledger before a million are in memory
 _MASKS: Final = 12
 _NOTHING: Final = Search()
+_FEW: Final[tuple[TermKind, ...]] = ("type", "license")
+"""Kinds whose terms are all told; of the others the most frequent."""
 
 _State = tuple[int, int]
 _Masks = WeakKeyDictionary[sqlite3.Connection, tuple[_State, dict[Search, "Mask"]]]
@@ -39,7 +44,8 @@ _Masks = WeakKeyDictionary[sqlite3.Connection, tuple[_State, dict[Search, "Mask"
 
 @dataclass(frozen=True, slots=True)
 class FacetCounts:
-    """How many assets match, and how many of them have each type, licence ("" for none) and tag, most first.
+    """How many assets match, and how many of them have each type, licence ("" for none) and tag, most first;
+    also each model, LoRA, sampler and tool that made them, where that is known.
 
     ``untagged`` is how many have no tag; ``problems`` are in the order of `PROBLEMS`, those of no asset too.
     Each group is counted under the other conditions, without its own choice.
@@ -51,6 +57,10 @@ class FacetCounts:
     tags: tuple[tuple[str, int], ...]
     untagged: int
     problems: tuple[tuple[Problem, int], ...] = ()
+    models: tuple[tuple[str, int], ...] = ()
+    loras: tuple[tuple[str, int], ...] = ()
+    samplers: tuple[tuple[str, int], ...] = ()
+    tools: tuple[tuple[str, int], ...] = ()
 
 
 class TermMemory:
@@ -161,7 +171,7 @@ class Facets:
         counter = self._counter({search for search in searches.values() if search} or {_NOTHING})
         groups = dict[TermKind, _Ranked]()
         for kind, search in searches.items():
-            limit = top_tags if kind == "tag" else -1
+            limit = -1 if kind in _FEW else top_tags
             if search is None:
                 groups[kind] = _Ranked()
             elif search == _NOTHING:
@@ -175,6 +185,10 @@ class Facets:
             tags=groups["tag"].names,
             untagged=groups["tag"].unnamed,
             problems=tuple((name, _total(counter, search)) for name, search in wrong.items()),
+            models=groups["model"].names,
+            loras=groups["lora"].names,
+            samplers=groups["sampler"].names,
+            tools=groups["tool"].names,
         )
 
     def count_among(self, ids: Sequence[int], top_tags: int) -> FacetCounts:
@@ -187,6 +201,10 @@ class Facets:
             licenses=self._ranked("license", -1, counts["license"]).names,
             tags=tags.names,
             untagged=tags.unnamed,
+            models=self._ranked("model", top_tags, counts["model"]).names,
+            loras=self._ranked("lora", top_tags, counts["lora"]).names,
+            samplers=self._ranked("sampler", top_tags, counts["sampler"]).names,
+            tools=self._ranked("tool", top_tags, counts["tool"]).names,
         )
 
     def total(self, wanted: AssetFilter) -> int:
@@ -326,17 +344,31 @@ class _MemoryCounter:
         self._masks = masks
         self._is_rest_apart = any(_is_rest_first(search) for search in searches)
         self._known: dict[Search, Mask] = {}
+        self._kinds: NDArray[np.uint8] | None = None
 
     def counts(self, search: Search, kind: TermKind) -> Counts:
         """Count the terms of a kind of the assets of a search."""
-        return self._columns.counts(kind, self._matching(search))
+        return self._of_kind(kind, self._columns.counts(kind, self._matching(search)))
 
     def counts_among(self, ids: Sequence[int]) -> Mapping[TermKind, Counts]:
         """Count the terms of each kind of some assets."""
         import numpy as np
 
         mask = self._columns.among(np.array(ids, dtype=np.int64))
-        return {kind: self._columns.counts(kind, mask) for kind in KINDS}
+        return {kind: self._of_kind(kind, self._columns.counts(kind, mask)) for kind in KINDS}
+
+    def _of_kind(self, kind: TermKind, counts: Counts) -> Counts:
+        """Return counts without those of other kinds, which lie in the same column."""
+        if kind in _FEW:
+            return counts
+        import numpy as np
+
+        from comfyvn.db.columns import KIND_NUMBERS, term_kinds
+
+        if self._kinds is None:
+            self._kinds = term_kinds(self._connection, self._filters.project_id)
+        told = self._kinds.take(np.arange(len(counts)), mode="clip")
+        return np.where(told == KIND_NUMBERS[kind], counts, 0)
 
     def total(self, search: Search) -> int:
         """Return how many assets match."""
@@ -399,7 +431,8 @@ class _MemoryCounter:
 
 def _is_rest_first(search: Search) -> bool:
     """Tell a search whose rest leads to few assets by itself, or of which no term does."""
-    leads = search.texts or search.digest or search.uid or search.workflow
+    leads = search.texts or search.digest or search.uid or search.workflow or search.seed
+    leads = leads or search.descends_from
     return bool(leads) or not (search.terms or search.groups)
 
 

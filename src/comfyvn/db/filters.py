@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from comfyvn.db.lineage import DESCENDANTS
 from comfyvn.db.terms import TermKind, fold_term
 from comfyvn.model import MOST_STARS, AssetFilter, FactCondition, Problem, fold
 
@@ -69,8 +70,8 @@ class Search:
     """A filter taken apart.
 
     ``terms`` must all be there, rarest first; of each of ``groups`` one, which excludes the others (an asset
-    has one type and one licence); of ``excluded`` none. Any of ``problems`` holds: a term, or what rows say.
-    All of ``texts`` are found, none of which is part of another.
+    has one type, one licence, one sampler and one tool); of ``excluded`` none. Any of ``problems`` holds: a
+    term, or what rows say. All of ``texts`` are found, none of which is part of another.
     """
 
     terms: tuple[Term, ...] = ()
@@ -80,9 +81,11 @@ class Search:
     digest: str | None = None
     uid: str | None = None
     workflow: str | None = None
+    descends_from: str | None = None
     texts: tuple[str, ...] = ()
     where: tuple[FactCondition, ...] = ()
     min_rating: int | None = None
+    seed: str | None = None
 
     @property
     def has_only_terms(self) -> bool:
@@ -96,9 +99,11 @@ class Search:
             digest=self.digest,
             uid=self.uid,
             workflow=self.workflow,
+            descends_from=self.descends_from,
             texts=self.texts,
             where=self.where,
             min_rating=self.min_rating,
+            seed=self.seed,
         )
 
 
@@ -125,12 +130,17 @@ class Filters:
     def search(self, wanted: AssetFilter) -> Search | None:
         """Take a filter apart; None when one of its terms is unknown, so nothing can match."""
         terms = [self._term("tag", fold_term(tag)) for tag in wanted.tags]
+        terms += [self._term("model", fold_term(name)) for name in wanted.models]
+        terms += [self._term("lora", fold_term(name)) for name in wanted.loras]
         groups = []
-        types, licenses = wanted.types, _folded(wanted.licenses)
-        for names, found in (
-            (types, self._terms("type", types)),
-            (licenses, self._terms("license", licenses)),
-        ):
+        chosen: tuple[tuple[TermKind, Sequence[str]], ...] = (
+            ("type", wanted.types),
+            ("license", _folded(wanted.licenses)),
+            ("sampler", _folded(wanted.samplers)),
+            ("tool", _folded(wanted.tools)),
+        )
+        for kind, names in chosen:
+            found = self._terms(kind, names)
             if names and len(found) < 2:
                 terms.append(found[0] if found else None)
             elif names:
@@ -157,9 +167,11 @@ class Filters:
             digest=wanted.digest,
             uid=wanted.uid,
             workflow=wanted.workflow,
+            descends_from=wanted.descends_from,
             texts=_outermost(fold(text) for text in wanted.texts),
             where=wanted.where,
             min_rating=wanted.min_rating,
+            seed=wanted.seed,
         )
 
     def untagged(self) -> Term | None:
@@ -227,11 +239,18 @@ class Filters:
             condition = "x.project_id = ? AND x.uid BETWEEN ? AND ?"
             walk = _Walk("assets_registry x", "x.id", condition, (mine, *_bounds(search.uid)))
             return [walk], replace(search, uid=None)
+        if search.seed is not None:
+            table, condition = "assets_registry x INDEXED BY ix_assets_registry_seed", "x.seed = ?"
+            walk = _Walk(table, "x.id", f"x.project_id = ? AND {condition}", (mine, search.seed))
+            return [walk], replace(search, seed=None)
         if search.workflow is not None:
             how, hashes = _is_workflow(search.workflow)
             return [_Walk(f"{_OF_WORKFLOW % how} x", "x.id", "TRUE", (mine, *hashes))], replace(
                 search, workflow=None
             )
+        if search.descends_from is not None:
+            walk = _Walk(f"{DESCENDANTS} x", "x.id", "TRUE", self._line(search.descends_from))
+            return [walk], replace(search, descends_from=None)
         most = min((term.count for term in terms[:1]), default=None)
         if groups and (most is None or _total(groups[0]) < most):
             most = _total(groups[0])
@@ -295,7 +314,13 @@ class Filters:
         if search.workflow is not None:
             how, hashes = _is_workflow(search.workflow)
             asked.append((_HAS_WORKFLOW % how, hashes))
+        if search.descends_from is not None:
+            asked.append((f"{{id}} IN {DESCENDANTS}", self._line(search.descends_from)))
         return asked
+
+    def _line(self, uid: str) -> tuple[str, ...]:
+        """Return the values of `DESCENDANTS`."""
+        return self.project_id, uid, self.project_id, self.project_id, uid
 
     def _has_problem(self, problem: Problem | Term) -> tuple[str, tuple[Any, ...]]:
         walk = self._walk_of(problem, "w")
@@ -384,6 +409,8 @@ def _told(search: Search) -> list[tuple[str, Sequence[Any]]]:
     told: list[tuple[str, Sequence[Any]]] = [_tells(condition) for condition in search.where]
     if search.uid is not None:
         told.append(("a.uid BETWEEN ? AND ?", _bounds(search.uid)))
+    if search.seed is not None:
+        told.append(("a.seed = ?", (search.seed,)))
     if search.min_rating is not None:
         told.append((_HAS_STARS, (search.min_rating, MOST_STARS)))
     return told

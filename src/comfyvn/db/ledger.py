@@ -1,8 +1,9 @@
 """The ledger: what the registry asks of its database and writes to it.
 
-SQL stands here and, for filters and facets, in `comfyvn.db.filters` and `comfyvn.db.facets`. Functions take
-values and give values. A `Reader` sees one state of the ledger; a `Writer` is a reader inside one write
-transaction. Lists page by key (``id < last``), never by offset; filters run in SQL.
+SQL stands here and, for filters, facets, the lineage and fingerprints, in `comfyvn.db.filters`,
+`comfyvn.db.facets`, `comfyvn.db.lineage` and `comfyvn.db.fingerprints`. Functions take values and
+give values. A `Reader` sees one state of the ledger; a `Writer` is a reader inside one write transaction.
+Lists page by key (``id < last``), never by offset; filters run in SQL.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import orjson
 from comfyvn.db.engine import Engine
 from comfyvn.db.facets import FacetCounts, Facets, TermMemory
 from comfyvn.db.filters import Filters
+from comfyvn.db.fingerprints import Fingerprints
+from comfyvn.db.lineage import PARENTS, Lines, parents_of
 from comfyvn.db.terms import (
     CODE_LENGTH,
     TermKind,
@@ -32,6 +35,7 @@ from comfyvn.db.terms import (
     encode_terms,
     fold_term,
     search_text,
+    seed_of,
     terms_of,
 )
 from comfyvn.model import (
@@ -88,7 +92,7 @@ _OTHER_COLUMNS: Final = (
         "mirror_key",
     ),
     *("file_size", "file_mtime_ns", "file_inode", "sidecar_size", "sidecar_mtime_ns", "sidecar_inode"),
-    *("is_in_place", "missing_since", "media"),
+    *("is_in_place", "missing_since", "media", "generation", "seed"),
 )
 _ASSET_COLUMNS: Final = (*_INDEXED_COLUMNS, *_OTHER_COLUMNS)
 _PROVENANCE_COLUMNS: Final = (
@@ -114,7 +118,7 @@ def _set(columns: Sequence[str]) -> str:
 
 _SELECT_ASSET: Final = (
     f"SELECT a.id, {', '.join(f'a.{name}' for name in _ASSET_COLUMNS)},"
-    f" {', '.join(f'n.{name}' for name in _NEWEST_COLUMNS)}"
+    f" {', '.join(f'n.{name}' for name in _NEWEST_COLUMNS)}, {PARENTS}"
 )
 _ASSETS: Final = f"{_SELECT_ASSET} FROM assets_registry a LEFT JOIN provenance n ON n.id = a.provenance_id"
 _LISTED: Final = "IN (SELECT value FROM json_each(?))"
@@ -309,7 +313,7 @@ class Ledger:
 
 
 class Reader:
-    """Questions to one state of the ledger."""
+    """Questions to one state of the ledger; ``lines`` answers those about lineage, ``prints`` about looks."""
 
     def __init__(
         self, connection: sqlite3.Connection, project_id: str, memory: TermMemory | None = None
@@ -318,6 +322,8 @@ class Reader:
         self._project_id = project_id
         self._filters = Filters(connection, project_id)
         self._facets = Facets(connection, self._filters, memory)
+        self.lines = Lines(connection, project_id)
+        self.prints = Fingerprints(connection, project_id)
 
     def find(
         self, wanted: AssetFilter, *, limit: int | None = None, before_id: int | None = None
@@ -839,7 +845,7 @@ class Writer(Reader):
         self._many(_INSERT_ASSET, [(asset.id, *_indexed_row(asset), *_other_row(asset)) for asset in assets])
         versions = [_version_row(asset, version) for asset in assets for version in asset.all_versions]
         self._many(_insert("asset_versions", _VERSION_COLUMNS), versions)
-        rows = [row for asset in assets for row in _provenance_rows(asset)]
+        rows = [row for asset in assets for row in asset.all_provenance]
         kept = self.taken_provenance_ids(row.id for row in rows)
         self.add_provenance([row for row in rows if kept.get(row.id) != row.asset_uid])
         terms = self._term_ids(assets, Counter())
@@ -847,6 +853,7 @@ class Writer(Reader):
         self._many("INSERT INTO asset_text (asset_id, folded) VALUES (?, ?)", texts)
         codes = [(asset.id, encode_terms(terms[asset.id])) for asset in assets]
         self._many("INSERT INTO asset_codes (asset_id, codes) VALUES (?, ?)", codes)
+        self.lines.add(assets)
         self._link({(term, asset.id) for asset in assets for term in terms[asset.id]}, set())
 
     def update(self, assets: Sequence[Asset]) -> None:
@@ -886,6 +893,7 @@ class Writer(Reader):
         self._many(_UPDATE_OTHERS, others)
         self._many(_UPDATE_TEXT, texts)
         self._many("UPDATE asset_codes SET codes = ? WHERE asset_id = ?", all_codes)
+        self.lines.replace(assets)
         self._link(new, gone)
 
     def add_versions(self, asset: Asset, versions: Iterable[Version]) -> None:
@@ -910,6 +918,12 @@ class Writer(Reader):
         """Append provenance rows."""
         values = [_provenance_row(row, self._project_id) for row in rows]
         self._many(_insert("provenance", _PROVENANCE_COLUMNS), values)
+
+    def set_provenance(self, row: Provenance) -> None:
+        """Write the workflow's hash and the inputs of a provenance row anew."""
+        query = "UPDATE provenance SET workflow_hash = ?, inputs_json = ? WHERE id = ? AND project_id = ?"
+        values = (row.workflow_hash, _dump(dict(row.inputs)), row.id, self._project_id)
+        self._connection.execute(query, values)
 
     def set_previews(self, assets: Sequence[Asset]) -> None:
         """Note what became of previews and what the files told, where the assets still have this content.
@@ -937,13 +951,17 @@ class Writer(Reader):
         self._many(_UPDATE_TEXT, [text for text in texts if text[0] != known.get(text[1])])
 
     def remove(self, asset: Asset) -> None:
-        """Drop an asset's row, versions, terms and text; its provenance stays and carries the uid."""
+        """Drop an asset's row, versions, terms, text and parents.
+
+        Its provenance stays and carries the uid; so do the edges of what came of it.
+        """
         query = "SELECT codes FROM asset_codes WHERE asset_id = ?"
         found = self._connection.execute(query, (asset.id,)).fetchone()
         self._link(set(), {(term, asset.id) for term in decode_terms(found[0] if found else "")})
         self._connection.execute("DELETE FROM assets_registry WHERE id = ?", (asset.id,))
-        for table in ("asset_versions", "asset_text", "asset_codes"):
+        for table in ("asset_versions", "asset_text", "asset_codes", "asset_fingerprints"):
             self._connection.execute(f"DELETE FROM {table} WHERE asset_id = ?", (asset.id,))
+        self.lines.forget(asset.uid)
 
     def record(self, entries: Sequence[JournalEntry]) -> str:
         """Append to the journal, in order; return the time that the rows carry (UTC, ISO 8601, ms)."""
@@ -1037,8 +1055,8 @@ def _asset(row: _Row) -> Asset:
         asset_id, project_id, uid, key, _fold, kind, path_thumb, digest, size_bytes, created_at, meta_json,
         updated_at, version, _license_fold, extra, provenance_id, preview_kind, preview_state, preview_reason,
         preview_recipe, mirror_key, file_size, file_mtime_ns, file_inode, sidecar_size, sidecar_mtime_ns,
-        sidecar_inode, is_in_place, missing_since, media, source, workflow_hash, commit_hash, user_id,
-        provenance_at,
+        sidecar_inode, is_in_place, missing_since, media, generation, _seed, source, workflow_hash,
+        commit_hash, user_id, provenance_at, parents,
     ) = row  # fmt: skip
     meta = _load(meta_json) or {}
     tags, licence, origin = meta.pop("tags", None), meta.pop("license", None), meta.pop("origin", None)
@@ -1056,7 +1074,7 @@ def _asset(row: _Row) -> Asset:
         key=key,
         digest=digest,
         size_bytes=size_bytes,
-        facts=Facts(tuple(tags or ()), licence, origin, meta, _load(extra) or {}),
+        facts=Facts(tuple(tags or ()), licence, origin, meta, _load(extra) or {}, parents_of(parents)),
         created_at=created_at,
         updated_at=updated_at,
         version=version,
@@ -1070,6 +1088,7 @@ def _asset(row: _Row) -> Asset:
         is_in_place=bool(is_in_place),
         missing_since=missing_since,
         media=_load(media) or {},
+        generation=_load(generation) or {},
     )
 
 
@@ -1135,6 +1154,8 @@ def _other_row(asset: Asset) -> _Row:
         asset.is_in_place,
         asset.missing_since,
         _dump_object(asset.media),
+        _dump_object(asset.generation),
+        seed_of(asset),
     )
 
 
@@ -1148,10 +1169,6 @@ def _version_row(asset: Asset, version: Version) -> _Row:
         version.created_at,
         version.provenance_id,
     )
-
-
-def _provenance_rows(asset: Asset) -> list[Provenance]:
-    return [*([asset.provenance] if asset.provenance else []), *asset.provenance_history]
 
 
 def _provenance_row(row: Provenance, project_id: str) -> _Row:

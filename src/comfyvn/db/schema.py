@@ -4,6 +4,8 @@ What a filter may ask of an asset is a term: its type, its licence (``""`` for n
 (``""`` for none). An asset is linked to its terms, and a term counts its assets: a filter walks the links of
 its rarest term, and facets of everything are read from the counts. ``asset_codes`` holds the same links the
 other way round, as five characters a term (`comfyvn.db.terms`), for counting the terms of many assets.
+``asset_lineage`` holds the parents of each asset that has any, by uids: a parent need not be in the library.
+``asset_fingerprints`` holds how pictures look, by which one is known again that lost its metadata.
 ``asset_search`` (`SEARCH`) is a full-text index of trigrams over ``asset_text.folded``, kept in step by its
 triggers.
 
@@ -33,9 +35,11 @@ from sqlalchemy import (
 __all__ = [
     "SEARCH",
     "asset_codes",
+    "asset_fingerprints",
     "asset_ids",
     "asset_journal",
     "asset_library",
+    "asset_lineage",
     "asset_term_links",
     "asset_terms",
     "asset_text",
@@ -109,6 +113,8 @@ assets_registry = Table(
     Column("is_in_place", Boolean, nullable=False, server_default=text("0")),
     Column("missing_since", Text),
     Column("media", _Json),
+    Column("generation", _Json),
+    Column("seed", Text),
     UniqueConstraint("project_id", "uid", name="uq_assets_registry_uid"),
     UniqueConstraint("project_id", "path_full", name="uq_assets_registry_path"),
     Index("ix_assets_registry_path_fold", "project_id", "path_fold"),
@@ -116,6 +122,7 @@ assets_registry = Table(
     Index("ix_assets_registry_missing", "project_id", "id", **_only("missing_since IS NOT NULL")),
     Index("ix_assets_registry_no_preview", "project_id", "id", **_only("preview_state = 'failed'")),
     Index("ix_assets_registry_no_sidecar", "project_id", "id", **_only("sidecar_size IS NULL")),
+    Index("ix_assets_registry_seed", "project_id", "seed", "id", **_only("seed IS NOT NULL")),
 )
 
 provenance = Table(
@@ -185,6 +192,39 @@ asset_codes = Table(
     metadata,
     Column("asset_id", _Id, primary_key=True, autoincrement=False),
     Column("codes", Text, nullable=False),
+)
+
+asset_lineage = Table(
+    "asset_lineage",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("project_id", Text, nullable=False),
+    Column("child_uid", Text, nullable=False),
+    Column("parent_uid", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("certainty", Text, nullable=False),
+    Column("found", Text, nullable=False),
+    Index("ix_asset_lineage_child", "project_id", "child_uid", "parent_uid", "kind", unique=True),
+    Index("ix_asset_lineage_parent", "project_id", "parent_uid", "certainty", "child_uid"),
+    Index("ix_asset_lineage_likely", "project_id", "id", **_only("certainty = 'likely'")),
+)
+
+asset_fingerprints = Table(
+    "asset_fingerprints",
+    metadata,
+    Column("asset_id", _Id, primary_key=True, autoincrement=False),
+    Column("project_id", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("recipe", Integer, nullable=False),
+    Column("pixels", Text),
+    Column("band_0", Integer),
+    Column("band_1", Integer),
+    Column("band_2", Integer),
+    Column("band_3", Integer),
+    *(
+        Index(f"ix_asset_fingerprints_{number}", "project_id", f"band_{number}", "asset_id")
+        for number in range(4)
+    ),
 )
 
 asset_journal = Table(

@@ -7,18 +7,32 @@ Format: RFC 9639, section 8 (metadata blocks); C2PA 2.3, A.3.4 (content credenti
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from io import SEEK_END
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.media import id3
 from comfyvn.media.audio import SoundFormat
+from comfyvn.media.embedded import TextCollector
 from comfyvn.media.formats import Layout, Splice, read_at
-from comfyvn.media.tags import COUNT_LIMIT, SIGNED, VALUE_LIMIT, Comments, Refusal, damaged, nothing
+from comfyvn.media.tags import (
+    COUNT_LIMIT,
+    SIGNED,
+    VALUE_LIMIT,
+    Comments,
+    Refusal,
+    add_comments,
+    damaged,
+    nothing,
+)
 from comfyvn.model import PreviewKind
 
-__all__ = ["SIGNATURE", "FlacFormat"]
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
+
+__all__ = ["SIGNATURE", "Block", "FlacFormat", "metadata_blocks"]
 
 SIGNATURE: Final = b"fLaC"
 
@@ -46,7 +60,7 @@ class FlacFormat(SoundFormat):
         size_bytes = file.seek(0, SEEK_END)
         tag = id3.find(file, 0, size_bytes)
         try:
-            blocks = _blocks(file, tag.length if tag else 0, size_bytes)
+            blocks = metadata_blocks(file, tag.length if tag else 0, size_bytes)
             layout = _layout(file, blocks)
         except Refusal as refusal:
             return Layout(refusal=str(refusal))
@@ -56,9 +70,23 @@ class FlacFormat(SoundFormat):
         ]
         return Layout(layout.splices, layout.marker, SIGNED) if any(signatures) else layout
 
+    def texts(self, found: TextCollector) -> None:
+        """Take up the comments."""
+        tag = id3.find(found.file, 0, found.size_bytes)
+        with suppress(Refusal):
+            for each in metadata_blocks(found.file, tag.length if tag else 0, found.size_bytes):
+                if each.kind == _COMMENTS:
+                    add_comments(found, found.read, each.data, each.end)
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_sound import clean_flac
+
+        return clean_flac(file)
+
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class Block:
     """A metadata block: where its header is, its type, the length of its data, whether it is the last."""
 
     offset: int
@@ -68,18 +96,21 @@ class _Block:
 
     @property
     def data(self) -> int:
+        """Where its data begin."""
         return self.offset + 4
 
     @property
     def end(self) -> int:
+        """Where the next one, or the sound, begins."""
         return self.offset + 4 + self.length
 
     @property
     def first_byte(self) -> int:
+        """Its type, and whether it is the last."""
         return self.kind | (_LAST if self.is_last else 0)
 
 
-def _blocks(file: BinaryIO, start: int, size_bytes: int) -> list[_Block]:
+def metadata_blocks(file: BinaryIO, start: int, size_bytes: int) -> list[Block]:
     """Return the metadata blocks.
 
     Raises:
@@ -87,13 +118,13 @@ def _blocks(file: BinaryIO, start: int, size_bytes: int) -> list[_Block]:
     """
     if read_at(file, start, 4) != SIGNATURE:
         raise damaged("it has no FLAC behind its ID3 tag" if start else "it is no FLAC")
-    found: list[_Block] = []
+    found: list[Block] = []
     at = start + 4
     while len(found) < COUNT_LIMIT:
         header = read_at(file, at, 4)
         if len(header) < 4 or header[0] & ~_LAST == _INVALID:
             raise damaged("its metadata blocks are not whole")
-        block = _Block(at, header[0] & ~_LAST, int.from_bytes(header[1:]), bool(header[0] & _LAST))
+        block = Block(at, header[0] & ~_LAST, int.from_bytes(header[1:]), bool(header[0] & _LAST))
         if block.end > size_bytes or (not found and block.kind != 0):
             raise damaged("its metadata blocks are not whole")
         found.append(block)
@@ -103,7 +134,7 @@ def _blocks(file: BinaryIO, start: int, size_bytes: int) -> list[_Block]:
     raise Refusal(f"it has more than {COUNT_LIMIT:,} metadata blocks")
 
 
-def _layout(file: BinaryIO, blocks: list[_Block]) -> Layout:
+def _layout(file: BinaryIO, blocks: list[Block]) -> Layout:
     theirs = [block for block in blocks if block.kind == _COMMENTS]
     if len(theirs) > 1:
         raise damaged("it has two lists of comments")
@@ -121,7 +152,7 @@ def _layout(file: BinaryIO, blocks: list[_Block]) -> Layout:
     return _in_block(file, block, comments)
 
 
-def _after(first: _Block, is_last: bool, own: bytes, marker: bytes | None) -> Layout:
+def _after(first: Block, is_last: bool, own: bytes, marker: bytes | None) -> Layout:
     """Return the layout of a file with a block of ours behind its first, or with none."""
 
     def encode(value: bytes) -> bytes:
@@ -139,7 +170,7 @@ def _after(first: _Block, is_last: bool, own: bytes, marker: bytes | None) -> La
     return Layout((flag, Splice(first.end, own, b"", encode)), marker)
 
 
-def _in_block(file: BinaryIO, block: _Block, comments: Comments) -> Layout:
+def _in_block(file: BinaryIO, block: Block, comments: Comments) -> Layout:
     """Return the layout of a file that has comments."""
     found = [Splice(at, read_at(file, at, end - at), b"", nothing) for at, end in comments.markers]
     bare = block.length - sum(len(splice.data) for splice in found)

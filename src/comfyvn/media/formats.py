@@ -2,8 +2,9 @@
 
 A format is a small object that recognises a file by its first bytes. What more it can do is said by the
 methods that it has: `SupportsStamp` (carry our marker), `SupportsProbe` (tell facts such as width and
-duration), `SupportsPreview` (be shown small) and `TellsKind` (has more than one kind of preview). Ours and a
-stranger's come in by the same door, the entry point ``comfyvn.formats``.
+duration), `SupportsTexts` (tell the texts that it holds), `SupportsClean` (be copied without them),
+`SupportsPreview` (be shown small) and `TellsKind` (has more than one kind of preview). Ours and a stranger's
+come in by the same door, the entry point ``comfyvn.formats``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from comfyvn.model import PreviewKind
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from comfyvn.media.clean import Cleaning
+    from comfyvn.media.embedded import TextCollector
+
 __all__ = [
     "DATA",
     "FACTS_RECIPE",
@@ -37,13 +41,17 @@ __all__ = [
     "PreviewLimits",
     "Rendered",
     "Splice",
+    "SupportsClean",
     "SupportsPreview",
     "SupportsProbe",
     "SupportsStamp",
+    "SupportsTexts",
     "TellsKind",
+    "can_clean",
     "can_probe",
     "can_show",
     "can_stamp",
+    "can_tell_texts",
     "formats",
     "is_installed",
     "kind_of",
@@ -213,6 +221,42 @@ class SupportsProbe(MediaFormat, Protocol):
 
 
 @runtime_checkable
+class SupportsTexts(MediaFormat, Protocol):
+    """A format whose files hold texts beside pixels or sound."""
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of a file, by a look at its structure; nothing is decoded.
+
+        ``comfyvn.media.embedded`` lists places and names. What is damaged is left out, never an error.
+
+        Args:
+            found: has the file, seekable and at any position, and takes up the texts.
+
+        Raises:
+            OSError: the file can't be read.
+            Enough: by ``found``, when the limits are reached; let it pass.
+        """
+
+
+@runtime_checkable
+class SupportsClean(MediaFormat, Protocol):
+    """A format of whose files a copy can be made that has nothing but picture, sound or film."""
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of, by an allow-list of what the format needs; nothing is decoded.
+
+        A clean copy is clean itself: of it nothing is left out, and all of it stays.
+
+        Args:
+            file: seekable, at any position.
+
+        Raises:
+            CantClean: the file is damaged, signed, or has parts of which that can't be told.
+            OSError: it can't be read.
+        """
+
+
+@runtime_checkable
 class SupportsPreview(MediaFormat, Protocol):
     """A format whose files can be shown small."""
 
@@ -259,6 +303,16 @@ def can_probe(found: object) -> TypeGuard[SupportsProbe]:
 def can_show(found: object) -> TypeGuard[SupportsPreview]:
     """Tell whether files of a format can be shown small."""
     return _is(found, SupportsPreview)
+
+
+def can_tell_texts(found: object) -> TypeGuard[SupportsTexts]:
+    """Tell whether files of a format hold texts."""
+    return _is(found, SupportsTexts)
+
+
+def can_clean(found: object) -> TypeGuard[SupportsClean]:
+    """Tell whether clean copies can be made of files of a format."""
+    return _is(found, SupportsClean)
 
 
 def tells_kind(found: object) -> TypeGuard[TellsKind]:

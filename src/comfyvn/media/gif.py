@@ -12,12 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.media import xmp
+from comfyvn.media.embedded import TextCollector, decode
 from comfyvn.media.formats import MARKER_NAME, Layout, Splice, read_at
 from comfyvn.media.images import PillowFormat
 from comfyvn.model import PreviewKind
+
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["GifFormat"]
 
@@ -76,6 +80,20 @@ class GifFormat(PillowFormat):
         else:
             found.append(Splice(place, b"", b"", _encode))
         return Layout(tuple(sorted(found, key=lambda one: (one.offset, len(one.data)))), marker, refusal)
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the comments, wherever they stand."""
+        for each in _Walker(found.file).parts():
+            if each.label == _COMMENT:
+                text = _joined(found.read(each.offset + 2, each.end - each.offset - 2))
+                if not text.startswith(_PREFIX):
+                    found.add("gif:comment", "comment", decode(text))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_pictures import clean_gif
+
+        return clean_gif(file)
 
     def kind_of(self, file: BinaryIO) -> PreviewKind | None:
         """Tell an animation by its second picture."""
@@ -161,12 +179,17 @@ def _value(file: BinaryIO, part: _Part) -> bytes | None:
     data = read_at(file, part.offset, part.end - part.offset)
     if not data[3:].startswith(_PREFIX):
         return None
-    text, at = b"", 2
-    while length := data[at]:
-        text += data[at + 1 : at + 1 + length]
-        at += 1 + length
-    value = text[len(_PREFIX) :]
+    value = _joined(data[2:])[len(_PREFIX) :]
     return value if b"\0" not in value and _encode(value) == data else None
+
+
+def _joined(blocks: bytes) -> bytes:
+    """Return what is in the data blocks of an extension."""
+    parts, at = [], 0
+    while at < len(blocks) and (length := blocks[at]):
+        parts.append(blocks[at + 1 : at + 1 + length])
+        at += 1 + length
+    return b"".join(parts)
 
 
 def _encode(value: bytes) -> bytes:

@@ -19,8 +19,12 @@ from itertools import islice
 from typing import BinaryIO, Final
 
 from comfyvn.media import xmp, xmp_packet
+from comfyvn.media.embedded import TextCollector
+from comfyvn.media.exif import add_exif
 from comfyvn.media.formats import Layout, read_at
+from comfyvn.media.heif_items import add_items, tiff_of
 from comfyvn.media.images import PillowFormat
+from comfyvn.media.xmp_texts import add_xmp
 from comfyvn.model import PreviewKind
 
 __all__ = ["AvifFormat", "HeicFormat", "JxlFormat"]
@@ -60,6 +64,18 @@ class _BoxFormat(PillowFormat):
         if len(boxes) - 2 * len(carriers) > _BOX_COUNT_LIMIT:  # those that we add don't count
             refusal = _TOO_MANY
         return Layout(found.splices, found.marker, refusal)
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of Exif and XMP, in boxes of their own or as items of the file."""
+        for each in islice(_boxes(found.file, 0, found.size_bytes), _BOX_COUNT_LIMIT):
+            start = each.offset + each.header_bytes
+            if self._holds_xmp(found.file, each):
+                start += len(self.head)
+                add_xmp(found, found.read(start, each.end - start))
+            elif each.kind == b"Exif":
+                add_exif(found, tiff_of(found.read(start, each.end - start)))
+            elif each.kind == b"meta":
+                add_items(found, start, each.end)
 
     def _carriers(self, file: BinaryIO, boxes: Sequence[_Box]) -> Iterator[xmp.Carrier]:
         """Yield the boxes with XMP; those with anything else behind them are fixed, and ours without tail."""

@@ -14,10 +14,11 @@ from functools import partial
 from itertools import islice
 from typing import BinaryIO, Final
 
+from comfyvn.media.embedded import TextCollector, decode
 from comfyvn.media.formats import MARKER_NAME, Splice, read_at
 from comfyvn.media.tags import COUNT_LIMIT, SIGNED, VALUE_LIMIT, Refusal, checked, damaged, nothing
 
-__all__ = ["Tag", "begins_with_ours", "find", "starts_tag", "whole"]
+__all__ = ["Tag", "add_texts", "begins_with_ours", "find", "starts_tag", "whole"]
 
 _HEADER: Final = 10
 _TAG_LIMIT: Final = 1 << 28
@@ -26,6 +27,7 @@ _NAME: Final = MARKER_NAME.encode()
 _NAMES: Final = (_NAME, MARKER_NAME.encode("utf-16-le"), MARKER_NAME.encode("utf-16-be"))
 _LATIN_1: Final = b"\0"
 _UTF_16: Final = b"\1"
+_UTF_16_BIG: Final = b"\2"
 _UTF_8: Final = b"\3"
 _BEGIN: Final = 64
 _MARKERS_LIMIT: Final = 16
@@ -33,6 +35,26 @@ _UTF_16_MARKS: Final = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _C2PA_TYPES: Final = frozenset((b"application/c2pa", b"application/x-c2pa-manifest-store"))
 
 _UNSYNCHRONISED, _EXTENDED, _FOOTER = 0x80, 0x40, 0x10
+
+_DESCRIBED: Final = {b"TXXX": 0, b"TXX": 0, b"COMM": 3, b"COM": 3, b"USLT": 3, b"ULT": 3}
+"""Frames of a text with a description, and how many letters name the language before it."""
+_WORDS: Final = {
+    b"TXXX": "comment",
+    b"TXX": "comment",
+    b"COMM": "comment",
+    b"COM": "comment",
+    b"USLT": "lyrics",
+    b"ULT": "lyrics",
+    b"TIT2": "title",
+    b"TT2": "title",
+    b"TPE1": "artist",
+    b"TP1": "artist",
+    b"TSSE": "encoder",
+    b"TSS": "encoder",
+    b"TCOP": "copyright",
+    b"TCR": "copyright",
+}
+"""What texts are called, as FFmpeg does; others by their frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +144,40 @@ def find(file: BinaryIO, offset: int, end: int) -> Tag | None:
     except Refusal as refusal:
         return Tag(length, str(refusal))
     return _tag(head, offset, length, frames, padding, found, _refusal(file, frames))
+
+
+def add_texts(found: TextCollector, offset: int, end: int) -> None:
+    """Take up the texts of the tag at a place in a file; there may be none.
+
+    A tag with an extended header, and one of version 2.2 or 2.3 that is unsynchronised, is left out.
+    """
+    head = read_at(found.file, offset, _HEADER)
+    if not starts_tag(head) or head[5] & (_EXTENDED | (_UNSYNCHRONISED if head[3] < 4 else 0)):
+        return
+    try:
+        frames, _ = _frames(
+            found.file, offset + _HEADER, min(offset + _HEADER + _plain(head[6:10]), end), head[3]
+        )
+    except Refusal:
+        return
+    for frame in frames:
+        if frame.is_plain and (frame.kind in _DESCRIBED or frame.kind.startswith(b"T")):
+            data = found.read(frame.offset + frame.header, frame.length - frame.header)
+            _add_text(found, frame.kind, data)
+
+
+def _add_text(found: TextCollector, kind: bytes, data: bytes) -> None:
+    """Take up the text of a frame."""
+    start = 1 + _DESCRIBED.get(kind, 0)
+    if data[:1] in (_UTF_16, _UTF_16_BIG):
+        is_big = data[:1] == _UTF_16_BIG or data.startswith(b"\xfe\xff", start)
+        text = data[start:].decode("utf-16-be" if is_big else "utf-16-le", "replace")
+    else:
+        text = decode(data[start:])
+    name, word = "", _WORDS.get(kind, kind.decode())
+    if kind in _DESCRIBED:
+        name, _, text = text.partition("\0")
+    found.add(f"id3:{kind.decode()}", name.removeprefix("\ufeff") or word, text)
 
 
 def _tag(

@@ -11,6 +11,8 @@ from comfyvn.errors import PreviewFailed
 from comfyvn.media import decoding, headers
 from comfyvn.media.animation import make_moving
 from comfyvn.media.decoding import opened, orientation
+from comfyvn.media.embedded import TextCollector
+from comfyvn.media.exif import add_tiff
 from comfyvn.media.formats import PreviewLimits, Rendered, tells_kind
 from comfyvn.media.headers import Timing
 from comfyvn.media.scaling import make_stills
@@ -74,6 +76,18 @@ class PillowFormat:
         """Say whether Pillow is missing, or its plug-in for this format."""
         return decoding.unavailable(self.family)
 
+    def tells_all(self, file: BinaryIO, image: ImageFile.ImageFile) -> bool:
+        """Tell whether an opened picture is a still whose pixels Pillow gives as they are, all bits of them.
+
+        The file is left where it is.
+        """
+        at = file.tell()
+        is_still = self._kind(file) == "thumbnail"
+        file.seek(at)
+        self._prepare(file, image)
+        depth = self._depth(image)
+        return is_still and depth is not None and (depth <= 8 or image.mode.startswith(("I", "F")))
+
     def _kind(self, file: BinaryIO) -> PreviewKind | None:
         return self.kind_of(file) if tells_kind(self) else self.preview_kind
 
@@ -125,6 +139,10 @@ class TiffFormat(PillowFormat):
     def sniff(self, head: bytes, name: str) -> bool:
         """Tell a TIFF file by its byte order and version."""
         return head.startswith(_TIFF_SIGNATURES)
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of the first page; BigTIFF tells none."""
+        add_tiff(found, found.read)
 
     def _facts(self, file: BinaryIO, image: ImageFile.ImageFile) -> dict[str, Any]:
         at = file.tell()

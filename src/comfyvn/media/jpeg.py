@@ -14,20 +14,29 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.media import xmp
+from comfyvn.media.embedded import TextCollector, decode
+from comfyvn.media.exif import add_exif
 from comfyvn.media.formats import Layout, read_at
 from comfyvn.media.images import PillowFormat
+from comfyvn.media.xmp_texts import add_xmp
+
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["JpegFormat"]
 
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_EXTENSION: Final = b"http://ns.adobe.com/xmp/extension/\0"
+_EXIF: Final = b"Exif\0\0"
 _SEGMENT_COUNT_LIMIT: Final = 100_000
 _TOO_MANY: Final = f"it has more than {_SEGMENT_COUNT_LIMIT:,} segments"
 _LENGTH_LIMIT: Final = 0xFFFF  # of a segment's data and the two bytes of its length
 _HEADER: Final = struct.Struct(">BBH")
 _START_OF_SCAN, _APP0, _APP1, _APP2, _APP11 = 0xDA, 0xE0, 0xE1, 0xE2, 0xEB
+_COMMENT: Final = 0xFE
 _PARAMETERLESS: Final = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})  # none of them comes before a scan
 
 
@@ -56,6 +65,50 @@ class JpegFormat(PillowFormat):
         if len(segments) - len(carriers) > _SEGMENT_COUNT_LIMIT:  # those that we add don't count
             return Layout(found.splices, found.marker, _TOO_MANY)
         return found
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of comments, XMP and Exif, which may be longer than a segment."""
+        exif, extension = bytearray(), _Extension()
+        for each in islice(_segments(found.file), _SEGMENT_COUNT_LIMIT):
+            if each.code not in (_COMMENT, _APP1):
+                continue
+            data = found.read(each.offset + _HEADER.size, each.length)
+            if each.code == _COMMENT:
+                found.add("jpeg:comment", "comment", decode(data))
+            elif data.startswith(_EXIF):
+                exif += data[len(_EXIF) :]
+            elif data.startswith(_XMP):
+                add_xmp(found, data[len(_XMP) :])
+            elif data.startswith(_XMP_EXTENSION) and (packet := extension.add(data[len(_XMP_EXTENSION) :])):
+                add_xmp(found, packet)
+        add_exif(found, bytes(exif))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_pictures import clean_jpeg
+
+        return clean_jpeg(file)
+
+
+class _Extension:
+    """Puts together a packet that is too long for a segment.
+
+    Each of its segments names the packet, its whole length, and where in it the segment belongs.
+    """
+
+    def __init__(self) -> None:
+        self._name = b""
+        self._parts = bytearray()
+
+    def add(self, data: bytes) -> bytes:
+        """Return the packet once it is whole; its parts have to come in order."""
+        name, length, at = data[:32], int.from_bytes(data[32:36], "big"), int.from_bytes(data[36:40], "big")
+        if at == 0:
+            self._name, self._parts = name, bytearray()
+        if name != self._name or at != len(self._parts):
+            return b""
+        self._parts += data[40:]
+        return bytes(self._parts) if len(self._parts) == length else b""
 
 
 @dataclass(frozen=True, slots=True)

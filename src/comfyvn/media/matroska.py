@@ -14,13 +14,18 @@ import functools
 import itertools
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.media.boxes import Refusal, damaged
 from comfyvn.media.ebml import EbmlReader, Element, element, fits, length_of
+from comfyvn.media.embedded import TextCollector, decode
 from comfyvn.media.formats import MARKER_NAME, Layout, Splice, read_at
 from comfyvn.media.video import FilmFormat
 from comfyvn.model import PreviewKind
+
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["MatroskaFormat"]
 
@@ -36,6 +41,8 @@ _TRACK_TYPE: Final = 0x83
 _ATTACHMENTS: Final = 0x1941A469
 _ATTACHED_FILE: Final = 0x61A7
 _FILE_MEDIA_TYPE: Final = 0x4660
+_INFO: Final = 0x1549A966
+_TITLE: Final = 0x7BA9
 _TAGS: Final = 0x1254C367
 _TAG: Final = 0x7373
 _TARGETS: Final = 0x63C0
@@ -75,6 +82,22 @@ class MatroskaFormat(FilmFormat):
             return _layout(EbmlReader(file))
         except Refusal as reason:
             return Layout(marker=reason.marker, refusal=reason.why)
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the tags and the title."""
+        reader = EbmlReader(found.file)
+        with suppress(Refusal):
+            for each in reader.run(_segment(reader).inner, reader.size_bytes):
+                for title in reader.within([each], _INFO, _TITLE):
+                    found.add("matroska:title", "title", decode(_string(found, title)))
+                for name, text in _simple_tags(reader, [each]):
+                    found.add("matroska:tag", decode(name).lower(), decode(_string(found, text)))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_film import clean_matroska
+
+        return clean_matroska(file)
 
     def kind_of(self, file: BinaryIO) -> PreviewKind | None:
         """Tell a film by a video track; a cover is an attachment, no track."""
@@ -145,11 +168,22 @@ def _inside(reader: EbmlReader, segment: Element) -> list[Element]:
 
 def _markers(reader: EbmlReader, inside: Sequence[Element]) -> Iterator[bytes]:
     """Yield the values of tags of our name, in whichever form."""
+    for name, text in _simple_tags(reader, inside):
+        if name.upper() == _NAME:
+            yield reader.content(text, _VALUE_LIMIT).rstrip(b"\0")
+
+
+def _simple_tags(reader: EbmlReader, inside: Sequence[Element]) -> Iterator[tuple[bytes, Element]]:
+    """Yield the tags that are texts: name, and where the text is."""
     for each in reader.within(inside, _TAGS, _TAG, _SIMPLE_TAG):
         parts = {part.ident: part for part in reader.inside(each)}
         name, text = parts.get(_TAG_NAME), parts.get(_TAG_STRING)
-        if name and text and reader.content(name, 64).rstrip(b"\0").upper() == _NAME:
-            yield reader.content(text, _VALUE_LIMIT).rstrip(b"\0")
+        if name and text:
+            yield reader.content(name, 64).rstrip(b"\0"), text
+
+
+def _string(found: TextCollector, element: Element) -> bytes:
+    return found.read(element.inner, element.length or 0)
 
 
 def _splices(

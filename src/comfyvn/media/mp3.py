@@ -11,12 +11,16 @@ import re
 from collections.abc import Callable
 from io import SEEK_END
 from pathlib import PurePosixPath
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.media import id3
 from comfyvn.media.audio import SoundFormat
+from comfyvn.media.embedded import TextCollector
 from comfyvn.media.formats import Layout, Splice, read_at
 from comfyvn.model import PreviewKind
+
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["AacFormat", "Mp3Format"]
 
@@ -77,6 +81,16 @@ class Mp3Format(SoundFormat):
             return Layout((there,), tag.marker if tag else None, why_not or _tags_at_end(file, size_bytes))
         return Layout(tag.splices, tag.marker, tag.refusal or why_not)
 
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of the tag at the front."""
+        id3.add_texts(found, 0, found.size_bytes)
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_sound import clean_frames
+
+        return clean_frames(file, _mpeg_frame)
+
 
 class AacFormat(SoundFormat):
     """AAC in ADTS frames: has a waveform; carries a marker only where there is a tag for it."""
@@ -100,6 +114,16 @@ class AacFormat(SoundFormat):
         is_sound = _is_run(file, tag.length, _adts_frame)
         why_not = None if is_sound else "it is damaged, or no AAC: no frames of sound follow its tag"
         return Layout(tag.splices, tag.marker, tag.refusal or why_not)
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of the tag at the front."""
+        id3.add_texts(found, 0, found.size_bytes)
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_sound import clean_frames
+
+        return clean_frames(file, _adts_frame)
 
 
 def _tags_at_end(file: BinaryIO, size_bytes: int) -> str | None:

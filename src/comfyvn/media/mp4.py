@@ -13,13 +13,18 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.media.boxes import Box, BoxReader, Refusal, damaged, only
+from comfyvn.media.embedded import TextCollector
 from comfyvn.media.formats import Layout, Splice, read_at
 from comfyvn.media.mp4_tags import MARGIN, Place, find_tags
+from comfyvn.media.mp4_texts import add_texts
 from comfyvn.media.video import FilmFormat
 from comfyvn.model import PreviewKind
+
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["Mp4Format"]
 
@@ -73,6 +78,16 @@ class Mp4Format(FilmFormat):
             return _layout(BoxReader(file))
         except Refusal as reason:
             return Layout(marker=reason.marker, refusal=reason.why)
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts among the tags."""
+        add_texts(found)
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_film import clean_mp4
+
+        return clean_mp4(file)
 
     def kind_of(self, file: BinaryIO) -> PreviewKind | None:
         """Tell a film by an enabled video track; the cover and the chapter pictures of sound are none."""

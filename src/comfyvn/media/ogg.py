@@ -13,19 +13,25 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
+from comfyvn.media.embedded import TextCollector
 from comfyvn.media.formats import Layout, Splice, read_at
-from comfyvn.media.tags import COUNT_LIMIT, SIGNED, VALUE_LIMIT, Comments, Refusal, damaged
+from comfyvn.media.tags import COUNT_LIMIT, SIGNED, VALUE_LIMIT, Comments, Refusal, add_comments, damaged
 from comfyvn.media.video import FilmFormat
 from comfyvn.model import PreviewKind
 
-__all__ = ["OggFormat"]
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
+
+__all__ = ["CODECS", "OggFormat", "Packet", "Page", "page_at", "start_of", "streams_of"]
 
 _CAPTURE: Final = b"OggS\0"
 _HEADER: Final = struct.Struct("<5sBQIIIB")
+_NUMBER: Final = slice(18, 22)
 _CHECK_SUM: Final = slice(22, 26)
 _CONTINUED, _FIRST = 1, 2
 _CONCERNED_LIMIT: Final = 64
@@ -34,7 +40,7 @@ _PACKET_LIMIT: Final = 7 << 20  # twice this stays below SPLICE_BYTES
 _LEAST_ROOM: Final = 4096
 
 _FLAC: Final = b"\x7fFLAC"
-_CODECS: Final = {
+CODECS: Final = {
     b"\x01vorbis": b"\x03vorbis",
     b"OpusHead": b"OpusTags",
     _FLAC: b"",
@@ -64,7 +70,7 @@ class OggFormat(FilmFormat):
     def kind_of(self, file: BinaryIO) -> PreviewKind | None:
         """Tell a film by its streams."""
         try:
-            begins = [begin for _, begin in _streams(file)]
+            begins = [begin for _, begin in streams_of(file)]
         except Refusal:
             return "waveform"
         return "animation" if any(begin.startswith(_FILMS) for begin in begins) else "waveform"
@@ -72,20 +78,35 @@ class OggFormat(FilmFormat):
     def layout(self, file: BinaryIO) -> Layout:
         """Find our comment, or the place for it."""
         try:
-            streams = _streams(file)
+            streams = streams_of(file)
             refusal = next(filter(None, (_forbids(begin) for _, begin in streams)), None)
             for serial, begin in streams:
-                codec = next((codec for codec in _CODECS if begin.startswith(codec)), None)
+                codec = next((codec for codec in CODECS if begin.startswith(codec)), None)
                 if codec is not None:
-                    layout = _layout(_Packet.read(file, serial), codec)
+                    layout = _layout(Packet.read(file, serial), codec)
                     return Layout(layout.splices, layout.marker, refusal or layout.refusal)
             raise Refusal(refusal or "it has no stream of a kind that takes comments")
         except Refusal as why:
             return Layout(refusal=str(why))
 
+    def texts(self, found: TextCollector) -> None:
+        """Take up the comments of every stream."""
+        with suppress(Refusal):
+            for serial, begin in streams_of(found.file):
+                codec = next((codec for codec in CODECS if begin.startswith(codec)), None)
+                if codec is not None:
+                    data = Packet.read(found.file, serial).data
+                    add_comments(found, found.within(data), start_of(data, codec), len(data))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_ogg import clean_ogg
+
+        return clean_ogg(file)
+
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class Page:
     """A page: where it is, its header, the lengths of its segments."""
 
     offset: int
@@ -94,19 +115,33 @@ class _Page:
 
     @property
     def flags(self) -> int:
+        """Whether a stream begins or ends with it, and a packet goes on from the page before."""
         return self.header[5]
 
     @property
     def serial(self) -> bytes:
+        """The number of its stream."""
         return self.header[14:18]
 
     @property
     def body(self) -> int:
+        """Where its segments begin."""
         return self.offset + _HEADER.size + len(self.laces)
 
-    def bytes(self, laces: bytes, body: bytes) -> bytes:
-        """Return the page with other segments."""
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.body + sum(self.laces)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether a stream begins with it."""
+        return bool(self.flags & _FIRST)
+
+    def bytes(self, laces: bytes, body: bytes, *, earlier: int = 0) -> bytes:
+        """Return the page with other segments, its number lower by so much."""
         header = bytearray(self.header)
+        header[_NUMBER] = (int.from_bytes(header[_NUMBER], "little") - earlier).to_bytes(4, "little")
         header[_CHECK_SUM] = bytes(4)
         header[-1] = len(laces)
         page = bytes(header) + laces + body
@@ -118,7 +153,7 @@ class _Page:
 class _Fragment:
     """The part of a packet on one page: which segments, and which bytes of the page's body."""
 
-    page: _Page
+    page: Page
     laces: slice
     begin: int
     end: int
@@ -129,14 +164,14 @@ class _Fragment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Packet:
+class Packet:
     """The second packet of a stream, the one with the comments, and the bodies of the pages it lies on."""
 
     fragments: tuple[_Fragment, ...]
     bodies: tuple[bytes, ...]
 
     @classmethod
-    def read(cls, file: BinaryIO, serial: bytes) -> _Packet:
+    def read(cls, file: BinaryIO, serial: bytes) -> Packet:
         """Read the packet.
 
         Raises:
@@ -180,7 +215,7 @@ class _Packet:
         return part.page.bytes(before + laces + after, body[: part.begin] + rest + body[part.end :])
 
 
-def _layout(packet: _Packet, codec: bytes) -> Layout:
+def _layout(packet: Packet, codec: bytes) -> Layout:
     data = packet.data
     comments = _comments(data, codec)
     removed = sum(end - at for at, end in comments.markers)
@@ -204,7 +239,7 @@ def _layout(packet: _Packet, codec: bytes) -> Layout:
     return Layout(tuple(splices), comments.marker, refusal)
 
 
-def _splice(packet: _Packet, index: int, data: bytes, bare: bytes, made: Callable[[bytes], bytes]) -> Splice:
+def _splice(packet: Packet, index: int, data: bytes, bare: bytes, made: Callable[[bytes], bytes]) -> Splice:
     """Return the splice that is one page.
 
     Raises:
@@ -223,16 +258,26 @@ def _comments(data: bytes, codec: bytes) -> Comments:
     Raises:
         Refusal: it is another, or it is damaged.
     """
-    begin, start = _CODECS[codec], len(_CODECS[codec])
+    start = start_of(data, codec)
+    comments = Comments.find(lambda at, length: data[at : at + length], start, len(data))
+    if codec == b"\x01vorbis" and not int.from_bytes(data[comments.end : comments.end + 1]) & 1:
+        raise damaged("its comments don't end as they should")
+    return comments
+
+
+def start_of(data: bytes, codec: bytes) -> int:
+    """Return where the comments begin in their packet.
+
+    Raises:
+        Refusal: it is another.
+    """
+    begin, start = CODECS[codec], len(CODECS[codec])
     if codec == _FLAC:
         start = 4
         begin = bytes([data[0] & 0x80 | _FLAC_COMMENTS]) + (len(data) - 4).to_bytes(3) if data else b"\4"
     if not data.startswith(begin):
         raise damaged("its second packet has no comments")
-    comments = Comments.find(lambda at, length: data[at : at + length], start, len(data))
-    if codec == b"\x01vorbis" and not int.from_bytes(data[comments.end : comments.end + 1]) & 1:
-        raise damaged("its comments don't end as they should")
-    return comments
+    return start
 
 
 def _without(data: bytes, comments: Comments, codec: bytes) -> bytes:
@@ -265,14 +310,14 @@ def _forbids(begin: bytes) -> str | None:
     return "it has an index of places in the file, which would move" if has_index else None
 
 
-def _streams(file: BinaryIO) -> list[tuple[bytes, bytes]]:
+def streams_of(file: BinaryIO) -> list[tuple[bytes, bytes]]:
     """Return the serial of each stream that begins at the start, and how it begins.
 
     Raises:
         Refusal: the file is damaged.
     """
     found = []
-    for page in _pages(file):
+    for page in pages_of(file):
         if not page.flags & _FIRST:
             break
         found.append((page.serial, read_at(file, page.body, min(64, sum(page.laces)))))
@@ -286,7 +331,7 @@ def _fragments(file: BinaryIO, serial: bytes) -> Iterator[_Fragment]:
         Refusal: it is not whole, or too long.
     """
     packet, is_open, length = 0, False, 0
-    for page in _pages(file):
+    for page in pages_of(file):
         if page.serial != serial:
             continue
         if bool(page.flags & _CONTINUED) != is_open or (packet and page.flags & _FIRST):
@@ -309,7 +354,7 @@ def _fragments(file: BinaryIO, serial: bytes) -> Iterator[_Fragment]:
     raise damaged("it is cut short")
 
 
-def _pages(file: BinaryIO) -> Iterator[_Page]:
+def pages_of(file: BinaryIO) -> Iterator[Page]:
     """Yield the pages of the file.
 
     Raises:
@@ -317,16 +362,23 @@ def _pages(file: BinaryIO) -> Iterator[_Page]:
     """
     at = 0
     for _ in range(COUNT_LIMIT):
-        header = read_at(file, at, _HEADER.size)
-        if not header:
+        page = page_at(file, at)
+        if page is None:
+            if read_at(file, at, 1):
+                raise damaged("there is something else among its pages")
             return
-        laces = read_at(file, at + _HEADER.size, header[-1]) if len(header) == _HEADER.size else b""
-        if len(header) < _HEADER.size or not header.startswith(_CAPTURE) or len(laces) < header[-1]:
-            raise damaged("there is something else among its pages")
-        page = _Page(at, header, laces)
         yield page
-        at = page.body + sum(laces)
+        at = page.end
     raise Refusal(f"its comments are not in the first {COUNT_LIMIT:,} pages")
+
+
+def page_at(file: BinaryIO, at: int) -> Page | None:
+    """Return the page at a place, None when there is none; its body may be cut short."""
+    header = read_at(file, at, _HEADER.size)
+    if len(header) < _HEADER.size or not header.startswith(_CAPTURE):
+        return None
+    laces = read_at(file, at + _HEADER.size, header[-1])
+    return Page(at, header, laces) if len(laces) == header[-1] else None
 
 
 def _check_sum(page: bytes) -> bytes:

@@ -18,12 +18,17 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
 from comfyvn.errors import PreviewFailed
+from comfyvn.media.embedded import TextCollector, decode
+from comfyvn.media.exif import add_exif
 from comfyvn.media.formats import MARKER_NAME, Layout, PreviewLimits, Rendered, Splice, read_at
 from comfyvn.media.images import PillowFormat
+from comfyvn.media.xmp_texts import add_xmp
 from comfyvn.model import PreviewKind
 
 if TYPE_CHECKING:
     from PIL import ImageFile
+
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["PngFormat"]
 
@@ -32,6 +37,9 @@ T = TypeVar("T")
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 _PREFIX: Final = MARKER_NAME.encode() + b"\0"
+_XMP: Final = b"XML:com.adobe.xmp"
+_PROFILE: Final = b"Raw profile type "
+_COMFYUI: Final = b"comf"  # has the form of a tEXt chunk; in APNG, from SaveAnimatedPNG
 _MARKER_DATA_LIMIT: Final = 64 * 1024  # a longer chunk is somebody else's: we never write one
 _CHUNK_COUNT_LIMIT: Final = 100_000
 _MARKER_COUNT_LIMIT: Final = 100
@@ -85,6 +93,20 @@ class PngFormat(PillowFormat):
             return Layout(tuple(found), marker, "it is signed with content credentials (C2PA)")
         found.append(Splice(pixels, b"", b"", _encode))
         return Layout(tuple(sorted(found, key=lambda splice: splice.offset)), marker)
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of text chunks, Exif and XMP."""
+        for each in islice(_chunks(found.file), _CHUNK_COUNT_LIMIT):
+            if each.kind in _TEXTS or each.kind == _COMFYUI:
+                _add_text(found, each.kind.decode(), found.read(each.offset + 8, each.length))
+            elif each.kind == b"eXIf":
+                add_exif(found, found.read(each.offset + 8, each.length))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_pictures import clean_png
+
+        return clean_png(file)
 
     def kind_of(self, file: BinaryIO) -> PreviewKind | None:
         """Tell an APNG by its ``acTL`` chunk before the pixels, with more than one frame."""
@@ -154,6 +176,36 @@ def _marker_at(file: BinaryIO, chunk: _Chunk, size_bytes: int) -> bytes | None:
         return None
     data = read_at(file, chunk.offset, length)
     return data if data[8:].startswith(_PREFIX) else None
+
+
+def _add_text(found: TextCollector, kind: str, data: bytes) -> None:
+    """Take up the text of a chunk."""
+    keyword, _, text = data.partition(b"\0")
+    is_packed = kind == "zTXt"
+    if is_packed:
+        text = text[1:]
+    elif kind == "iTXt":
+        is_packed, text = text[:1] == b"\1", text[2:].partition(b"\0")[2].partition(b"\0")[2]
+    if is_packed:
+        text = found.unpack(text)
+    profile = keyword.removeprefix(_PROFILE) if keyword.startswith(_PROFILE) else b""
+    if kind == "iTXt" and keyword == _XMP:
+        add_xmp(found, text)
+    elif profile == b"xmp":
+        add_xmp(found, _unhex(text))
+    elif profile in (b"exif", b"APP1"):
+        add_exif(found, _unhex(text))
+    elif not profile:
+        found.add(f"png:{kind}", decode(keyword), decode(text))
+
+
+def _unhex(text: bytes) -> bytes:
+    """Return a profile as ImageMagick and ExifTool kept it before there was ``eXIf``: its name, its length,
+    then hexadecimal digits; nothing of a damaged one."""
+    try:
+        return bytes.fromhex(b"".join(text.split()[2:]).decode("ascii"))
+    except ValueError:
+        return b""
 
 
 def _encode(value: bytes) -> bytes:

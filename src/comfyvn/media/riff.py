@@ -19,7 +19,7 @@ from comfyvn.media import id3
 from comfyvn.media.formats import Layout, Splice, read_at
 from comfyvn.media.tags import COUNT_LIMIT, SIGNED, VALUE_LIMIT, Refusal, damaged
 
-__all__ = ["Chunk", "Form", "find", "layout_of", "others"]
+__all__ = ["Chunk", "Form", "chunks_of", "find", "layout_of", "others"]
 
 _HEADER: Final = 8
 _TAGS: Final = (b"id3 ", b"ID3 ")
@@ -76,7 +76,7 @@ def layout_of(file: BinaryIO, form: Form) -> Layout:
     """
     if form.end > file.seek(0, SEEK_END):
         raise damaged("it is cut short, or it was never finished")
-    chunks = _chunks(file, form)
+    chunks = chunks_of(file, form)
     kinds = [chunk.kind for chunk in chunks]
     if form.sound not in kinds:
         raise damaged("there is no sound in it")
@@ -98,7 +98,7 @@ def find(file: BinaryIO, form: Form, kind: bytes) -> Chunk | None:
     Raises:
         Refusal: the form is damaged.
     """
-    return next((chunk for chunk in _chunks(file, form) if chunk.kind == kind), None)
+    return next((chunk for chunk in chunks_of(file, form) if chunk.kind == kind), None)
 
 
 def others(file: BinaryIO, form: Form, kinds: Container[bytes]) -> list[Chunk]:
@@ -107,7 +107,7 @@ def others(file: BinaryIO, form: Form, kinds: Container[bytes]) -> list[Chunk]:
     Raises:
         Refusal: the form is damaged.
     """
-    return [chunk for chunk in _chunks(file, form) if chunk.kind in kinds and not _is_ours(file, chunk)]
+    return [chunk for chunk in chunks_of(file, form) if chunk.kind in kinds and not _is_ours(file, chunk)]
 
 
 def _is_ours(file: BinaryIO, chunk: Chunk) -> bool:
@@ -116,7 +116,7 @@ def _is_ours(file: BinaryIO, chunk: Chunk) -> bool:
     return tag is not None and tag.wholly_ours and tag.length == chunk.length
 
 
-def _chunks(file: BinaryIO, form: Form) -> list[Chunk]:
+def chunks_of(file: BinaryIO, form: Form) -> list[Chunk]:
     """Return the chunks of a form; the last may lack its padding.
 
     Raises:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from comfyvn.media.embedded import Read, TextCollector, decode
 from comfyvn.media.formats import MARKER_NAME
 
-__all__ = ["COUNT_LIMIT", "SIGNED", "VALUE_LIMIT", "Comments", "Refusal", "checked", "damaged", "nothing"]
+__all__ = [
+    "COUNT_LIMIT",
+    "SIGNED",
+    "VALUE_LIMIT",
+    "Comments",
+    "Refusal",
+    "add_comments",
+    "checked",
+    "damaged",
+    "nothing",
+]
 
 VALUE_LIMIT: Final = 64 * 1024
 """The longest value that we write; a tag with a longer one is somebody else's."""
@@ -17,6 +29,7 @@ COUNT_LIMIT: Final = 100_000
 SIGNED: Final = "it is signed with content credentials (C2PA)"
 
 _KEY: Final = MARKER_NAME.encode() + b"="
+_PICTURES: Final = (b"metadata_block_picture", b"coverart")
 
 
 class Refusal(Exception):
@@ -80,26 +93,51 @@ class Comments:
         count = _number(read, count_at, end)
         if count > COUNT_LIMIT:
             raise damaged(f"it claims to have {count:,} comments")
-        at = count_at + 4
+        after = count_at + 4
         markers, marker = [], None
-        for _ in range(count):
-            after = at + 4 + _number(read, at, end)
-            if after > end:
-                break
-            value = _marker(read, at + 4, after)
+        for start, after in _stretches(read, count_at + 4, end, count):
+            value = _marker(read, start + 4, after)
             if value is not None:
-                markers.append((at, after))
+                markers.append((start, after))
                 marker = value if marker is None else marker
-            at = after
-        else:
-            return cls(vendor_bytes, count_at, count, at, tuple(markers), marker)
-        raise damaged("its comments are cut short")
+        return cls(vendor_bytes, count_at, count, after, tuple(markers), marker)
 
     @staticmethod
     def encode(value: bytes, limit: int = VALUE_LIMIT) -> bytes:
         """Return the marker as a comment, its length in front."""
         comment = _KEY + checked(value, limit)
         return len(comment).to_bytes(4, "little") + comment
+
+
+def add_comments(found: TextCollector, read: Read, at: int, end: int) -> None:
+    """Take up the texts of a list of Vorbis comments; of a damaged list those before the damage.
+
+    Args:
+        found: takes them up.
+        read: as for `Comments.find`.
+        at: where the list begins.
+        end: where it has to end at the latest.
+    """
+    with suppress(Refusal):
+        count_at = at + 4 + _number(read, at, end)
+        for start, after in _stretches(read, count_at + 4, end, _number(read, count_at, end)):
+            key, _, text = read(start + 4, after - start - 4).partition(b"=")
+            if key.lower() not in _PICTURES:
+                found.add("vorbis", decode(key).lower(), decode(text))
+
+
+def _stretches(read: Callable[[int, int], bytes], at: int, end: int, count: int) -> Iterator[tuple[int, int]]:
+    """Yield where each comment begins, with its length, and where it ends.
+
+    Raises:
+        Refusal: they are cut short.
+    """
+    for _ in range(count):
+        after = at + 4 + _number(read, at, end)
+        if after > end:
+            raise damaged("its comments are cut short")
+        yield at, after
+        at = after
 
 
 def _number(read: Callable[[int, int], bytes], at: int, end: int) -> int:

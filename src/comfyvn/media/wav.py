@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from comfyvn.errors import PreviewFailed
-from comfyvn.media import libav, riff, waveform
+from comfyvn.media import id3, libav, riff, waveform
 from comfyvn.media.audio import LOUDNESS_LIMIT_S, SoundFormat
+from comfyvn.media.embedded import TextCollector, decode
 from comfyvn.media.formats import Layout, PreviewLimits, Rendered, numpy_unavailable, read_at
 from comfyvn.media.loudness import Meter, weight_of
 from comfyvn.media.tags import Refusal, damaged
@@ -23,6 +24,8 @@ from comfyvn.model import PreviewKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["WavFormat"]
 
@@ -105,6 +108,22 @@ class WavFormat(SoundFormat):
             return riff.layout_of(file, _form(file))
         except Refusal as refusal:
             return Layout(refusal=str(refusal))
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of lists of type INFO and of ID3 tags."""
+        with suppress(Refusal):
+            for chunk in riff.others(found.file, _form(found.file), _TAGGED):
+                if chunk.kind.lower() == b"id3 ":
+                    id3.add_texts(found, chunk.data, chunk.end)
+                elif (data := found.read(chunk.data, chunk.length)).startswith(b"INFO"):
+                    for name, text in _texts(data).items():
+                        found.add("wav:INFO", name, decode(text.encode("utf-8", "surrogateescape")))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_sound import clean_riff
+
+        return clean_riff(file, _form(file))
 
     def probe(self, file: BinaryIO) -> dict[str, Any]:
         """Return what the header tells of PCM and, with PyAV, facts of compressed sound, and all its tags.

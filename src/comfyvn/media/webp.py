@@ -13,12 +13,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import SEEK_END
 from itertools import islice
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from comfyvn.media import xmp, xmp_packet
+from comfyvn.media.embedded import TextCollector
+from comfyvn.media.exif import add_exif
 from comfyvn.media.formats import Layout, Splice, read_at
 from comfyvn.media.images import PillowFormat
+from comfyvn.media.xmp_texts import add_xmp
 from comfyvn.model import PreviewKind
+
+if TYPE_CHECKING:
+    from comfyvn.media.clean import Cleaning
 
 __all__ = ["WebpFormat"]
 
@@ -57,6 +63,20 @@ class WebpFormat(PillowFormat):
             return _layout(file, chunks, end)
         except _Unusual as unusual:
             return Layout(refusal=str(unusual))
+
+    def texts(self, found: TextCollector) -> None:
+        """Take up the texts of Exif and XMP."""
+        for each in islice(_chunks(found.file, found.size_bytes), _CHUNK_COUNT_LIMIT):
+            if each.kind == b"EXIF":
+                add_exif(found, found.read(each.offset + _CHUNK.size, each.length))
+            elif each.kind == b"XMP ":
+                add_xmp(found, found.read(each.offset + _CHUNK.size, each.length))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        """Tell what a clean copy is made of."""
+        from comfyvn.media.clean_pictures import clean_webp
+
+        return clean_webp(file)
 
     def kind_of(self, file: BinaryIO) -> PreviewKind | None:
         """Tell an animation by its second frame."""

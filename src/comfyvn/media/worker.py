@@ -49,7 +49,8 @@ class Garbled(Exception):
 class Job:
     """What is wanted of one file, and what it may cost.
 
-    ``name``: for formats that can't be told by their content. ``kind`` None: facts only. ``time_s`` and
+    ``name``: for formats that can't be told by their content. ``kind`` None: facts only, or, with
+    ``wants_pixels``, nothing but the hash of the pixels, as the fact ``pixels``. ``time_s`` and
     ``memory_bytes`` are the limits that keep a broken decoder off; the memory counts the whole process.
     """
 
@@ -58,6 +59,7 @@ class Job:
     limits: PreviewLimits = field(default_factory=PreviewLimits)
     time_s: float = 20.0
     memory_bytes: int = 1 << 30
+    wants_pixels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +172,13 @@ def make(
         job: what is wanted; its limits of time and memory are not looked at here.
         on_facts: gets the facts before the preview is begun.
     """
-    facts = _facts(file, job.name)
+    facts = {} if job.wants_pixels else _facts(file, job.name)
     on_facts(facts)
-    if job.kind is None:
+    if job.kind is None and not job.wants_pixels:
         return Made(facts=facts)
     try:
+        if job.kind is None:
+            return Made(facts=_pixels(file, job))
         file.seek(0)
         rendered = _checked(render(file, job.kind, job.limits, name=job.name))
     except PreviewFailed as error:
@@ -296,6 +300,13 @@ def _facts(file: BinaryIO, name: str) -> dict[str, Any]:
     except Exception:  # a stranger's code, where nobody else stopped it
         log.exception("the format of %s failed to tell facts", name)
         return {}
+
+
+def _pixels(file: BinaryIO, job: Job) -> dict[str, Any]:
+    from comfyvn.media.fingerprint import pixels
+
+    digest = pixels(file, job.name, job.limits)
+    return {} if digest is None else {"pixels": digest}
 
 
 def _sentence(error: PreviewFailed) -> str:

@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from typing import Final
 from xml.parsers import expat
 
-__all__ = ["SIGNED", "Packet", "own", "own_note", "own_value", "parse"]
+__all__ = ["NAMESPACE", "RDF", "SIGNED", "Packet", "own", "own_note", "own_value", "parse"]
 
 SIGNED: Final = "it is signed with content credentials (C2PA)"
 """Why a file with a C2PA manifest is not stamped."""
 
-_NAMESPACE: Final = "https://comfyvn.org/ns/1.0/"
+NAMESPACE: Final = "https://comfyvn.org/ns/1.0/"
+"""What our properties are in."""
 _PROPERTY: Final = "provenance"
-_RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+"""What the frame of every packet is in."""
 _DCTERMS: Final = "http://purl.org/dc/terms/"
 _XPACKET: Final = b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _OWN_HEAD: Final = (
@@ -32,7 +34,7 @@ _OWN_TAIL: Final = b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 _NOTE: Final = re.compile(
     re.escape(_XPACKET) + rb'<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="comfyvn([ a-z]*)">'
 )
-_XMLNS: Final = b'xmlns:comfyvn="%b"' % _NAMESPACE.encode()
+_XMLNS: Final = b'xmlns:comfyvn="%b"' % NAMESPACE.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def own(value: bytes, note: bytes) -> bytes:
         ValueError: the value is no printable ASCII.
     """
     description = _description(value, b"rdf", _XMLNS + b' rdf:about=""')
-    return _OWN_HEAD % (note, _RDF.encode()) + description + _OWN_TAIL
+    return _OWN_HEAD % (note, RDF.encode()) + description + _OWN_TAIL
 
 
 def own_value(packet: bytes) -> bytes | None:
@@ -168,14 +170,14 @@ class _Reader:
     def start_element(self, name: str, attributes: dict[str, str]) -> None:
         self.depth += 1
         uri, local, prefix = _names(name)
-        if (uri, local) == (_RDF, "RDF"):
+        if (uri, local) == (RDF, "RDF"):
             if self.rdf_depth or prefix in ("", "comfyvn"):  # ours would mean something else inside
                 raise _Unusual
             self.rdf_depth, self.prefix = self.depth, prefix
         elif not self.rdf_depth or self.end >= 0:
             return
         elif self.depth == self.rdf_depth + 1:
-            node = _Node(self.parser.CurrentByteIndex, is_description=(uri, local) == (_RDF, "Description"))
+            node = _Node(self.parser.CurrentByteIndex, is_description=(uri, local) == (RDF, "Description"))
             self.nodes.append(node)
             for key, value in attributes.items():
                 self.note(node, _names(key)[:2], value)
@@ -201,9 +203,9 @@ class _Reader:
         raise _Unusual  # entities could make text of anything
 
     def note(self, node: _Node, name: tuple[str, str], value: str) -> None:
-        if name == (_RDF, "about"):
+        if name == (RDF, "about"):
             node.about = value
-        elif name == (_NAMESPACE, _PROPERTY):
+        elif name == (NAMESPACE, _PROPERTY):
             node.value = value
         elif name == (_DCTERMS, "provenance") and (value.startswith("self#") or "://" in value):
             node.is_signed = True  # a manifest elsewhere; its signature covers this file all the same

@@ -11,7 +11,9 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +24,7 @@ from comfyvn import sidecar
 from comfyvn.errors import ComfyVNError, ExportFailed, PathConflict
 from comfyvn.model import Asset
 from comfyvn.registry import console
+from comfyvn.registry.conditions import filtered, resolved
 from comfyvn.studio.core import AssetRegistry
 
 __all__ = ["FORMAT", "command", "describe", "export", "export_to_file"]
@@ -60,7 +63,7 @@ def describe(asset: Asset) -> dict[str, Any]:
     Args:
         asset: with all of its provenance and versions.
     """
-    rows = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
+    rows = asset.all_provenance
     versions = asset.versions if len(asset.versions) > 1 else ()  # as in the sidecar: else there is one
     return {
         "uid": asset.uid,
@@ -75,6 +78,7 @@ def describe(asset: Asset) -> dict[str, Any]:
         "origin": asset.facts.origin,
         "meta": _sorted(asset.facts.meta),
         "extra": _sorted(asset.facts.extra),
+        "lineage": [each.describe() for each in asset.facts.parents],
         "created_at": asset.created_at,
         "updated_at": asset.updated_at,
         "missing": asset.missing_since is not None,
@@ -155,17 +159,43 @@ def _sorted(value: Any) -> Any:
 
 
 @click.command("export")
-@click.option("--json", "as_json", is_flag=True, help="Nothing else is there: the document is JSON anyway.")
+@click.argument("assets", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="The document is JSON anyway; with others, a report.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
+@click.option("--clean", "folder", type=click.Path(path_type=Path), help="Write clean copies to this folder.")
+@click.option("--keep-credit", "keeps_credit", is_flag=True, help="Clean PNGs name author and licence.")
+@filtered
 @console.library_options
-def command(as_json: bool, output: Path | None, **library: str | None) -> int:
+def command(
+    assets: tuple[str, ...],
+    as_json: bool,
+    output: Path | None,
+    folder: Path | None,
+    keeps_credit: bool,
+    wanted: dict[str, Any],
+    **library: str | None,
+) -> int:
     """Print the whole library as one JSON document, the same each time for the same library.
 
     For diffs, backups and checks: what people wrote and what proves origin, in order of uid; nothing that
     belongs to this machine or run. With or without --json the document is the same.
+
+    With --clean FOLDER it writes copies of the files instead, for publishing: of all assets, of ASSETS (uids
+    or paths), or of those for which the conditions hold. They have no prompts, graphs, names, places and
+    times, and the same pixels and sound. Each is opened again and checked; what can't be proven clean is not
+    written. Nothing is written over. Exit code 1: some were refused; each is named.
     """
     console.set_up_logging()
+    is_choosy = bool(assets or keeps_credit or any(wanted.values()))
+    if folder is None and is_choosy:
+        raise click.UsageError("Assets, conditions and --keep-credit go with --clean FOLDER only.")
+    if folder is not None and output is not None:
+        raise click.UsageError("Give either --clean or --output.")
+    if assets and any(wanted.values()):
+        raise click.UsageError("Give either assets or conditions.")
     with console.open_registry(**library, makes=False) as registry:
+        if folder is not None:
+            return _export_clean(registry, assets, wanted, folder, as_json=as_json, keeps_credit=keeps_credit)
         if output is None:
             for piece in export(registry):  # as bytes: the document is UTF-8, whatever the terminal speaks
                 sys.stdout.buffer.write(piece)
@@ -177,3 +207,42 @@ def command(as_json: bool, output: Path | None, **library: str | None) -> int:
     else:
         console.echo(f"{count} assets exported to {output}.")
     return 0
+
+
+def _export_clean(
+    registry: AssetRegistry,
+    assets: Sequence[str],
+    wanted: dict[str, Any],
+    folder: Path,
+    *,
+    as_json: bool,
+    keeps_credit: bool,
+) -> int:
+    """Write clean copies and print what became of them; return the exit code."""
+    from comfyvn.registry.cleaning import export_clean
+    from comfyvn.registry.facts import uid_of
+
+    wanted = resolved(registry, wanted)
+    uids = [uid_of(registry, each) for each in assets] or (
+        record["uid"] for record in registry.iter_assets(**wanted)
+    )
+    total = len(assets) or registry.count_assets(**wanted)
+    counts: Counter[str] = Counter(dict.fromkeys(("written", "there", "refused"), 0))
+    items = []
+    with warnings.catch_warnings(), console.progress("Cleaning", total, quiet=as_json) as bar:
+        warnings.simplefilter("ignore")  # Pillow's, of files that are odd
+        for item in export_clean(registry, uids, folder, keeps_credit=keeps_credit):
+            bar.advance()
+            counts[item.status] += 1
+            if as_json:
+                items.append(item.as_dict())
+            elif item.reason or item.note:
+                bar.echo(f"{item.path}: {item.reason or item.note}.")
+    if as_json:
+        console.emit_json({"folder": str(folder), "counts": counts, "items": items})
+    else:
+        console.echo(
+            f"{counts['written']:,} written to {folder}, {counts['there']:,} there already,"
+            f" {counts['refused']:,} refused"
+        )
+    return 1 if counts["refused"] else 0

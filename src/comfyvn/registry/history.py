@@ -37,6 +37,7 @@ _EVENTS: Final = {
     "asset_removed": "removed",
     "asset_restored": "brought back",
     "asset_provenance_added": "given provenance",
+    "asset_facts_read": "with the facts of its making read",
     "asset_content_changed": "with new content",
     "asset_moved": "moved",
     "asset_missing": "missing",
@@ -284,12 +285,17 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
     yield from _differences({"licence": old.get("license")}, {"licence": new.get("license")})
     yield from _differences(_plain_meta(old), _plain_meta(new))
     yield from _differences(before.get("extra") or {}, after.get("extra") or {})
+    yield from _differences(_parents(before), _parents(after))
     for name, value in (after.get("overruled") or {}).items():
         yield f"the sidecar's {name} overruled {_shown(value)}"
 
 
 def _plain_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in meta.items() if name not in _DERIVED}
+
+
+def _parents(said: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{each['kind']} of {each['parent']}": each["certainty"] for each in said.get("lineage") or ()}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

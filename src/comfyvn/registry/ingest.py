@@ -6,27 +6,32 @@ The walk is lazy and the registration a pipeline, so memory does not grow with t
 from __future__ import annotations
 
 import fnmatch
-import mimetypes
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfyvn.config import SETTINGS_FILE
-from comfyvn.errors import ComfyVNError, LibraryUnreachable, OutsideLibrary, SourceMissing
+from comfyvn.errors import (
+    ComfyVNError,
+    LibraryUnreachable,
+    OutsideLibrary,
+    SourceMissing,
+)
+from comfyvn.importers import ImportItem
+from comfyvn.importers.walking import real_path, type_of_medium, walk, why_no_asset
+from comfyvn.model import fold, numbered_key, parse_facts, parse_provenance
+from comfyvn.registry.imports import OpenedSource, Told, opened_sources
+from comfyvn.storage import open_source
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 
-__all__ = ["IngestItem", "Selection", "count_files", "ingest", "plan", "type_of_medium", "why_no_asset"]
+if TYPE_CHECKING:
+    from comfyvn.generation import Generation
 
-_JUNK: Final = frozenset(
-    {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "_output_images_will_be_put_here"}
-)
-_UNFINISHED: Final = re.compile(
-    "|".join(map(fnmatch.translate, ("*.crdownload", "*.part", "*.partial", "*.tmp", "*~", "~$*")))
-)
-_TYPES: Final = {"image": "images", "audio": "audio", "video": "video", "font": "fonts"}
+__all__ = ["IngestItem", "Selection", "count_files", "ingest", "open_selection", "plan", "take_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,9 @@ class Selection:
     folder below the path, for files directly in it the path's own name, for a file named itself the name of
     the folder that it lies in. ``exclude`` are glob patterns on name or relative path. ``is_in_place``: files
     of the assets folder are registered where they are.
+
+    ``adapter`` names the import adapter that tells what files become, and ``settings`` are its settings that
+    count before those of ``comfyvn.toml``. What is stated here then counts before what it says; tags add up.
     """
 
     paths: Sequence[Path]
@@ -46,17 +54,29 @@ class Selection:
     source: str | None = None
     exclude: tuple[str, ...] = ()
     is_in_place: bool = False
+    adapter: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class IngestItem:
-    """What became of one file; ``reason`` says why it was skipped or failed, and what to do."""
+    """What became of one file; ``reason`` says why it was skipped or failed, and what to do.
+
+    The rest is what a plan tells where an import adapter was asked: what would be recorded, and of which
+    asset's path this is a duplicate.
+    """
 
     file: str
     status: Literal["registered", "known", "updated", "new", "skipped", "failed"]
     uid: str | None = None
     path: str | None = None
     reason: str | None = None
+    type: str | None = None
+    tags: tuple[str, ...] | None = None
+    license: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    provenance: Mapping[str, Any] | None = None
+    duplicate_of: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the item as JSON values, without what does not apply."""
@@ -65,20 +85,30 @@ class IngestItem:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A file to be taken in."""
+    """A file to be taken in. ``told`` and ``source``: an import adapter found it."""
 
     path: Path
     asset_type: str
     dest_relative: str
+    told: Told | None = None
+    source: OpenedSource | None = None
+
+    @property
+    def shown(self) -> str:
+        """The file that people know: that of the source, not one that was unpacked from it."""
+        return str(self.path if self.told is None else self.told.file)
 
 
-def count_files(selection: Selection, registry: AssetRegistry) -> int:
-    """Return how many files a selection holds, for a progress bar.
+def count_files(selection: Selection, registry: AssetRegistry) -> int | None:
+    """Return how many files a selection holds, for a progress bar; None where an adapter would have to tell.
 
     Raises:
         LibraryUnreachable: a folder lies inside the library, and the files are not taken in place.
         OutsideLibrary: files to be taken in place lie outside it.
     """
+    if selection.adapter is not None:
+        _refuse_library(selection, registry)
+        return None
     return sum(isinstance(found, _Found) for found in _walk(selection, registry))
 
 
@@ -93,32 +123,72 @@ def ingest(
         selection: what to take in.
         registry: where to.
         is_stopped: asked before each file; True ends the walk, and what was begun is finished.
+
+    Raises:
+        UnknownAdapter, ImportFailed, InvalidSetting, SourceMissing: the adapter can't be used, or a source
+            can't be opened with it; nothing is registered.
+        LibraryUnreachable, OutsideLibrary: as `count_files`.
     """
-    metadata = {"tags": list(selection.tags)} | ({"license": selection.license} if selection.license else {})
+    if selection.adapter is None:
+        yield from _register(_walk(selection, registry), selection, registry, is_stopped)
+        return
+    with open_selection(selection, registry) as sources:
+        found = (each for source in sources for each in _accepted(source, source.all(), selection, registry))
+        yield from _register(found, selection, registry, is_stopped)
+
+
+@contextmanager
+def open_selection(selection: Selection, registry: AssetRegistry) -> Iterator[list[OpenedSource]]:
+    """Open the sources of a selection with its adapter.
+
+    Raises:
+        ComfyVNError: as `ingest`.
+    """
+    assert selection.adapter is not None
+    _refuse_library(selection, registry)
+    config, ours = registry.library.config, _own_files(registry)
+    with opened_sources(selection.adapter, selection.paths, selection.settings, config, ours) as sources:
+        yield sources
+
+
+def take_in(
+    source: OpenedSource,
+    told: Iterable[Told],
+    selection: Selection,
+    registry: AssetRegistry,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[IngestItem]:
+    """Register what an adapter told of files of a source that is open, as `ingest` does."""
+    return _register(_accepted(source, told, selection, registry), selection, registry, is_stopped)
+
+
+def _register(
+    found_ones: Iterable[_Found | IngestItem],
+    selection: Selection,
+    registry: AssetRegistry,
+    is_stopped: Callable[[], bool],
+) -> Iterator[IngestItem]:
     aside: list[IngestItem] = []
+    on_their_way: deque[_Found] = deque()
 
     def items() -> Iterator[dict[str, Any]]:
-        for found in _walk(selection, registry):
+        for found in found_ones:
             if is_stopped():
                 return
             if isinstance(found, IngestItem):
                 aside.append(found)
                 continue
-            yield {
-                "source_path": found.path,
-                "asset_type": found.asset_type,
-                "dest_relative": None if selection.is_in_place else found.dest_relative,
-                "metadata": metadata,
-                "provenance": {"source": selection.source} if selection.source else None,
-                "copy_file": not selection.is_in_place,
-            }
+            on_their_way.append(found)
+            yield _arguments(found, selection, registry)
 
     for result in registry.register_many(items()):
         while aside:
             yield aside.pop(0)
-        asset = result["asset"]
+        found, asset = on_their_way.popleft(), result["asset"]
+        if found.source is not None:
+            found.source.forget(found.path)
         yield IngestItem(
-            file=result["source"],
+            file=found.shown,
             status=result["status"],
             uid=asset["uid"] if asset else None,
             path=asset["path"] if asset else None,
@@ -128,50 +198,136 @@ def ingest(
 
 
 def plan(selection: Selection, registry: AssetRegistry) -> Iterator[IngestItem]:
-    """Tell, file by file, what `ingest` would do; files are read, nothing is changed."""
-    seen: dict[str, str] = {}
-    for found in _walk(selection, registry):
-        if isinstance(found, IngestItem):
-            yield found
-            continue
-        try:
-            planned = registry.plan_file(
-                found.path,
-                found.asset_type,
-                dest_relative=None if selection.is_in_place else found.dest_relative,
-                metadata={"tags": list(selection.tags)},
-                license_tag=selection.license,
-                copy_file=not selection.is_in_place,
-            )
-        except (ComfyVNError, OSError) as error:
-            yield IngestItem(str(found.path), "failed", reason=str(error))
-            continue
-        twin = seen.setdefault(planned["hash"], planned["path"])
-        is_new = planned["status"] == "new" and twin == planned["path"]
-        yield IngestItem(str(found.path), "new" if is_new else "known", planned["uid"], twin)
+    """Tell, file by file, what `ingest` would do; files are read, nothing is changed.
 
-
-def type_of_medium(name: str) -> str:
-    """Return the type that a file gets from its suffix alone.
-
-    >>> type_of_medium("mara.png"), type_of_medium("notes.xyz")
-    ('images', 'generic')
+    Raises:
+        ComfyVNError: as `ingest`.
     """
-    kind = (mimetypes.guess_type(name)[0] or "").partition("/")[0]
-    return _TYPES.get(kind, "generic")
+    seen = _Seen()
+    if selection.adapter is None:
+        for found in _walk(selection, registry):
+            yield found if isinstance(found, IngestItem) else _planned(found, selection, registry, seen)
+        return
+    with open_selection(selection, registry) as sources:
+        for source in sources:
+            for found in _accepted(source, source.all(), selection, registry):
+                if isinstance(found, IngestItem):
+                    yield found
+                    continue
+                yield _planned(found, selection, registry, seen)
+                source.forget(found.path)
 
 
-def why_no_asset(name: str) -> str | None:
-    """Tell by its name why a file is none that somebody made to keep; None if nothing speaks against it.
+@dataclass(slots=True)
+class _Seen:
+    """What came before a file in a plan: paths by their hashes, and those that are taken, case aside."""
 
-    >>> why_no_asset("mara.png"), why_no_asset(".DS_Store"), why_no_asset("mara.png.part")[:11]
-    (None, 'hidden files and folder leavings of the system are no assets', 'a temporary')
+    paths: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def place(self, planned: Mapping[str, Any]) -> str:
+        """Return the path at which a planned file will be, or that of its twin."""
+        path = str(planned["path"])
+        if planned["hash"] not in self.paths:
+            if planned["status"] == "new" and fold(path) in self.taken:
+                path = numbered_key(path, planned["uid"][:8])
+            self.taken.add(fold(path))
+        return self.paths.setdefault(planned["hash"], path)
+
+
+def _planned(found: _Found, selection: Selection, registry: AssetRegistry, seen: _Seen) -> IngestItem:
+    """Tell what would become of one file."""
+    arguments = _arguments(found, selection, registry, is_plan=True)
+    provenance = arguments.pop("provenance")
+    try:
+        planned = registry.plan_file(**arguments)
+        described = {} if found.told is None else _described(found, arguments, provenance, registry)
+    except (ComfyVNError, OSError) as error:
+        return IngestItem(found.shown, "failed", reason=str(error))
+    is_new = planned["status"] == "new" and planned["hash"] not in seen.paths
+    path = seen.place(planned)
+    if found.told is not None and not is_new:
+        described["duplicate_of"] = path
+    return IngestItem(found.shown, "new" if is_new else "known", planned["uid"], path, **described)
+
+
+def _described(
+    found: _Found, arguments: Mapping[str, Any], provenance: Mapping[str, Any] | None, registry: AssetRegistry
+) -> dict[str, Any]:
+    """Return what would be recorded of a file, as far as the adapter and the file know.
+
+    Raises:
+        InvalidMetadata: it would be refused.
     """
-    if name.startswith(".") or name.casefold() in _JUNK:
-        return "hidden files and folder leavings of the system are no assets"
-    if _UNFINISHED.match(name.casefold()):
-        return "a temporary or backup file of another program, by its name; rename it if it is an asset"
-    return None
+    from comfyvn.studio.core.workflows import told_by_file
+
+    limits = registry.library.limits
+    facts = parse_facts(arguments["metadata"], limits)
+    claim = parse_provenance(provenance, facts.meta, limits=limits)
+    with open_source(found.path) as source:
+        told = None if "generation" in claim.inputs else told_by_file(source.file, found.path.name)
+    inputs = {**claim.inputs} | ({} if told is None else {"generation": told.as_inputs()})
+    metadata = {**facts.meta} | ({} if facts.origin is None else {"origin": facts.origin})
+    return {
+        "type": found.asset_type,
+        "tags": facts.tags,
+        "license": facts.license,
+        "metadata": metadata or None,
+        "provenance": {"source": claim.source} | ({"inputs": inputs} if inputs else {}),
+    }
+
+
+def _arguments(
+    found: _Found, selection: Selection, registry: AssetRegistry, *, is_plan: bool = False
+) -> dict[str, Any]:
+    """Return what a file is registered with: what was stated for all, before what its adapter says."""
+    item = None if found.told is None else found.told.item
+    license_tag = selection.license or (item.license if item is not None else None)
+    tags = [*(item.tags if item is not None else ()), *selection.tags]
+    metadata = {**(item.metadata if item is not None else {}), "tags": tags}
+    provenance = {"source": selection.source} if selection.source else None
+    if item is not None and found.source is not None:
+        told = {"source": found.source.adapter.name, **(item.provenance or {}), **(provenance or {})}
+        provenance = _with_texts(told, item, registry, is_plan=is_plan) if item.texts else told
+    return {
+        "source_path": found.path,
+        "asset_type": found.asset_type,
+        "dest_relative": None if selection.is_in_place else found.dest_relative,
+        "metadata": metadata | ({"license": license_tag} if license_tag else {}),
+        "provenance": provenance,
+        "copy_file": not selection.is_in_place,
+    }
+
+
+def _with_texts(
+    provenance: dict[str, Any], item: ImportItem, registry: AssetRegistry, *, is_plan: bool
+) -> dict[str, Any]:
+    """Add what the texts beside a file tell of its making, where the file itself tells nothing."""
+    from comfyvn.generation import read
+    from comfyvn.studio.core.workflows import describe_told, told_by_file
+
+    inputs = provenance.get("inputs") or {}
+    if not isinstance(inputs, Mapping) or "generation" in inputs:
+        return provenance
+    try:
+        with open_source(item.path) as source:
+            is_told = told_by_file(source.file, item.path.name) is not None
+        told = None if is_told else read(item.texts, item.path.name)
+        if told is None:
+            return provenance
+        described = told.as_inputs() if is_plan else describe_told(told, _kept(told, registry))
+    except (ComfyVNError, OSError):
+        return provenance  # registering the file says what is wrong
+    known = {"workflow_hash": told.workflow_hash} if told.workflow_hash is not None else {}
+    return {**known, **provenance, "inputs": {**inputs, "generation": described}}
+
+
+def _kept(told: Generation, registry: AssetRegistry) -> dict[str, Any]:
+    """Keep the texts that tell what made a file, and return the reference to them."""
+    writes = registry.library.new_writes()
+    reference = registry.library.workflows.keep(told.raw, told.workflow_hash, writes)
+    writes.sync()
+    return reference
 
 
 def _why_other_type(asset: AssetRecord | None, selection: Selection) -> str | None:
@@ -193,17 +349,13 @@ def _walk(selection: Selection, registry: AssetRegistry) -> Iterator[_Found | In
 
 
 def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> Iterator[_Found | IngestItem]:
-    root = _real(registry.ASSETS_ROOT)
-    if selection.is_in_place and not _real(top).is_relative_to(root):
+    root = real_path(registry.ASSETS_ROOT)
+    if selection.is_in_place and not real_path(top).is_relative_to(root):
         raise OutsideLibrary(path=top, root=root)
-    if not selection.is_in_place and _real(top).is_relative_to(root):
-        why = "it lies inside the library: use --in-place, or `comfyvn rebuild --from-disk`"
-        raise LibraryUnreachable(path=top, why=why)
-    ledger = registry.db_path.resolve()
-    ours = {root, registry.THUMB_ROOT.resolve(), registry.library.config.home.resolve() / SETTINGS_FILE}
-    ours |= {ledger.with_name(ledger.name + end) for end in ("", "-wal", "-shm", "-journal")}
-    in_place_ours = {root / "_meta", root / ".comfyvn"}
-    for path, relative, is_plain in _files(top, "", in_place_ours if selection.is_in_place else ours):
+    if not selection.is_in_place:
+        _refuse_inside(top, root)
+    ours = {root / "_meta", root / ".comfyvn"} if selection.is_in_place else _own_files(registry)
+    for path, relative, is_plain in walk(top, leave_out=ours):
         if not is_plain and path.is_dir() and not path.is_symlink():
             why = "this folder can't be read; nothing in it was registered. Check its permissions."
             yield IngestItem(str(path), "failed", reason=f"{path}: {why}")
@@ -216,38 +368,46 @@ def _walk_folder(top: Path, selection: Selection, registry: AssetRegistry) -> It
             continue
         parts = tuple(relative.split("/"))
         if selection.is_in_place:
-            parts = (_real(path.parent) / path.name).relative_to(root).parts
+            parts = (real_path(path.parent) / path.name).relative_to(root).parts
         kind = selection.asset_type or (parts[0] if len(parts) > 1 else _name_of(top, selection, path))
         below = parts[1:] if len(parts) > 1 and selection.asset_type is None else parts
         yield _Found(path, kind, "/".join((kind, *below)))
 
 
-def _files(folder: Path, below: str, leave_out: set[Path]) -> Iterator[tuple[Path, str, bool]]:
-    """Yield files, links, special files and unreadable folders below a folder, in sorted order.
-
-    That is the path, the path below the folder (``below`` in front of it) with ``/``, and whether it is a
-    plain file, no link and nothing special. Links to folders are not followed.
-    """
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError:
-        yield folder, below.rstrip("/"), False
-        return
-    names = {path.name for path in leave_out}
-    for entry in entries:
-        path = folder / entry.name
-        if entry.name in names and _real(path) in leave_out:
+def _accepted(
+    source: OpenedSource, every: Iterable[Told], selection: Selection, registry: AssetRegistry
+) -> Iterator[_Found | IngestItem]:
+    """Yield what an adapter told as files to be taken in, or as what becomes of them otherwise."""
+    for told in every:
+        reason = told.reason or _why_skipped(_below(source.path, told.file), selection, registry)
+        if told.item is None or reason is not None:
+            yield IngestItem(str(told.file), "failed" if told.is_failure else "skipped", reason=reason)
             continue
-        if not entry.is_dir(follow_symlinks=False):
-            yield path, below + entry.name, entry.is_file(follow_symlinks=False)
-        elif not entry.name.startswith("."):
-            yield from _files(path, f"{below}{entry.name}/", leave_out)
+        kind = selection.asset_type or told.item.asset_type
+        yield _Found(told.item.path, kind, f"{kind}/{told.item.name}", told, source)
 
 
-def _real(path: Path) -> Path:
-    """Return where a path leads after all links; `Path.resolve` raises on links that lead in a circle."""
-    return Path(os.path.realpath(path))
+def _below(top: Path, path: Path) -> str:
+    return path.relative_to(top).as_posix() if path != top and path.is_relative_to(top) else path.name
+
+
+def _refuse_library(selection: Selection, registry: AssetRegistry) -> None:
+    for path in selection.paths:
+        _refuse_inside(path, real_path(registry.ASSETS_ROOT))
+
+
+def _refuse_inside(top: Path, root: Path) -> None:
+    if real_path(top).is_relative_to(root):
+        why = "it lies inside the library: use --in-place, or `comfyvn rebuild --from-disk`"
+        raise LibraryUnreachable(path=top, why=why)
+
+
+def _own_files(registry: AssetRegistry) -> set[Path]:
+    """Return the library's own files and folders, where links lead."""
+    ledger = registry.db_path.resolve()
+    ours = {real_path(registry.ASSETS_ROOT), registry.THUMB_ROOT.resolve()}
+    ours.add(registry.library.config.home.resolve() / SETTINGS_FILE)
+    return ours | {ledger.with_name(ledger.name + end) for end in ("", "-wal", "-shm", "-journal")}
 
 
 def _why_skipped(relative: str, selection: Selection, registry: AssetRegistry) -> str | None:
@@ -265,7 +425,7 @@ def _why_skipped(relative: str, selection: Selection, registry: AssetRegistry) -
 
 
 def _why_link_skipped(path: Path, top: Path) -> str | None:
-    if path.is_symlink() and not _real(path).is_relative_to(_real(top)):
+    if path.is_symlink() and not real_path(path).is_relative_to(real_path(top)):
         return "a link that leads out of the folder; ingest its target instead"
     if path.is_symlink() and path.is_dir():
         return "a link to a folder, which is taken in under its own name"
@@ -274,7 +434,7 @@ def _why_link_skipped(path: Path, top: Path) -> str | None:
 
 def _type_of_file(path: Path, selection: Selection, registry: AssetRegistry) -> str:
     """Return the type of a file that was named itself: its folder, in the library the outermost one."""
-    root, folder = _real(registry.ASSETS_ROOT), _real(path.parent)
+    root, folder = real_path(registry.ASSETS_ROOT), real_path(path.parent)
     if selection.is_in_place and folder != root and folder.is_relative_to(root):
         return folder.relative_to(root).parts[0]
     return _name_of(folder, selection, path)
@@ -282,4 +442,4 @@ def _type_of_file(path: Path, selection: Selection, registry: AssetRegistry) -> 
 
 def _name_of(top: Path, selection: Selection, path: Path) -> str:
     """Return the type of a file directly in the folder that was named."""
-    return type_of_medium(path.name) if selection.is_in_place else _real(top).name or "generic"
+    return type_of_medium(path.name) if selection.is_in_place else real_path(top).name or "generic"

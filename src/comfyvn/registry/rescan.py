@@ -29,8 +29,8 @@ from comfyvn.errors import (
     PathConflict,
     RegistryUnusable,
 )
+from comfyvn.importers.walking import type_of_medium, why_no_asset
 from comfyvn.model import Asset, Facts, FileStat, Version, parse_provenance, utc_now
-from comfyvn.registry.ingest import type_of_medium, why_no_asset
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import numbered_key
 from comfyvn.studio.core.library import Beside, Library, Move, Transaction, rows_told
@@ -421,7 +421,7 @@ class Rescan:
                 return media.mentions_marker(source.file)
         with self._library.read() as rows:
             whole = rows.asset(asset.uid)
-        ids = [row.id for row in (whole.provenance, *whole.provenance_history) if row] if whole else []
+        ids = [row.id for row in whole.all_provenance] if whole else []
         return "uid" not in marker and (not ids or marker.get("provenance_id") in ids)
 
     def _inherit_by_marker(self, change: Transaction, asset: Asset, marker: bytes | None) -> Asset:
@@ -440,9 +440,7 @@ class Rescan:
         told = change.rows.provenance_of(twin.uid)
         new = rows_told(told, asset, change.rows, change.rows.reserve_ids)
         change.rows.add_provenance(new)
-        own = [asset.provenance, *asset.provenance_history] if asset.provenance else []
-        every = sorted([*own, *new], key=lambda row: -row.id)
-        return replace(asset, provenance=every[0], provenance_history=tuple(every[1:])) if every else asset
+        return asset.with_provenance(sorted([*asset.all_provenance, *new], key=lambda row: -row.id))
 
     def _contest(self, owner: Asset, uid: str, stat: FileStat) -> None:
         """Somebody put another asset's sidecar beside an asset's file: believe it if the content agrees."""

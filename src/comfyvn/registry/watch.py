@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import stat
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,17 +24,16 @@ import click
 from comfyvn.config import load
 from comfyvn.errors import (
     ComfyVNError,
-    ExtraMissing,
     ForeignLibrary,
     LibraryChanged,
     LibraryUnreachable,
-    WatchLimit,
     WatchRunning,
 )
+from comfyvn.importers.walking import why_no_asset
 from comfyvn.model import FileStat, utc_now
 from comfyvn.registry import console
 from comfyvn.registry.audit import check_folder
-from comfyvn.registry.ingest import why_no_asset
+from comfyvn.registry.noticing import changes_below, check_extra, refuse_limit, stop_on_signals
 from comfyvn.registry.rebuild import RebuildReport, rebuild
 from comfyvn.storage.keys import OWN_FOLDERS
 from comfyvn.studio.core import AssetRegistry
@@ -43,9 +41,7 @@ from comfyvn.studio.core.library import Library
 from comfyvn.studio.core.previews import POOL
 
 if TYPE_CHECKING:
-    import watchfiles
-
-    _Group = set[tuple[watchfiles.Change, str]]
+    from comfyvn.registry.noticing import Group
 
 __all__ = ["Batch", "command", "watch"]
 
@@ -57,14 +53,9 @@ _NEWCOMER_PARTS: Final = 4  # how many times settle_s a batch waits for a file t
 _PATIENCE_S: Final = 30.0  # a batch begins at last, though ever more files come
 # Linux keeps 16,384 changes, some five a file, and then drops what comes: past this we look at everything
 _MANY: Final = 2_000
-_TICK_MS: Final = 100
-_STEP_MS: Final = 50
-_GROUP_MS: Final = 300
-_POLL_MS: Final = 500
 _RETRY_S: Final = 10.0
 _ABSENCE_S: Final = 1.0
 _PAUSE_S: Final = 1.0
-_LIMITS: Final = ("limit reached", "too many open files", "no space left")
 _NAMES_SHOWN: Final = 5
 _PROBLEMS_SHOWN: Final = 30
 
@@ -121,10 +112,7 @@ def watch(
         WatchRunning: another process watches it.
         WatchLimit: the system lets no more folders be watched.
     """
-    try:
-        import watchfiles  # noqa: F401 - said here, not in the middle
-    except ImportError as error:
-        raise ExtraMissing(what="Watching", package="watchfiles", extra="server") from error
+    check_extra()
     on_batch = on_batch if on_batch is not None else lambda batch: None
     _Watch(registry, stop or threading.Event(), on_batch, settle_s, polling, hurry).run()
 
@@ -293,7 +281,7 @@ class _Watch:
                 if self._waiting.is_due:
                     self._take_in(self._waiting.take(), cause)
 
-    def _groups(self) -> Generator[_Group, None, None]:
+    def _groups(self) -> Generator[Group, None, None]:
         """Yield what the system tells, an empty group where it is quiet; end when the watch must begin anew.
 
         Raises:
@@ -302,40 +290,21 @@ class _Watch:
         is_lenient = False
         while not self._stop.is_set():
             try:
-                yield from self._groups_of_one_watch(is_lenient)
+                yield from changes_below(
+                    [self._root], self._stop, polling=self._polling, is_lenient=is_lenient
+                )
             except PermissionError as error:
                 if is_lenient:
                     raise
                 _log.warning("a folder can't be read, and is not watched: %s", error)
                 is_lenient = True  # not from the start: watchfiles would keep quiet about its limits, too
             except (OSError, RuntimeError) as error:
-                self._refuse_limit(error)
+                refuse_limit(error, self._root, polling=self._polling)
                 if isinstance(error, OSError) and self._place() is not None:
                     raise
                 _log.info("the watch begins anew: %s", error)  # such as a name that is no text
                 self._stop.wait(_PAUSE_S)
                 return
-
-    def _groups_of_one_watch(self, is_lenient: bool) -> Iterator[_Group]:
-        import watchfiles
-
-        return watchfiles.watch(
-            self._root,
-            watch_filter=None,
-            debounce=_GROUP_MS,
-            step=_STEP_MS,
-            stop_event=self._stop,
-            rust_timeout=_TICK_MS,
-            yield_on_timeout=True,
-            debug=False,
-            force_polling=self._polling,
-            poll_delay_ms=_POLL_MS,
-            ignore_permission_denied=is_lenient,
-        )
-
-    def _refuse_limit(self, error: Exception) -> None:
-        if not self._polling and any(words in str(error).casefold() for words in _LIMITS):
-            raise WatchLimit(path=self._root, why=str(error).partition(" about ")[0]) from error
 
     def _place(self) -> tuple[int, int] | None:
         """Return what tells the library's folder from another one in its place; None when it is away."""
@@ -361,7 +330,7 @@ class _Watch:
 
     # -- what changed ---------------------------------------------------------------------------------
 
-    def _note(self, group: _Group) -> None:
+    def _note(self, group: Group) -> None:
         folders: dict[str, str | None] = {}
         for change, path in group:
             key = self._key_of(path, folders)
@@ -524,7 +493,7 @@ def command(
     config = load({"db": db_path, "assets_root": assets_dir})
     check_folder(config.assets_root)
     library = console.open_registry(db_path, assets_dir, thumbs_dir, project_id)
-    with library as registry, _stop_on_signals() as (stop, interrupts):
+    with library as registry, stop_on_signals() as (stop, interrupts):
         console.echo(f"Watching {registry.ASSETS_ROOT}. Ctrl-C ends it.", err=True)
         show = _print_json if as_json else _print
         try:
@@ -534,24 +503,6 @@ def command(
             registry.wait_for_thumbnails()
     console.echo("Watching has ended; what was reported is done.", err=True)
     return 130 if interrupts else 0
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[tuple[threading.Event, list[int]]]:
-    """Let Ctrl-C and SIGTERM end the watch after the batch at work; a second Ctrl-C ends it at once."""
-    stop, interrupts = threading.Event(), list[int]()
-
-    def interrupt(number: int, frame: Any) -> None:
-        interrupts.append(number)
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, interrupt), signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop, interrupts
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
 
 
 def _print_json(batch: Batch) -> None:

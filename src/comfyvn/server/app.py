@@ -22,6 +22,7 @@ from comfyvn.server import (
     files,
     health,
     jobs,
+    lineage,
     lists,
     older,
     sessions,
@@ -77,7 +78,7 @@ def create_app(
     app.include_router(description.router)
     app.include_router(health.router)
     app.include_router(sessions.router)
-    for module in (changes, uploads, jobs, older):
+    for module in (lineage, changes, uploads, jobs, older):
         app.include_router(module.router)
     app.include_router(stream.router)
     app.include_router(webhooks.router)

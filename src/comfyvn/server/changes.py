@@ -83,7 +83,13 @@ class BulkFilter(Body):
     problems: list[Problem] = Field([], description="Any of these.")
     uid: str | None = Field(None, description="Four or more of the uid's first digits.")
     workflow: str | None = Field(None, description="A workflow hash, or 8 or more of its first characters.")
+    descends_from: str | None = Field(None, description="The uid of an asset that they came from.")
     rating: int | None = Field(None, ge=0, le=MOST_STARS, description="At least so many stars; 0: all.")
+    models: list[str] = Field([], description="Made with all of these models.")
+    loras: list[str] = Field([], description="Made with all of these LoRAs.")
+    samplers: list[str] = Field([], description="Made with any of these samplers.")
+    tools: list[str] = Field([], description="Made by any of these tools.")
+    seed: str | None = Field(None, description="Made from this seed: digits.")
 
     def conditions(self) -> dict[str, Any]:
         """Return them by the names that `AssetRegistry.list_assets` has."""
@@ -100,7 +106,13 @@ class BulkFilter(Body):
             "problems": self.problems,
             "uid": self.uid or None,
             "workflow": self.workflow or None,
+            "descends_from": self.descends_from or None,
             "min_rating": self.rating,
+            "models": self.models,
+            "loras": self.loras,
+            "samplers": self.samplers,
+            "tools": self.tools,
+            "seed": self.seed or None,
         }
 
 

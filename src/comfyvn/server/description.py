@@ -37,6 +37,7 @@ _TAGS: Final = {
     "lists": ("Looking", "Lists of assets, single assets, and what is known of them."),
     "files": ("Files", "Content and previews."),
     "changes": ("Changing", "Metadata, removal, and taking things back."),
+    "lineage": ("Lineage", "What came from what."),
     "uploads": ("Uploading", "New files over the wire."),
     "jobs": ("Jobs", "What takes long, in the background."),
     "stream": ("Events", "What changes, as it changes."),

@@ -1,6 +1,6 @@
 """Examples for the description: answers of a server on the sample library, and problems with all their words.
 
-``examples.json`` is written by ``tools/make_examples.py``, which asks every route of a real server.
+``examples.json`` is written by ``tests/server/test_description.py``, which asks every route of a real server.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ __all__ = ["example_of_problem", "recorded"]
 _FIELDS: Final[Mapping[str, Any]] = {
     "address": "0.0.0.0:8765",
     "allowed": "GET, HEAD",
+    "child": "characters/mara/mara_happy.png",
+    "how": "",
+    "parent": "74447c55c74f2d7a",
     "asset_type": "a/b",
     "column": 7,
     "expected": 250,
@@ -64,6 +67,10 @@ _OWN_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "InvalidSidecar": {"path": "characters/mara/mara_happy.png.asset.json", "why": "it is not JSON"},
     "InvalidWebhook": {"why": "10.0.0.7 is a private address; name it in the setting webhook_hosts"},
     "LibraryUnreachable": {"path": "assets", "why": "there is no such folder"},
+    "LineageCircle": {
+        "parent": "sketches/mara.png",
+        "way": "sketches/mara.png from characters/mara/mara_happy.png",
+    },
     "MalformedRequest": {"why": "it states two lengths"},
     "NoDesktop": {"why": "xdg-open is not installed"},
     "NothingThere": {"why": "There is nothing at this address."},

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from comfyvn.errors import (
     AssetNotFound,
     Changed,
+    FactsMissing,
     FileMissing,
     InvalidRequest,
     OutsideLibrary,
@@ -34,9 +35,10 @@ from comfyvn.errors import (
     TooBusy,
 )
 from comfyvn.model import Asset, FileStat, fold, preview_names, split_suffix
+from comfyvn.registry.workflows import workflow_of
 from comfyvn.server.access import may_read
 from comfyvn.server.answers import is_fresh, problem
-from comfyvn.server.description import NOT_MODIFIED, binary, problems
+from comfyvn.server.description import NOT_MODIFIED, Responses, binary, problems
 from comfyvn.server.schemas import Waveform
 from comfyvn.server.sending import PART_BYTES, Parts, read_parts
 from comfyvn.server.state import State, here
@@ -56,6 +58,9 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9 !#$&'()+,.;=@^_`{}~-]+")
 _TOKEN_CHARS: Final = "!#$&+-.^_`|~"
 _BY_SUFFIX: Final = MimeTypes().types_map[1]
 _OCTETS: Final = "application/octet-stream"
+_GRAPH: Final[Responses] = {
+    200: {"description": "The graph.", "content": {"application/json": {"schema": {"type": "object"}}}}
+}
 _BY_FORMAT: Final = {
     "png": "image/png",
     "jpeg": "image/jpeg",
@@ -235,6 +240,36 @@ async def download_asset(
         answer = problem(error, state.config, instance=request.url.path)
         answer.headers["content-range"] = f"bytes */{error.fields['size_bytes']}"
         return answer
+
+
+@router.get(
+    "/assets/{uid}/workflow",
+    responses=_GRAPH | problems(AssetNotFound, FactsMissing, TooBusy),
+    response_class=Response,
+)
+async def download_workflow(
+    request: Request,
+    uid: str,
+    graph: Annotated[
+        Literal["workflow", "prompt"] | None,
+        Query(
+            description="`workflow`: with its layout, `prompt`: as it was queued; "
+            "else the first of them that there is."
+        ),
+    ] = None,
+) -> Response:
+    """Send the graph that made an asset, as JSON that ComfyUI opens; also where its file has lost it."""
+    state = here(request)
+    asset = _listed(state, uid)
+    text = await state.run(workflow_of, state.registry, asset.uid, graph)
+    stem = split_suffix(asset.key.rpartition("/")[2])[0]
+    headers = {
+        "content-type": "application/json",
+        "content-disposition": _disposition(f"{stem}.{graph or 'workflow'}.json", asset.uid),
+        "cache-control": "private, no-cache",
+        **_SAFE,
+    }
+    return Response(text, headers=headers)
 
 
 def _name_of(asset: Asset, wanted: str | None) -> str:

@@ -68,7 +68,13 @@ class Conditions(TypedDict):
     problems: list[Problem]
     uid: str | None
     workflow: str | None
+    descends_from: str | None
     min_rating: int | None
+    models: list[str]
+    loras: list[str]
+    samplers: list[str]
+    tools: list[str]
+    seed: str | None
 
 
 async def _conditions(  # async: FastAPI hands what is not to a thread, which costs more than a page
@@ -119,12 +125,27 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
             description="The workflow hash of any of its provenance, or 8 or more of its first characters."
         ),
     ] = None,
+    descends_from: Annotated[
+        str | None, Query(description="The uid of an asset that it came from, by way of others or not.")
+    ] = None,
     rating: Annotated[
         int | None,
         Query(
             ge=0, le=MOST_STARS, description="At least so many stars in the metadata key `rating`; 0: all."
         ),
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        Query(description="Made with this model, by its name without folder; repeated: all of them."),
+    ] = None,
+    lora: Annotated[
+        list[str] | None, Query(description="Made with this LoRA; repeated: all of them.")
+    ] = None,
+    sampler: Annotated[
+        list[str] | None, Query(description="Made with this sampler; repeated: any of them.")
+    ] = None,
+    tool: Annotated[list[str] | None, Query(description="Made by this tool; repeated: any of them.")] = None,
+    seed: Annotated[str | None, Query(description="Made from this seed: digits.")] = None,
 ) -> Conditions:
     return Conditions(
         asset_type=[text for text in type or [] if text],
@@ -139,7 +160,13 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
         problems=problem or [],
         uid=uid or None,
         workflow=workflow or None,
+        descends_from=descends_from or None,
         min_rating=rating,
+        models=[text for text in model or [] if text],
+        loras=[text for text in lora or [] if text],
+        samplers=[text for text in sampler or [] if text],
+        tools=[text for text in tool or [] if text],
+        seed=seed or None,
     )
 
 

@@ -36,16 +36,22 @@ __all__ = [
     "JobList",
     "JobSummary",
     "Kept",
+    "LineageAnswer",
+    "LineageEdge",
+    "LineageNode",
     "ModderHook",
     "ModderHooksAnswer",
     "Moment",
     "OperationList",
     "OperationRecord",
     "OperationSummary",
+    "ParentsAnswer",
     "PlannedEdit",
     "PlannedRemoval",
     "Problem",
     "ProblemCount",
+    "ProposalList",
+    "ProposedParent",
     "Provenance",
     "ProvenanceList",
     "RebuildSummary",
@@ -245,6 +251,10 @@ class FacetAnswer(Answer):
     types: list[FacetCount]
     licenses: list[FacetCount]
     tags: list[FacetCount]
+    models: list[FacetCount]
+    loras: list[FacetCount]
+    samplers: list[FacetCount]
+    tools: list[FacetCount]
     problems: Annotated[list[ProblemCount], Field(description="All there are, always in this order.")]
 
 
@@ -255,6 +265,10 @@ class SelectionAnswer(Answer):
     types: list[FacetCount]
     licenses: list[FacetCount]
     tags: list[FacetCount]
+    models: list[FacetCount]
+    loras: list[FacetCount]
+    samplers: list[FacetCount]
+    tools: list[FacetCount]
     missing: Annotated[int, Field(description="How many of the ids have none.")]
 
 
@@ -313,7 +327,71 @@ class TermList(Answer):
     items: list[TermCount]
 
 
+class LineageNode(Shape):
+    """An asset of a lineage."""
+
+    id: Annotated[int | None, Field(description="null where the library has no such asset.")]
+    uid: Uid
+    path: Annotated[Key | None, Field(description="null where the library has no such asset.")]
+    type: Annotated[str | None, Field(examples=["characters"])]
+    depth: Annotated[
+        int, Field(description="0: the one that was asked about; -2: two levels up; 1: one down.")
+    ]
+    is_known: Annotated[bool, Field(description="The library has it.")]
+    is_missing: Annotated[bool, Field(description="The library has it, but its file is gone.")]
+
+
+class LineageEdge(Shape):
+    """One asset came from another."""
+
+    child: Uid
+    parent: Annotated[Uid, Field(description="May be an asset that the library does not have.")]
+    kind: model.LinkKind
+    certainty: Annotated[
+        model.Certainty, Field(description="`likely` waits for confirmation; `rejected` was a no.")
+    ]
+    found: Annotated[str, Field(description="How it was found.", examples=["script", "hand", "marker"])]
+
+
+class LineageAnswer(Answer):
+    """What an asset came from, and what came from it."""
+
+    uid: Uid
+    nodes: Annotated[
+        list[LineageNode], Field(description="The asset, then ancestors and descendants, nearest first.")
+    ]
+    edges: Annotated[list[LineageEdge], Field(description="All between these assets.")]
+    truncated: Annotated[bool, Field(description="There is more, beyond `depth` or 10,000 assets.")]
+
+
+class ProposedParent(Shape):
+    """An edge that waits for confirmation."""
+
+    id: int
+    child: Uid
+    child_path: Key
+    parent: Uid
+    parent_path: Annotated[Key | None, Field(description="null where the library has no such asset.")]
+    kind: model.LinkKind
+    found: Annotated[str, Field(description="How it was found.", examples=["similar"])]
+
+
+class ProposalList(Answer):
+    """What waits for confirmation, the newest first."""
+
+    items: list[ProposedParent]
+    next_cursor: Cursor
+
+
 # -- changing ---------------------------------------------------------------------------------------------
+
+
+class ParentsAnswer(Answer):
+    """What an asset comes from, as it is now."""
+
+    uid: Uid
+    parents: list[LineageEdge]
+    operation: Operation
 
 
 class ChangedAnswer(AssetAnswer):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NotRequired,
 
 from comfyvn import config as settings
 from comfyvn import sidecar
-from comfyvn.db import ACTING, CardRow, FacetCounts
+from comfyvn.db import ACTING, CardRow, FacetCounts, TermKind
 from comfyvn.errors import (
     AmbiguousUid,
     AssetNotFound,
@@ -43,6 +43,7 @@ from comfyvn.model import (
     Facts,
     Problem,
     Sort,
+    claimed_parents,
     normalise_license,
     normalise_type,
     parse_facts,
@@ -63,7 +64,15 @@ if TYPE_CHECKING:
         RemovalReport,
         UndoReport,
     )
+    from comfyvn.studio.core.lineage import (
+        Direction,
+        Lineage,
+        LineageEdge,
+        LineageRecord,
+        ProposedParent,
+    )
     from comfyvn.studio.core.many import Chosen
+    from comfyvn.studio.core.matching import Matcher, MatchRecord
     from comfyvn.studio.core.operations import OperationRecord
     from comfyvn.studio.core.registration import Outcome, Registrar, Request
 
@@ -132,7 +141,7 @@ class RegisterResult(TypedDict):
 
 
 class FacetCount(TypedDict):
-    """How many assets have one type, licence or tag; ``value`` is None for those without licence or tag."""
+    """How many assets have one value; ``value`` is None for those without licence or tag."""
 
     value: str | None
     count: int
@@ -155,6 +164,10 @@ class Facets(TypedDict):
     types: list[FacetCount]
     licenses: list[FacetCount]
     tags: list[FacetCount]
+    models: list[FacetCount]
+    loras: list[FacetCount]
+    samplers: list[FacetCount]
+    tools: list[FacetCount]
     problems: list[ProblemCount]
 
 
@@ -165,11 +178,15 @@ class SelectionFacets(TypedDict):
     types: list[FacetCount]
     licenses: list[FacetCount]
     tags: list[FacetCount]
+    models: list[FacetCount]
+    loras: list[FacetCount]
+    samplers: list[FacetCount]
+    tools: list[FacetCount]
     missing: int
 
 
 class TermCount(TypedDict):
-    """A type, licence or tag, and how many assets have it."""
+    """A type, licence, tag, model and so on, and how many assets have it."""
 
     name: str
     count: int
@@ -486,7 +503,11 @@ class AssetRegistry:
                 ``not_types``, ``not_tags``, ``not_licenses``: none of them. ``problems``: any of those that
                 `comfyvn.model.Problem` names. ``uid``: four or more of its first digits. ``workflow``: the
                 hash of any of its provenance rows, or eight or more of its first characters. ``min_rating``:
-                at least so many stars in the metadata key ``rating``; 0 for all assets.
+                at least so many stars in the metadata key ``rating``; 0 for all assets. ``descends_from``:
+                the uid of an asset that they came of, by way of others or not.
+
+                What made them, where files tell of it: all of ``models`` and ``loras`` (names without folder
+                and suffix), any of ``samplers`` and ``tools``, ignoring case; the ``seed``.
 
         Raises:
             InvalidFilter: a condition of a wrong type, or a limit below 1.
@@ -547,14 +568,15 @@ class AssetRegistry:
         top_tags: int = 100,
         **conditions: Unpack[Conditions],
     ) -> Facets:
-        """Count the types, licences, tags and problems of what `list_assets` would return.
+        """Count the types, licences, tags, problems and makings of what `list_assets` would return.
 
         Each list is counted under the other conditions, without its own: with ``asset_type="audio"`` the
         types are those of the whole library, the tags those of sounds.
 
         Args:
             asset_type: as in `list_assets`.
-            top_tags: at most so many tags, the most frequent ones; those without any are counted besides.
+            top_tags: at most so many tags, models and so on, the most frequent ones; those without a tag are
+                counted besides.
             **conditions: as in `list_assets`.
 
         Raises:
@@ -582,14 +604,12 @@ class AssetRegistry:
         missing = len(wanted) - found.total
         return SelectionFacets(total=found.total, **_groups(found), missing=missing)
 
-    def terms(
-        self, kind: Literal["type", "license", "tag"], *, prefix: str = "", limit: int = 100
-    ) -> list[TermCount]:
-        """Return the types, licences or tags that are in use, the most frequent first.
+    def terms(self, kind: TermKind, *, prefix: str = "", limit: int = 100) -> list[TermCount]:
+        """Return the types, licences, tags or models (and so on) that are in use, the most frequent first.
 
         Args:
-            kind: which of them.
-            prefix: only those that begin like that; of licences and tags ignoring case.
+            kind: which of them: ``type``, ``license``, ``tag``, ``model``, ``lora``, ``sampler`` or ``tool``.
+            prefix: only those that begin like that; ignoring case but for types.
             limit: at most so many.
 
         Raises:
@@ -666,7 +686,9 @@ class AssetRegistry:
             InvalidMetadata: refused; nothing was changed.
         """
         new = parse_facts(meta, self._library.limits)
-        done = self._library.change([uid], lambda asset: replace(new, extra=asset.facts.extra))
+        done = self._library.change(
+            [uid], lambda asset: replace(new, extra=asset.facts.extra, parents=asset.facts.parents)
+        )
         if uid not in done:
             raise AssetNotFound(uid=uid, project=self.project_id)
         return sidecar.describe_meta(done[uid], with_media=True)
@@ -940,6 +962,150 @@ class AssetRegistry:
         for asset in self._history.missing():
             yield self._record(asset, with_inputs=False)
 
+    # -- lineage --------------------------------------------------------------------------------------
+
+    def lineage(
+        self, uid: str, direction: Direction = "both", depth: int = 20, *, with_rejected: bool = False
+    ) -> LineageRecord:
+        """Return of which assets an asset came, and what came of it.
+
+        Args:
+            uid: the asset; also one that is not in the library, if any asset came of it.
+            direction: ``ancestors``, ``descendants``, or ``both``.
+            depth: so many levels each way.
+            with_rejected: along edges that somebody rejected, too.
+
+        Returns:
+            At most 10,000 assets, the nearest of each way; ``truncated`` tells that there is more.
+
+        Raises:
+            AssetNotFound: no such uid.
+            InvalidFilter: there is no such direction, or the depth is below 1.
+        """
+        _check_number("depth", depth)
+        return self._lineage.show(uid, direction, depth, with_rejected=with_rejected)
+
+    def link(
+        self, child: str, parent: str, kind: str = "manual", *, operation: int | None = None
+    ) -> list[LineageEdge]:
+        """Note that an asset came of another one, for certain.
+
+        Args:
+            child: what came of it.
+            parent: what it came of.
+            kind: how: one of `comfyvn.model.LinkKind`.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
+
+        Returns:
+            All parents of the child as they are now. A hand edit that its sidecar holds wins, as always.
+
+        Raises:
+            AssetNotFound: one of the two is unknown.
+            InvalidMetadata: there is no such kind, or the child has 1,000 parents already.
+            LineageCircle: the parent came of the child.
+        """
+        return self._lineage.link(child, parent, kind, operation)
+
+    def unlink(
+        self, child: str, parent: str, kind: str | None = None, *, operation: int | None = None
+    ) -> list[LineageEdge]:
+        """Forget that an asset came of another one; `reject_parent` says that it did not.
+
+        Args:
+            child: what came of it.
+            parent: what it came of; it need not be in the library.
+            kind: how; None for all kinds.
+            operation: as in `link`.
+
+        Returns:
+            All parents of the child as they are now.
+
+        Raises:
+            AssetNotFound: the child is unknown.
+            LinkNotFound: it is not known to come of that.
+        """
+        return self._lineage.unlink(child, parent, kind, operation)
+
+    def confirm_parent(
+        self, child: str, parent: str, kind: str | None = None, *, operation: int | None = None
+    ) -> list[LineageEdge]:
+        """Say that an asset certainly came of another one, where that was likely or rejected.
+
+        Args:
+            child: what came of it.
+            parent: what it came of.
+            kind: how; None for the kinds that wait for a word, or all if none does.
+            operation: as in `link`.
+
+        Returns:
+            All parents of the child as they are now.
+
+        Raises:
+            AssetNotFound: the child is unknown.
+            LinkNotFound: nobody said that it came of that; use `link`.
+            LineageCircle: the parent came of the child.
+        """
+        return self._lineage.judge(child, parent, kind, "certain", operation)
+
+    def reject_parent(
+        self, child: str, parent: str, kind: str | None = None, *, operation: int | None = None
+    ) -> list[LineageEdge]:
+        """Say that an asset did not come of another one: it is shown no more, and never proposed again.
+
+        Arguments, answer and errors are those of `confirm_parent`.
+        """
+        return self._lineage.judge(child, parent, kind, "rejected", operation)
+
+    def proposed_parents(
+        self, uid: str | None = None, *, limit: int = 50, cursor: int | None = None
+    ) -> list[ProposedParent]:
+        """Return what waits for `confirm_parent` or `reject_parent`, the newest proposal first.
+
+        Args:
+            uid: only parents of this asset.
+            limit: at most so many.
+            cursor: ``id`` of the last one of the page before; only older ones follow.
+
+        Raises:
+            InvalidFilter: a limit or cursor below 1.
+        """
+        _check_number("limit", limit)
+        _check_page(None, cursor)
+        return self._lineage.proposed(limit, cursor, uid)
+
+    def match(
+        self,
+        uids: Iterable[str] | None = None,
+        *,
+        dry_run: bool = False,
+        operation: int | None = None,
+        on_look: Callable[[], None] = lambda: None,
+    ) -> Iterator[MatchRecord]:
+        """Look for the origins of pictures that lost what their files told: link and propose them.
+
+        A picture with the very pixels of another one is linked, one that only looks like it is proposed
+        (`proposed_parents`); where several could be meant, nothing is. Fingerprints that are missing are made
+        first, from the previews, of all pictures.
+
+        Args:
+            uids: only the origins of these; default: of all pictures.
+            dry_run: only tell.
+            operation: the operation that this belongs to (`new_operation`); one of its own by default.
+            on_look: called for each fingerprint that was made, and each picture that was looked at.
+
+        Returns:
+            What was found out about each picture, as the work goes on: it is done by iterating.
+
+        Raises:
+            AssetNotFound: a uid is unknown.
+        """
+        matcher, wanted = self._matcher(), None if uids is None else list(uids)
+        if wanted is not None:
+            self._library.named(wanted)
+        matcher.make_fingerprints(on_look)
+        number = operation or (None if dry_run else self.new_operation())
+        yield from matcher.match(wanted, number, is_dry_run=dry_run, on_look=on_look)
+
     # -- history --------------------------------------------------------------------------------------
 
     def new_operation(self) -> int:
@@ -1140,6 +1306,17 @@ class AssetRegistry:
         return History(self._library)
 
     @cached_property
+    def _lineage(self) -> Lineage:
+        from comfyvn.studio.core.lineage import Lineage
+
+        return Lineage(self._library)
+
+    def _matcher(self) -> Matcher:
+        from comfyvn.studio.core.matching import Matcher  # a new one each time: it remembers pictures
+
+        return Matcher(self._library)
+
+    @cached_property
     def _editor(self) -> Editor:
         from comfyvn.studio.core.editing import Editor
 
@@ -1211,6 +1388,7 @@ class AssetRegistry:
             commit_hash=library.commit_hash(),
             limits=library.limits,
         )
+        facts = replace(facts, parents=claimed_parents(claim.inputs.get("parents")))
         if is_copy:
             wanted = f"{kind}/{source.name}" if dest_relative is None else _relative(dest_relative)
             key = safe_key(wanted, sidecar_suffix=library.sidecar_suffix)
@@ -1326,6 +1504,10 @@ class _Groups(TypedDict):
     types: list[FacetCount]
     licenses: list[FacetCount]
     tags: list[FacetCount]
+    models: list[FacetCount]
+    loras: list[FacetCount]
+    samplers: list[FacetCount]
+    tools: list[FacetCount]
 
 
 def _groups(found: FacetCounts) -> _Groups:
@@ -1334,10 +1516,18 @@ def _groups(found: FacetCounts) -> _Groups:
         tags.append(FacetCount(value=None, count=found.untagged))
         tags.sort(key=lambda each: -each["count"])
     return _Groups(
-        types=[FacetCount(value=name, count=count) for name, count in found.types],
+        types=_counts(found.types),
         licenses=[FacetCount(value=name or None, count=count) for name, count in found.licenses],
         tags=tags,
+        models=_counts(found.models),
+        loras=_counts(found.loras),
+        samplers=_counts(found.samplers),
+        tools=_counts(found.tools),
     )
+
+
+def _counts(found: Iterable[tuple[str, int]]) -> list[FacetCount]:
+    return [FacetCount(value=name, count=count) for name, count in found]
 
 
 def preview_version(state: str, version: int, recipe: int) -> str | None:

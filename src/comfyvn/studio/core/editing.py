@@ -158,7 +158,7 @@ class Edit:
             merged = {name: merged.get(name) for name in _STATED}
             stated = parse_facts(merged, self.limits)
             return replace(facts, tags=stated.tags, license=stated.license, origin=stated.origin)
-        return replace(parse_facts(merged, self.limits), extra=facts.extra)
+        return replace(parse_facts(merged, self.limits), extra=facts.extra, parents=facts.parents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -572,7 +572,7 @@ class History:
             raise RestoreRefused(path=payload["path"], uid=removal.uid, why=why)
         history = [row for row in rows.provenance_of(removal.uid) if row.asset_id == removal.asset_id]
         kind = (payload["preview"] or {}).get("kind")
-        return Asset(
+        asset = Asset(
             id=removal.asset_id,
             project_id=self._library.ledger.project_id,
             uid=removal.uid,
@@ -585,14 +585,13 @@ class History:
             updated_at=payload["updated_at"],
             version=payload["version"],
             preview=self._library.planned_preview(removal.uid, kind),
-            provenance=history[0] if history else None,
-            provenance_history=tuple(history[1:]),
             versions=tuple(_version(each) for each in said["versions"]),
             file=FileStat(**file) if file else None,
             is_in_place=said["is_in_place"],
             missing_since=said["missing_since"],
             media=said.get("media") or {},
         )
+        return asset.with_provenance(history)
 
     def _key_to_return_to(self, rows: Reader, was: Asset, removal: JournalRow, *, is_trashed: bool) -> str:
         """Return where a removed asset comes back: its own place, or one with its uid if that is taken.
@@ -859,6 +858,7 @@ def _fields_that_stay(now: Facts, wanted: Facts, then: Facts) -> tuple[list[str]
 def _fields(facts: Facts) -> dict[str, str]:
     values = {"tags": list(facts.tags), "license": facts.license, "origin": facts.origin, **facts.extra}
     values |= {f"meta.{name}": value for name, value in facts.meta.items()}
+    values |= {f"lineage.{name}": value for name, value in sidecar.edges(facts).items()}
     return {name: canonical_json(value) for name, value in values.items()}
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from comfyvn import media, sidecar
 from comfyvn.config import Config
@@ -48,10 +48,14 @@ from comfyvn.model import (
     fold,
     id_floor,
     merge_registered,
+    parse_parents,
     preview_names,
     utc_now,
 )
 from comfyvn.storage import LocalStorage, Writes
+
+if TYPE_CHECKING:
+    from comfyvn.studio.core.workflows import Workflows
 
 __all__ = ["Beside", "Library", "Move", "Transaction", "facts_told", "provenance_row", "rows_told"]
 
@@ -217,6 +221,13 @@ class Library:
         except BaseException:
             engine.close()
             raise
+
+    @functools.cached_property
+    def workflows(self) -> Workflows:
+        """The texts of tools that made assets."""
+        from comfyvn.studio.core.workflows import Workflows  # its readers are many, and who looks needs none
+
+        return Workflows(self.storage)
 
     def close(self) -> None:
         """Close the ledger and take our staging folders away."""
@@ -392,15 +403,9 @@ class Library:
         change.rows.add_versions(asset, versions)
         for row in rows:
             change.tell("asset_provenance_added", asset, after={"id": row.id, "source": row.source})
-        own = [asset.provenance, *asset.provenance_history] if asset.provenance else []
-        history = sorted([*own, *rows], key=lambda row: -row.id)
+        history = sorted([*asset.all_provenance, *rows], key=lambda row: -row.id)
         every = sorted([*asset.all_versions, *versions], key=lambda each: -each.version)
-        return replace(
-            asset,
-            provenance=history[0] if history else None,
-            provenance_history=tuple(history[1:]),
-            versions=tuple(every),
-        )
+        return replace(asset.with_provenance(history), versions=tuple(every))
 
     def append_provenance(
         self, change: Transaction, asset: Asset, claim: ProvenanceClaim, provenance_id: int, created_at: str
@@ -409,8 +414,7 @@ class Library:
         row = provenance_row(asset, claim, provenance_id, created_at)
         change.rows.add_provenance([row])
         change.tell("asset_provenance_added", asset, after={"id": row.id, "source": row.source})
-        older = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
-        return replace(asset, provenance=row, provenance_history=older)
+        return asset.with_provenance((row, *asset.all_provenance))
 
     # -- news -----------------------------------------------------------------------------------------
 
@@ -852,7 +856,7 @@ class Library:
             moves = [row for row in change.rows.journal_of(uid) if row.event == "asset_moved"]
             has_left = any(row.before is not None and row.before.get("path") == key for row in moves)
             found = self.read_sidecar(key)
-            rows = [asset.provenance, *asset.provenance_history] if asset.provenance else []
+            rows = asset.all_provenance
             if (
                 has_left
                 and found is not None
@@ -1057,7 +1061,7 @@ def rows_told(
 
     A row keeps its id unless another row has that, or it is none that we can have minted.
     """
-    own = [asset.provenance, *asset.provenance_history] if asset.provenance else []
+    own = asset.all_provenance
     ids, known = {row.id for row in own}, {_essence(row) for row in own}
     new = {repr(row): row for row in told if row.id not in ids}  # a bad merge doubles rows
     used = set(rows.taken_provenance_ids(row.id for row in new.values()))
@@ -1151,6 +1155,7 @@ def _in_both(theirs: Facts, ours: Facts) -> Facts:
         origin=None if ours.origin is None else theirs.origin,
         meta={name: value for name, value in theirs.meta.items() if name in ours.meta},
         extra={name: value for name, value in theirs.extra.items() if name in ours.extra},
+        parents=tuple(each for each in theirs.parents if f"{each.uid}.{each.kind}" in sidecar.edges(ours)),
     )
 
 
@@ -1165,11 +1170,14 @@ def facts_told(said: Mapping[str, Any] | None) -> Facts:
     meta = dict(said.get("meta") or {})
     tags, licence, origin = (meta.pop(name, None) for name in ("tags", "license", "origin"))
     meta.pop("version", None)
-    return Facts(tuple(tags or ()), licence, origin, meta, dict(said.get("extra") or {}))
+    parents = parse_parents(said.get("lineage"))
+    return Facts(tuple(tags or ()), licence, origin, meta, dict(said.get("extra") or {}), parents)
 
 
 def _facts_object(asset: Asset) -> dict[str, Any]:
-    return {"meta": asset.facts.as_meta(asset.version), "extra": dict(asset.facts.extra)}
+    facts = asset.facts
+    lineage = {"lineage": [each.describe() for each in facts.parents]} if facts.parents else {}
+    return {"meta": facts.as_meta(asset.version), "extra": dict(facts.extra), **lineage}
 
 
 def _login_name() -> str | None:

@@ -130,6 +130,7 @@ def _summary(rows: Sequence[JournalRow]) -> OperationSummary:
             licences[new.get("license")] = None
         keys |= dict.fromkeys(_differing(old, new))
         keys |= dict.fromkeys(_differing(before.get("extra") or {}, after.get("extra") or {}))
+        keys |= {"lineage": None} if before.get("lineage") != after.get("lineage") else {}
     if added:
         summary["add_tags"] = list(added)
     if taken:

@@ -34,20 +34,22 @@ from comfyvn.model import (
     Facts,
     FileStat,
     Preview,
-    Provenance,
     ProvenanceClaim,
     Version,
     fold,
     id_floor,
     marker_value,
     merge_registered,
+    unite_parents,
     utc_now,
 )
 from comfyvn.sidecar import Sidecar
 from comfyvn.storage import Source, Staged, Writes, borrow_source, numbered_key, open_source
 from comfyvn.studio.core.facts import with_kept_facts
 from comfyvn.studio.core.library import Beside, Library, Move, Transaction, provenance_row, rows_told
+from comfyvn.studio.core.parents import parents_told
 from comfyvn.studio.core.previews import POOL, need_of, renew
+from comfyvn.studio.core.workflows import told_by_file, with_generation
 
 __all__ = ["Outcome", "Registrar", "Request"]
 
@@ -411,10 +413,14 @@ class Registrar:
         created_at = utc_now()
         look = request.look
         if look is not None and look[1].size_bytes and self._library.storage.stat(request.key) == look[1]:
+            with request.opened() as source:
+                request = self._with_generation(request, source)
+            request = self._with_parents(request, look[0])
             return _Arrival(request, asset_id, provenance_id, created_at, *look)
-        blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
         with request.opened() as source:
             _refuse_empty(source)
+            request = self._with_generation(request, source)
+            blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
             staged = self._library.storage.stage() if request.is_copy else None
             try:
                 sink, room = (staged.file, len(blank)) if staged else (None, 0)
@@ -427,7 +433,34 @@ class Registrar:
                 raise
             if staged is not None and self._is_synced and source.stat.size_bytes >= _SMALL_BYTES:
                 staged.write_early()
+        request = self._with_parents(request, reading)
         return _Arrival(request, asset_id, provenance_id, created_at, reading, source.stat, staged)
+
+    def _with_generation(self, request: Request, source: Source) -> Request:
+        """Add to a claim what the file tells of its making; a sidecar that it comes back with has that."""
+        if request.is_rebuild and self._library.storage.exists(self._library.sidecar_key(request.key)):
+            return request
+        told = told_by_file(source.file, request.source.name)
+        if told is None:
+            return request
+        writes = self._library.new_writes()
+        reference = self._library.workflows.keep(told.raw, told.workflow_hash, writes)
+        writes.sync()
+        return replace(request, claim=with_generation(request.claim, told, reference))
+
+    def _with_parents(self, request: Request, reading: media.Reading) -> Request:
+        """Add to the facts of a file the assets that it names as those it came of."""
+        marker, generation = _parse_marker(reading.marker), request.claim.inputs.get("generation")
+        if not marker and not generation:
+            return request
+        with self._library.read() as rows:
+            told = parents_told(rows, reading.digest, marker, generation)
+        stated = {parent.uid for parent in request.facts.parents}
+        new = [parent for parent in told if parent.uid not in stated]
+        if not new:
+            return request
+        parents = unite_parents(request.facts.parents, new)
+        return replace(request, facts=replace(request.facts, parents=parents))
 
     # -- stamp, place, sidecar, record, announce, preview ---------------------------------------------
 
@@ -522,7 +555,7 @@ class Registrar:
             if placed.is_new:
                 library.storage.delete(placed.key)
             raise
-        own_row = [row.id for row in _provenance(asset)] == [arrival.provenance_id]
+        own_row = [row.id for row in asset.all_provenance] == [arrival.provenance_id]
         is_unheard = own_row and asset.facts == arrival.request.facts
         return _Admitted(arrival.request, asset, placed.is_new, is_unheard=is_unheard)
 
@@ -658,7 +691,7 @@ class Registrar:
             key=key,
             digest=reading.digest,
             size_bytes=reading.size_bytes,
-            facts=request.facts,
+            facts=_of_others(request.facts, uid),
             created_at=arrival.created_at,
             updated_at=arrival.created_at,
             version=request.version,
@@ -676,19 +709,19 @@ class Registrar:
         is_told = found is not None and found.uid == uid and bool(found.payload.get("schema"))
         if request.is_rebuild and (asset.provenance is not None or is_told):
             return asset  # nothing is invented: it had none before
-        history, row_id = tuple(_provenance(asset)), arrival.provenance_id
+        history, row_id = asset.all_provenance, arrival.provenance_id
         if any(row.id == row_id for row in history):  # the file was adopted, with the id in its marker
             if _has_claim(asset, request.claim):
                 return asset
             row_id = self._library.ledger.reserve_ids(1)[0]
         newest = provenance_row(asset, request.claim, row_id, arrival.created_at)
-        return replace(asset, provenance=newest, provenance_history=history)
+        return asset.with_provenance((newest, *history))
 
     def _inherit(self, asset: Asset, found: Sidecar, request: Request, reader: Reader | None = None) -> Asset:
         """Give a new asset what the sidecar beside its file says: facts, version, dates, ids, provenance."""
         facts = merge_registered(
             found.facts,
-            request.facts,
+            _of_others(request.facts, asset.uid),
             license_given=request.facts.license is not None,
             limits=self._library.limits,
         )
@@ -698,8 +731,7 @@ class Registrar:
             asset_id = wanted if wanted and wanted < ceiling and not rows.has_id(wanted) else asset.id
             # a removed asset's provenance stays in the ledger
             kept = [row for row in rows.provenance_of(asset.uid) if row.asset_id == asset_id]
-            newest = kept[0] if kept else None
-            asset = replace(asset, id=asset_id, provenance=newest, provenance_history=tuple(kept[1:]))
+            asset = replace(asset, id=asset_id).with_provenance(kept)
             told = rows_told(found.provenance, asset, rows, self._library.ledger.reserve_ids)
             told = sorted([*kept, *told], key=lambda row: -row.id)
         is_repainted = found.digest not in (None, asset.digest)
@@ -713,9 +745,7 @@ class Registrar:
             preview=asset.preview if is_repainted and is_ours else self._preview_left(asset, found),
             created_at=found.created_at or asset.created_at,
             updated_at=found.updated_at or asset.updated_at,
-            provenance=told[0] if told else None,
-            provenance_history=tuple(told[1:]),
-        )
+        ).with_provenance(told)
         has_look = whole.preview.state == "ready" and bool(whole.media)
         return with_kept_facts(self._library, whole) if has_look else whole
 
@@ -830,7 +860,7 @@ class Registrar:
                 # minted here, the id is newer than those of other writers; a restored file's marker has one
                 row_id = arrival.provenance_id if restored else change.rows.reserve_ids(1)[0]
                 asset = library.append_provenance(change, asset, request.claim, row_id, arrival.created_at)
-            wanted = self._met(asset.facts, request)
+            wanted = self._met(asset, request)
             asset = library.change_one(change, asset, wanted, force=True, announce=True)
         self._renew_preview(asset)
         return Outcome(request, "known", asset)
@@ -841,16 +871,17 @@ class Registrar:
         change.tell("asset_restored", asset, before={"missing_since": asset.missing_since})
         return replace(asset, file=stat, missing_since=None)
 
-    def _merge(self, known: Facts, request: Request) -> Facts:
-        given = request.license_given
-        return merge_registered(known, request.facts, license_given=given, limits=self._library.limits)
+    def _merge(self, known: Asset, request: Request) -> Facts:
+        given, new = request.license_given, _of_others(request.facts, known.uid)
+        return merge_registered(known.facts, new, license_given=given, limits=self._library.limits)
 
-    def _met(self, known: Facts, request: Request) -> Facts:
+    def _met(self, known: Asset, request: Request) -> Facts:
         """Return the facts of an asset whose content came in once more."""
-        return known if request.keeps_known else self._merge(known, request)
+        merged = self._merge(known, request)
+        return replace(known.facts, parents=merged.parents) if request.keeps_known else merged
 
     def _adds_nothing(self, known: Asset, request: Request) -> bool:
-        merged = self._met(known.facts, request)
+        merged = self._met(known, request)
         has_sidecar = self._library.storage.stat(self._library.sidecar_key(known.key)) == known.sidecar_file
         return has_sidecar and merged == known.facts and _has_claim(known, request.claim)
 
@@ -918,7 +949,7 @@ class Registrar:
                 before={"hash": current.digest, "version": current.version},
                 after={"hash": newer.digest, "version": newer.version},
             )
-            wanted = self._merge(current.facts, request)
+            wanted = self._merge(current, request)
             newer = library.change_one(change, newer, wanted, force=True, announce=True)
         for path in set(library.cached_paths(current)) - set(library.cached_paths(newer)):
             path.unlink(missing_ok=True)  # it was of another kind: a sound that is a picture now
@@ -940,6 +971,12 @@ class Registrar:
             # its file may have been removed meanwhile; it was registered all the same
             with suppress(ComfyVNError, OSError):
                 renew(self._library, asset)
+
+
+def _of_others(facts: Facts, uid: str) -> Facts:
+    """Return facts without the asset itself among its parents: a script may name content that came back."""
+    parents = tuple(each for each in facts.parents if each.uid != uid)
+    return facts if len(parents) == len(facts.parents) else replace(facts, parents=parents)
 
 
 def _marker(request: Request, provenance_id: int, created_at: str, uid: str, digest: str) -> bytes:
@@ -978,11 +1015,11 @@ def _on_time(rows: Reader, batch: list[_Admitted]) -> list[_Admitted]:
         [asset.key for asset in assets],
         [asset.digest for asset in assets],
     )
-    row_ids = set(rows.taken_provenance_ids(row.id for each in batch for row in _provenance(each.asset)))
+    row_ids = set(rows.taken_provenance_ids(row.id for each in batch for row in each.asset.all_provenance))
     ids: set[int | str] = set()
     fresh: list[_Admitted] = []
     for each in batch:
-        own_row_ids = {row.id for row in _provenance(each.asset)}
+        own_row_ids = {row.id for row in each.asset.all_provenance}
         is_claimed = not ids.isdisjoint((each.asset.id, each.asset.uid))
         if row_ids & own_row_ids:  # those of its own removal it may have again
             is_claimed |= not row_ids & own_row_ids <= _kept_row_ids(rows, each.asset)
@@ -997,10 +1034,6 @@ def _on_time(rows: Reader, batch: list[_Admitted]) -> list[_Admitted]:
 def _kept_row_ids(rows: Reader, asset: Asset) -> set[int]:
     """Return the ids of the provenance that stayed when an asset was removed."""
     return {row.id for row in rows.provenance_of(asset.uid) if row.asset_id == asset.id}
-
-
-def _provenance(asset: Asset) -> list[Provenance]:
-    return [asset.provenance, *asset.provenance_history] if asset.provenance else []
 
 
 def _is_late(taken: Taken, admitted: _Admitted) -> bool:
@@ -1062,13 +1095,12 @@ def _candidate_keys(key: str, uid: str) -> Iterator[str]:
 
 def _has_claim(asset: Asset, claim: ProvenanceClaim) -> bool:
     """Tell whether a provenance row of the asset already says what the claim says."""
-    rows = (asset.provenance, *asset.provenance_history) if asset.provenance else ()
     return any(
         row.source == claim.source
         and row.workflow_hash == claim.workflow_hash
         and {name: value for name, value in row.inputs.items() if name not in ("asset_uid", "asset_hash")}
         == dict(claim.inputs)
-        for row in rows
+        for row in asset.all_provenance
     )
 
 

@@ -1,0 +1,224 @@
+"""Clean copies of assets, for publishing: without prompts, graphs, names, places and times.
+
+Each copy is proven before it gets its name: opened again, compared with its original, and searched for all
+that was known of it. What can't be proven clean is refused, and not written.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import io
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+
+from comfyvn import media
+from comfyvn.errors import ComfyVNError, PathConflict, StorageUnwritable
+from comfyvn.media.clean import CantClean, clean, write_clean
+from comfyvn.media.clean_proof import known_texts, prove
+from comfyvn.media.inserting import with_texts
+from comfyvn.model import Asset
+from comfyvn.studio.core import AssetRegistry
+from comfyvn.studio.core.library import Library
+from comfyvn.studio.core.workflows import texts_of
+
+__all__ = ["CleanFile", "export_clean"]
+
+_PART: Final = ".comfyvn-{}.part"
+
+
+@dataclass(frozen=True, slots=True)
+class CleanFile:
+    """What became of one asset: its clean copy was written, was there before, or was refused.
+
+    ``removed`` names what the copy does not have; ``bytes_before`` and ``bytes_after`` are sizes; ``credit``
+    names what was written of author and licence; ``note`` says why not. ``reason`` tells why it was refused.
+    """
+
+    uid: str
+    path: str
+    status: Literal["written", "there", "refused"]
+    removed: tuple[str, ...] = ()
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+    credit: tuple[str, ...] = ()
+    note: str | None = None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, without what does not apply."""
+        shown = {"uid": self.uid, "path": self.path, "status": self.status, "removed": list(self.removed)}
+        more = {
+            "bytes_before": self.bytes_before,
+            "bytes_after": self.bytes_after,
+            "credit": list(self.credit) or None,
+            "note": self.note,
+            "reason": self.reason,
+        }
+        return {**shown, **{name: value for name, value in more.items() if value is not None}}
+
+
+def export_clean(
+    registry: AssetRegistry, uids: Iterable[str], folder: Path, *, keeps_credit: bool = False
+) -> Iterator[CleanFile]:
+    """Write clean copies of assets into a folder, with paths as in the library; tell what became of each.
+
+    Nothing is ever written over: a file that is there and equal is fine, another one is a refusal.
+
+    Args:
+        registry: the library.
+        uids: of the assets.
+        folder: where to; made if need be.
+        keeps_credit: write author (``meta.author``) and licence into each PNG, nothing else.
+
+    Raises:
+        PathConflict: the folder is the library's own, or no folder.
+        StorageUnwritable: it can't be written to.
+    """
+    folder = Path(os.path.realpath(folder))
+    _check_folder(registry, folder)
+    with suppress(OSError):
+        for left in folder.glob(_PART.format("*")):  # of an export that was killed
+            left.unlink()
+    part = folder / _PART.format(secrets.token_hex(8))
+    exporter = _Exporter(registry.library, folder, part, keeps_credit=keeps_credit)
+    return _exported(registry.library, uids, exporter)
+
+
+def _exported(library: Library, uids: Iterable[str], exporter: _Exporter) -> Iterator[CleanFile]:
+    try:
+        for uid in uids:
+            with library.read() as rows:
+                asset = rows.asset(uid)
+            if asset is None:
+                yield CleanFile(uid, "", "refused", reason="no asset has this uid")
+            else:
+                yield exporter.export(asset)
+    finally:
+        exporter.part.unlink(missing_ok=True)
+
+
+def _check_folder(registry: AssetRegistry, folder: Path) -> None:
+    for name in ("assets_root", "thumbs_root"):
+        own = Path(os.path.realpath(getattr(registry.library.config, name)))
+        if folder.is_relative_to(own):
+            why = f"it lies in {own}, which is the library's own (setting {name}); choose another place"
+            raise PathConflict(path=folder, why=why)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise PathConflict(path=folder, why="this is no folder; choose another name") from error
+    except OSError as error:
+        raise StorageUnwritable(path=folder, why=error.strerror or str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Exporter:
+    """Writes clean copies below a folder, each first as ``part``."""
+
+    library: Library
+    folder: Path
+    part: Path
+    keeps_credit: bool
+
+    def export(self, asset: Asset) -> CleanFile:
+        """Write the clean copy of one asset."""
+        try:
+            with self.library.storage.open(asset.key) as source:
+                removed, before = self._write(asset, source.file), source.stat.size_bytes
+                source.check_unchanged()
+            credit, note = self._credit(asset) if self.keeps_credit else ({}, None)
+            after = self.part.stat().st_size
+            status = self._place(asset.key)
+        except CantClean as refused:
+            return _refused(asset, str(refused))
+        except ComfyVNError as error:
+            return _refused(asset, str(error.fields.get("why", error)))
+        except OSError as error:
+            if error.filename is not None and Path(error.filename) == self.part:
+                raise StorageUnwritable(path=self.folder, why=error.strerror or str(error)) from error
+            return _refused(asset, error.strerror or str(error))
+        return CleanFile(asset.uid, asset.key, status, removed, before, after, tuple(credit), note)
+
+    def _write(self, asset: Asset, source: BinaryIO) -> tuple[str, ...]:
+        """Write a proven copy to ``part``; return what it does not have."""
+        name = asset.key.rpartition("/")[2]
+        _, cleaning = clean(source, name=name)
+        with self.part.open("w+b") as copy:
+            write_clean(cleaning, source, copy)
+            copy.flush()
+            limits = media.PreviewLimits(pixels=self.library.config.preview_pixels)
+            prove(source, copy, _known(self.library, asset), name=name, limits=limits)
+        return cleaning.removed
+
+    def _credit(self, asset: Asset) -> tuple[dict[str, str], str | None]:
+        """Put author and licence into ``part``, if it is a PNG; return what was put there, or why nothing."""
+        author = asset.facts.meta.get("author")
+        known = {"Author": author, "Copyright": asset.facts.license}
+        credit = {key: value for key, value in known.items() if isinstance(value, str) and value.strip()}
+        if not credit:
+            return {}, "no author and no licence is known"
+        if not asset.key.lower().endswith(".png"):
+            return {}, "author and licence are written into PNG files only"
+        if any("\0" in value or not value.isprintable() for value in credit.values()):
+            return {}, "author and licence have signs that a PNG can't hold"
+        with self.part.open("r+b") as copy:
+            made = io.BytesIO()
+            try:
+                write_clean(with_texts(copy, credit), copy, made)
+            except CantClean as refused:
+                return {}, f"author and licence were left out: {refused}"
+            copy.seek(0)
+            copy.write(made.getbuffer())
+            told = {text.name: text.text for text in media.texts(copy)}
+        if told != credit:
+            raise CantClean("author and licence can't be read back from its clean copy")
+        return credit, None
+
+    def _place(self, key: str) -> Literal["written", "there"]:
+        """Give ``part`` the name of an asset, never over another file.
+
+        Raises:
+            CantClean: another file has it, or a link leads out of the folder.
+        """
+        target = self.folder.joinpath(*key.split("/"))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not Path(os.path.realpath(target.parent)).is_relative_to(self.folder):
+            raise CantClean("a link in the folder leads elsewhere")
+        try:
+            _link(self.part, target)
+        except FileExistsError as error:
+            if target.is_file() and not target.is_symlink() and filecmp.cmp(self.part, target, shallow=False):
+                return "there"
+            raise CantClean("another file lies there already") from error
+        return "written"
+
+
+def _link(part: Path, target: Path) -> None:
+    """Give a file another name; copy it where the file system has no links."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        with part.open("rb") as source, target.open("xb") as sink:
+            shutil.copyfileobj(source, sink)
+    else:
+        part.unlink()
+
+
+def _refused(asset: Asset, reason: str) -> CleanFile:
+    return CleanFile(asset.uid, asset.key, "refused", reason=reason)
+
+
+def _known(library: Library, asset: Asset) -> set[str]:
+    """Return the texts that must not be in a copy: what was read of its making, and where it came from."""
+    told: list[object] = list(texts_of(library, asset))
+    for row in asset.all_provenance:
+        told += [row.inputs.get("generation"), row.user_id]
+    return known_texts([*told, asset.facts.origin, str(library.config.assets_root)])

@@ -1,0 +1,323 @@
+"""Generation facts: what made an asset, as its file tells it; read again by a better reader."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import click
+
+from comfyvn.errors import (
+    AssetNotFound,
+    ComfyVNError,
+    FactsMissing,
+    NoLibrary,
+)
+from comfyvn.generation import READER, Generation, read
+from comfyvn.model import Asset, EmbeddedText, Parent, Provenance, derive_workflow_hash, unite_parents
+from comfyvn.registry import console
+from comfyvn.storage import open_source
+from comfyvn.studio.core.parents import parents_told
+from comfyvn.studio.core.workflows import describe_told, texts_of, told_by_file
+
+if TYPE_CHECKING:
+    from comfyvn.db import Reader
+    from comfyvn.studio.core import AssetRegistry
+    from comfyvn.studio.core.library import Library, Transaction
+
+__all__ = ["Refreshed", "asset_of", "command", "facts_of", "read_facts", "refresh", "uid_of"]
+
+_CHUNK: Final = 128
+_VALUE_WIDTH: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What became of one asset: its facts were read anew, were of today's reader, or it tells nothing.
+
+    ``changed`` names the facts that are others now; ``parents`` among them stands for new ones.
+    """
+
+    uid: str
+    path: str
+    status: Literal["read", "current", "nothing", "failed"]
+    changed: tuple[str, ...] = ()
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON values, without what does not apply."""
+        shown: dict[str, Any] = {"uid": self.uid, "path": self.path, "status": self.status}
+        if self.changed:
+            shown["changed"] = list(self.changed)
+        return shown if self.reason is None else {**shown, "reason": self.reason}
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what any file tells of its making, without a library.
+
+    Returns:
+        ``path``, ``tool``, ``tool_version``, ``reader``, ``facts``, ``read_from`` and ``workflow_hash``.
+
+    Raises:
+        FactsMissing: it tells nothing.
+        SourceMissing, SourceUnreadable, SourceChanged: the file can't be read.
+    """
+    with open_source(path) as source:
+        told = told_by_file(source.file, path.name)
+        source.check_unchanged()
+    if told is None:
+        raise FactsMissing(path=path)
+    return {"path": str(path), **told.as_inputs()}
+
+
+def facts_of(registry: AssetRegistry, uid: str) -> dict[str, Any]:
+    """Return what made an asset, as its newest provenance that tells of it says; see `read_facts`.
+
+    Raises:
+        AssetNotFound: no such uid.
+        FactsMissing: nothing is known of it.
+    """
+    asset = asset_of(registry, uid)
+    row = _row_that_tells(asset)
+    told = row.inputs["generation"] if row is not None else None
+    if row is None or not isinstance(told, Mapping):
+        raise FactsMissing(path=asset.key)
+    shown = {name: value for name, value in told.items() if name != "raw"}
+    return {"uid": asset.uid, "path": asset.key, **shown}
+
+
+def refresh(
+    registry: AssetRegistry, uids: Iterable[str] | None = None, *, is_forced: bool = False
+) -> Iterator[Refreshed]:
+    """Read the facts of assets with today's reader where an older one did, or none; tell what became of each.
+
+    Args:
+        registry: the library.
+        uids: which assets; all by default.
+        is_forced: those that today's reader has read, too.
+
+    Parents that a graph names and that came in after their child are found now, and proposed.
+    """
+    library = registry.library
+    wanted = (asset.uid for asset in library.ledger.iterate()) if uids is None else iter(uids)
+    operation = library.ledger.reserve_ids(1)[0]
+    while chunk := list(islice(wanted, _CHUNK)):
+        with library.read() as rows:
+            known = {asset.uid: asset for asset in rows.assets(chunk)}
+            looks = [_looked_at(library, rows, uid, known.get(uid), is_forced=is_forced) for uid in chunk]
+        if any(look.told or look.parents for look in looks):
+            with library.transaction(operation) as change:
+                yield from [_recorded(library, change, look) for look in looks]
+        else:
+            yield from (look.planned for look in looks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is to be recorded of one asset: facts that were read anew, and parents that are found by them."""
+
+    planned: Refreshed
+    told: Generation | None = None
+    parents: tuple[Parent, ...] = ()
+
+
+def _looked_at(library: Library, rows: Reader, uid: str, asset: Asset | None, *, is_forced: bool) -> _Look:
+    if asset is None:
+        return _Look(Refreshed(uid, "", "failed", reason="no asset has this uid"))
+    said: object = next(
+        (row.inputs["generation"] for row in asset.all_provenance if "generation" in row.inputs), {}
+    )
+    reader = said.get("reader") if isinstance(said, Mapping) else None
+    if said and (
+        reader is None or (reader == READER and not is_forced)
+    ):  # without one it is the caller's own
+        planned = Refreshed(asset.uid, asset.key, "current")
+        return _Look(planned, parents=_new_parents(rows, asset, said))
+    name = said.get("file") if isinstance(said, Mapping) else None
+    texts: list[EmbeddedText] = texts_of(library, asset)
+    told = read(texts, name if isinstance(name, str) else asset.key.rpartition("/")[2]) if texts else None
+    if told is None:
+        return _Look(Refreshed(asset.uid, asset.key, "nothing"))
+    parents = _new_parents(rows, asset, told.as_inputs())
+    return _Look(Refreshed(asset.uid, asset.key, "read"), told, parents)
+
+
+def _new_parents(rows: Reader, asset: Asset, generation: object) -> tuple[Parent, ...]:
+    """Return parents that an asset's graph names and nobody has linked, or rejected: they came in later."""
+    linked = {parent.uid for parent in asset.facts.parents} | {asset.uid}
+    return tuple(each for each in parents_told(rows, asset.digest, {}, generation) if each.uid not in linked)
+
+
+def _recorded(library: Library, change: Transaction, look: _Look) -> Refreshed:
+    """Note in an asset's provenance and lineage what was read, in a savepoint of its own."""
+    planned = look.planned
+    if look.told is None and not look.parents:
+        return planned
+    asset = change.rows.asset(planned.uid)
+    if asset is None or asset.provenance is None:
+        return replace(planned, status="failed", reason="it was removed meanwhile, or has no provenance")
+    before = asset.generation.get("facts") or {}
+    try:
+        with change.attempt():
+            whole = asset if look.told is None else _with_facts(library, change, asset, look.told)
+            facts = replace(asset.facts, parents=unite_parents(asset.facts.parents, look.parents))
+            if whole is asset and facts.parents == asset.facts.parents:
+                return replace(planned, status="current")
+            library.change_one(change, whole, facts, force=True)
+    except (ComfyVNError, OSError) as error:
+        return replace(planned, status="failed", reason=str(error))
+    changed = () if look.told is None else tuple(_differing(before, look.told.facts))
+    return replace(planned, status="read", changed=(*changed, *(["parents"] if look.parents else [])))
+
+
+def _with_facts(library: Library, change: Transaction, asset: Asset, told: Generation) -> Asset:
+    """Write what was read into the provenance of an asset; the same asset comes back if it says that."""
+    assert asset.provenance is not None
+    row = next((row for row in asset.all_provenance if "generation" in row.inputs), asset.provenance)
+    reference = library.workflows.keep(told.raw, told.workflow_hash, change.writes)
+    newer = _with_told(row, told, describe_told(told, reference))
+    if newer == row:
+        return asset
+    change.rows.set_provenance(newer)
+    change.tell("asset_facts_read", asset, after={"tool": told.tool, "reader": told.reader})
+    return asset.with_provenance([newer if each.id == row.id else each for each in asset.all_provenance])
+
+
+def _with_told(row: Provenance, told: Generation, described: dict[str, Any]) -> Provenance:
+    """Return a row with what was read; a workflow's hash that nobody stated gives way to the told one."""
+    plain = {name: value for name, value in row.inputs.items() if name != "generation"}
+    had = row.inputs.get("generation")
+    is_derived = row.workflow_hash in (None, derive_workflow_hash(row.source, plain)) or (
+        isinstance(had, Mapping) and had.get("workflow_hash") == row.workflow_hash
+    )
+    workflow_hash = told.workflow_hash if is_derived and told.workflow_hash else row.workflow_hash
+    return replace(row, inputs={**row.inputs, "generation": described}, workflow_hash=workflow_hash)
+
+
+def _row_that_tells(asset: Asset) -> Provenance | None:
+    """Return the newest provenance row of an asset that tells what made it."""
+    return next(
+        (row for row in asset.all_provenance if isinstance(row.inputs.get("generation"), Mapping)), None
+    )
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+
+def asset_of(registry: AssetRegistry, uid: str) -> Asset:
+    """Return an asset.
+
+    Raises:
+        AssetNotFound: no such uid.
+    """
+    with registry.library.read() as rows:
+        asset = rows.asset(uid)
+    if asset is None:
+        raise AssetNotFound(uid=uid, project=registry.project_id)
+    return asset
+
+
+# -- the commands -----------------------------------------------------------------------------------------
+
+
+@click.group("facts")
+def command() -> None:
+    """Tell what made an asset: model, prompt, seed and all else that its file says."""
+
+
+@command.command("show")
+@click.argument("asset")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@console.library_options
+def show_command(asset: str, as_json: bool, **library: str | None) -> int:
+    """Tell what made ASSET (uid, the beginning of one, or path) and where each fact was read.
+
+    A path may also be that of any file outside of the library. Exit code 3: nothing is known.
+    """
+    console.set_up_logging()
+    found = _found(asset, library)
+    if as_json:
+        console.emit_json(found)
+    else:
+        console.echo(_described(found))
+    return 0
+
+
+def _found(asset: str, library: dict[str, str | None]) -> dict[str, Any]:
+    with suppress(NoLibrary), console.open_registry(**library, makes=False) as registry:
+        uid = registry.resolve_uid(asset)
+        if uid is not None:
+            return facts_of(registry, uid)
+        if not Path(asset).exists():
+            raise AssetNotFound(uid=asset, project=registry.project_id)
+    return read_facts(Path(asset))
+
+
+@command.command("refresh")
+@click.argument("assets", nargs=-1)
+@click.option("--all", "is_forced", is_flag=True, help="Those that today's reader has read, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@console.library_options
+def refresh_command(assets: tuple[str, ...], is_forced: bool, as_json: bool, **library: str | None) -> int:
+    """Read what made assets with today's reader: of all, or those named by uid or path.
+
+    Assets that came in before comfyvn read such facts get them; what was kept of a workflow is read again
+    also where an editor has stripped it from the file. Exit code 1: some failed; each is named.
+    """
+    console.set_up_logging()
+    with console.open_registry(**library, makes=False) as registry:
+        uids = [uid_of(registry, each) for each in assets] or None
+        total = registry.count_assets() if uids is None else len(uids)
+        items = list[Refreshed]()
+        counts: Counter[str] = Counter(dict.fromkeys(("read", "current", "nothing", "failed"), 0))
+        with console.progress("Reading facts", total, quiet=as_json) as bar:
+            for item in refresh(registry, uids, is_forced=is_forced):
+                bar.advance()
+                counts[item.status] += 1
+                if item.status in ("read", "failed"):
+                    items.append(item)
+    if as_json:
+        console.emit_json({"counts": counts, "items": [item.as_dict() for item in items]})
+    else:
+        for item in items:
+            what = item.reason or ", ".join(item.changed) or "no other facts than before"
+            console.echo(f"{item.path}: {what}", err=item.status == "failed")
+        console.echo(
+            f"{counts['read']:,} read, {counts['current']:,} up to date, {counts['nothing']:,} tell nothing,"
+            f" {counts['failed']:,} failed"
+        )
+    return 1 if counts["failed"] else 0
+
+
+def uid_of(registry: AssetRegistry, asset: str) -> str:
+    """Return the uid of an asset that is named by uid, the beginning of one, or path.
+
+    Raises:
+        AssetNotFound: there is none.
+    """
+    uid = registry.resolve_uid(asset)
+    if uid is None:
+        raise AssetNotFound(uid=asset, project=registry.project_id)
+    return uid
+
+
+def _described(found: dict[str, Any]) -> str:
+    version = f" {found['tool_version']}" if found.get("tool_version") else ""
+    lines = [f"{found['path']}: made with {found['tool']}{version}"]
+    read_from = found.get("read_from") or {}
+    for name, value in (found.get("facts") or {}).items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        shown = shown if len(shown) <= _VALUE_WIDTH else f"{shown[:_VALUE_WIDTH]} ..."
+        lines.append(f"  {name + ':':<17} {shown}")
+        if read_from.get(name):
+            lines.append(f"  {'':<17}   from {read_from[name]}")
+    if found.get("workflow_hash"):
+        lines.append(f"  {'workflow:':<17} {found['workflow_hash']}")
+    return "\n".join([*lines, f"  {'reader:':<17} {found.get('reader')}"])

@@ -1,0 +1,441 @@
+"""What made a picture: read when it comes in, kept when an editor strips it, asked for by each door."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from comfyvn.errors import AssetNotFound, FactsMissing
+from comfyvn.registry.facts import facts_of, refresh
+from comfyvn.registry.rebuild import rebuild
+from comfyvn.registry.workflows import workflow_of
+from comfyvn.studio.core import AssetRegistry
+from serving import serve
+from support import Answer
+
+Draw = Callable[..., Path]
+Run = Callable[..., Answer]
+
+GRAPH = Path(__file__).parents[1] / "unit" / "graphs"
+PARAMETERS = """mara at the window, <lora:mara_v3:0.8>
+Negative prompt: blurry
+Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: {seed}, Size: 64x48, \
+Model hash: 0123abcd, Model: anima_v2, Version: v1.10.1"""
+SAMPLED = {
+    "seed": 7,
+    "steps": 20,
+    "cfg": 7.0,
+    "sampler_name": "euler",
+    "scheduler": "normal",
+    "denoise": 0.6,
+    "positive": ["4", 0],
+    "negative": ["5", 0],
+}
+WORKFLOWS = Path("assets/.comfyvn/workflows")
+
+
+@pytest.fixture
+def draw(tmp_path: Path) -> Draw:
+    """Draw pictures as a tool saves them: each number another picture, with its texts."""
+
+    def draw_one(number: int = 1, name: str | None = None, **texts: str) -> Path:
+        path = tmp_path / "output" / (name or f"mara_{number:05}_.png")
+        path.parent.mkdir(exist_ok=True)
+        image = Image.new("RGB", (64, 48), (number * 40 % 256, 90, 160))
+        image.putpixel((number % 64, number // 64), (255, 255, 255))
+        info = PngInfo()
+        for key, text in texts.items():
+            info.add_text(key, text)
+        image.save(path, pnginfo=info)
+        return path
+
+    return draw_one
+
+
+def repaint(path: Path) -> None:
+    """Save a picture as an editor does that knows nothing of texts."""
+    with Image.open(path) as image:
+        painted = image.convert("L")
+    painted.save(path)
+    with Image.open(path) as image:
+        assert image.info == {}
+
+
+@pytest.fixture
+def pictures(registry: AssetRegistry, draw: Draw) -> list[str]:
+    """The uids of three pictures of one workflow with the seeds 1 to 3, and of one that tells nothing."""
+    drawn = [draw(seed, parameters=PARAMETERS.format(seed=seed)) for seed in (1, 2, 3)]
+    return [registry.register_file(path, "characters")["uid"] for path in (*drawn, draw(9))]
+
+
+def test_what_made_a_picture_stands_in_its_provenance(registry: AssetRegistry, pictures: list[str]) -> None:
+    """Else nobody knows any more which model, prompt and seed to use for the next expression."""
+    record = registry.get_asset(pictures[1])
+    assert record is not None
+    assert record["provenance"] is not None
+
+    told = record["provenance"]["inputs"]["generation"]
+
+    assert record["provenance"]["source"] == "Automatic1111 v1.10.1"
+    assert told["facts"] == {
+        "prompt": "mara at the window, <lora:mara_v3:0.8>",
+        "negative_prompt": "blurry",
+        "models": [{"name": "anima_v2", "hash": "0123abcd"}],
+        "loras": [{"name": "mara_v3", "weight": 0.8}],
+        "sampler": "Euler a",
+        "scheduler": "Karras",
+        "steps": 20,
+        "cfg": 7.0,
+        "seed": "2",
+        "width": 64,
+        "height": 48,
+    }
+    assert told["read_from"].keys() == told["facts"].keys()
+    assert told["file"] == "mara_00002_.png"
+    with Image.open(Path("assets") / record["path"]) as image:
+        marker = image.info["comfyvn_provenance"]
+    assert json.loads(marker)["workflow_hash"] == told["workflow_hash"]
+
+
+def test_pictures_of_one_workflow_share_its_hash_and_its_text(
+    registry: AssetRegistry, pictures: list[str]
+) -> None:
+    """Else a batch of a thousand would keep the same graph a thousand times, and nothing would join them."""
+    found = registry.list_assets(workflow=registry.get_asset(pictures[0])["provenance"]["workflow_hash"])  # type: ignore[index]
+
+    assert {record["uid"] for record in found} == set(pictures[:3])
+    assert len([path for path in WORKFLOWS.rglob("*") if path.is_file()]) == 1
+
+
+def test_what_a_script_states_is_never_overruled(registry: AssetRegistry, draw: Draw) -> None:
+    """The caller knows better than the file where the picture came from."""
+    stated = {"source": "batch 7", "workflow_hash": "mine", "inputs": {"seed": 99, "generation": "by hand"}}
+    path = draw(1, parameters=PARAMETERS.format(seed=1))
+
+    record = registry.register_file(path, "characters", provenance=stated)
+
+    row = record["provenance"]
+    assert row is not None
+    assert (row["source"], row["workflow_hash"]) == ("batch 7", "mine")
+    assert (row["inputs"]["seed"], row["inputs"]["generation"]) == (99, "by hand")
+
+
+@pytest.mark.parametrize("door", ["python", "cli", "rest"])
+def test_pictures_are_found_by_what_made_them(
+    door: str, registry: AssetRegistry, pictures: list[str], run: Run
+) -> None:
+    """ "Everything made with this LoRA" is what one asks before changing it."""
+    asked: list[tuple[dict[str, Any], list[str]]] = [
+        ({"models": "ANIMA_V2.safetensors"}, pictures[:3]),
+        ({"loras": ["mara_v3"]}, pictures[:3]),
+        ({"samplers": "euler A", "tools": "automatic1111"}, pictures[:3]),
+        ({"seed": "2"}, [pictures[1]]),
+        ({"seed": 3, "models": "anima_v2"}, [pictures[2]]),
+        ({"loras": ["mara_v3", "other"]}, []),
+        ({"seed": 22}, []),
+        ({"text": "at the window"}, pictures[:3]),
+    ]
+
+    for wanted, expected in asked:
+        assert ask(door, registry, run, wanted) == set(expected), wanted
+
+
+def ask(door: str, registry: AssetRegistry, run: Run, wanted: dict[str, Any]) -> set[str]:
+    """Return the uids that a filter finds."""
+    if door == "python":
+        found = {record["uid"] for record in registry.list_assets(**wanted)}
+        assert registry.count_assets(**wanted) == len(found)
+        return found
+    single = {"models": "model", "loras": "lora", "samplers": "sampler", "tools": "tool"}
+    pairs = [
+        (single.get(name, name), each)
+        for name, value in wanted.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
+    if door == "cli":
+        options = [part for name, value in pairs for part in (f"--{name}", value)]
+        return {record["uid"] for record in run("list", "--json", *options).document["items"]}
+    with serve(registry) as client:
+        query = [("q" if name == "text" else name, str(value)) for name, value in pairs]
+        return {record["uid"] for record in client.get("/assets", params=query).json()["items"]}
+
+
+@pytest.mark.parametrize("times", [1, 4])
+def test_facets_count_what_made_them(registry: AssetRegistry, pictures: list[str], times: int) -> None:
+    """Else one has to know the name of a model to find what it made; counted in memory as in the ledger."""
+    for _ in range(times):
+        found = registry.facets(asset_type="characters")
+        narrowed = registry.facets(models="anima_v2", seed=2)
+
+    assert found["models"] == [{"value": "anima_v2", "count": 3}]
+    assert found["loras"] == [{"value": "mara_v3", "count": 3}]
+    assert found["samplers"] == [{"value": "Euler a", "count": 3}]
+    assert found["tools"] == [{"value": "Automatic1111", "count": 3}]
+    assert found["tags"] == [{"value": None, "count": 4}]
+    assert (narrowed["total"], narrowed["models"]) == (1, [{"value": "anima_v2", "count": 1}])
+    ids = [record["id"] for record in registry.list_assets()]
+    assert registry.facets_among(ids)["models"] == [{"value": "anima_v2", "count": 3}]
+
+
+def test_an_editor_that_strips_a_file_takes_nothing_away(
+    registry: AssetRegistry, draw: Draw, pictures: list[str]
+) -> None:
+    """Painted over, a sprite still has the prompt and the graph that it came from."""
+    record = registry.get_asset(pictures[0])
+    assert record is not None
+    path = Path("assets") / record["path"]
+    repaint(path)
+
+    rebuild(registry)
+
+    now = registry.get_asset(pictures[0])
+    assert now is not None
+    assert now["version"] == 2
+    assert facts_of(registry, pictures[0])["facts"]["seed"] == "1"
+    assert [each["uid"] for each in registry.list_assets(seed=1)] == [pictures[0]]
+
+
+def test_without_the_ledger_a_rebuild_knows_it_all_again(
+    registry: AssetRegistry, pictures: list[str], open_registry: Callable[..., AssetRegistry]
+) -> None:
+    """The database is no place for what exists only once."""
+    before = [registry.get_asset(uid) for uid in pictures]
+    facets = registry.facets()
+    registry.wait_for_thumbnails()
+    registry.close()
+    shutil.rmtree("comfyvn")
+
+    again = open_registry()
+    rebuild(again)
+
+    after = [again.get_asset(uid) for uid in pictures]
+    assert [each and each["provenance"] for each in after] == [each and each["provenance"] for each in before]
+    assert again.facets()["models"] == facets["models"]
+    assert [each["uid"] for each in again.list_assets(seed="3")] == [pictures[2]]
+
+
+def test_a_removed_picture_comes_back_with_what_made_it(registry: AssetRegistry, pictures: list[str]) -> None:
+    """Else an undo would lose it from every filter."""
+    registry.remove_asset(pictures[0])
+    assert registry.facets()["models"] == [{"value": "anima_v2", "count": 2}]
+
+    registry.restore_asset(pictures[0])
+
+    assert registry.facets()["models"] == [{"value": "anima_v2", "count": 3}]
+
+
+def test_assets_of_before_get_their_facts(registry: AssetRegistry, pictures: list[str], run: Run) -> None:
+    """A library that was filled before comfyvn read such facts would stay without them."""
+    forget(registry, pictures)
+    assert registry.list_assets(seed=2) == []
+
+    report = run("facts", "refresh", "--json")
+
+    assert report.code == 0
+    assert report.document["counts"] == {"read": 3, "current": 0, "nothing": 1, "failed": 0}
+    assert [each["uid"] for each in registry.list_assets(seed=2)] == [pictures[1]]
+    assert registry.facets()["models"] == [{"value": "anima_v2", "count": 3}]
+    shared = registry.get_asset(pictures[0])["provenance"]["workflow_hash"]  # type: ignore[index]
+    assert len(registry.list_assets(workflow=shared)) == 3
+    sidecar = json.loads(Path("assets/characters/mara_00002_.png.asset.json").read_text())
+    assert sidecar["provenance"]["inputs"]["generation"]["facts"]["seed"] == "2"
+    assert {item.status for item in refresh(registry)} == {"current", "nothing"}
+
+
+def forget(registry: AssetRegistry, uids: list[str]) -> None:
+    """Make assets those that an older release registered: nothing of their making in ledger and sidecars."""
+    with closing(sqlite3.connect(registry.db_path)) as ledger, ledger:
+        ledger.execute("UPDATE assets_registry SET generation = NULL, seed = NULL")
+        ledger.execute(
+            "UPDATE provenance SET source = 'unspecified', workflow_hash = NULL, inputs_json = '{}'"
+        )
+    for uid in uids:
+        path = registry.sidecar_path(uid)
+        assert path is not None
+        payload = json.loads(path.read_text())
+        payload["provenance"].update(source="unspecified", workflow_hash=None, inputs={})
+        path.write_text(json.dumps(payload, indent=2))
+        registry.update_asset_meta(uid, {"touched": True})
+
+
+def test_facts_are_read_again_from_what_was_kept(registry: AssetRegistry, pictures: list[str]) -> None:
+    """A better reader must reach also what an editor has stripped from the file by now."""
+    path = Path("assets") / registry.get_asset(pictures[1])["path"]  # type: ignore[index]
+    repaint(path)
+    rebuild(registry)
+
+    [item] = refresh(registry, [pictures[1]], is_forced=True)
+
+    assert (item.status, item.changed) in (("read", ()), ("current", ()))
+    assert facts_of(registry, pictures[1])["facts"]["seed"] == "2"
+
+
+def test_damaged_texts_of_a_workflow_are_no_others(
+    registry: AssetRegistry, pictures: list[str], draw: Draw
+) -> None:
+    """A file that somebody edits below .comfyvn must not change what made a hundred pictures."""
+    [kept] = list(WORKFLOWS.rglob("*.json"))
+    kept.write_text("[]")
+    registry.close()
+
+    with closing(AssetRegistry(durability="off")) as again:
+        uid = again.register_file(draw(4, parameters=PARAMETERS.format(seed=4)), "characters")["uid"]
+        [item] = refresh(again, [uid], is_forced=True)
+        assert item.status in ("read", "current")
+        assert facts_of(again, uid)["facts"]["seed"] == "4"
+        assert facts_of(again, pictures[0])["facts"]["seed"] == "1"
+
+
+def test_the_command_tells_facts_of_assets_and_of_any_file(run: Run, pictures: list[str], draw: Draw) -> None:
+    """One asks also of a file that somebody has just sent."""
+    known = run("facts", "show", pictures[2])
+    loose = run("facts", "show", draw(5, parameters=PARAMETERS.format(seed=5)), "--json")
+    nothing, nowhere = run("facts", "show", pictures[3]), run("facts", "show", "nothing.png")
+
+    assert known.code == 0
+    assert "anima_v2" in known.out
+    assert "from parameters" in known.out
+    assert loose.document["facts"]["seed"] == "5"
+    assert (nothing.code, nowhere.code) == (3, 3)
+    assert "nothing in this file" in nothing.err
+    assert "nothing.png" in nowhere.err
+
+
+def test_who_asks_for_what_is_not_there_is_told(registry: AssetRegistry, pictures: list[str]) -> None:
+    """An empty answer would pass for a picture that was drawn by hand."""
+    with pytest.raises(FactsMissing):
+        workflow_of(registry, pictures[0])
+    with pytest.raises(FactsMissing):
+        facts_of(registry, pictures[3])
+    with pytest.raises(AssetNotFound):
+        facts_of(registry, "0" * 16)
+
+
+def test_a_workflow_comes_out_as_comfyui_opens_it(
+    registry: AssetRegistry, draw: Draw, run: Run, tmp_path: Path
+) -> None:
+    """The graph is wanted most when the picture's own copy is gone."""
+    workflow = {"nodes": [{"id": 3, "type": "SaveImage"}], "links": [], "version": 0.4}
+    prompt = {"3": {"class_type": "SaveImage", "inputs": {"filename_prefix": "mara"}}}
+    texts = {"workflow": json.dumps(workflow), "prompt": json.dumps(prompt)}
+    uid = registry.register_file(draw(1, **texts), "characters")["uid"]
+    path = Path("assets") / registry.get_asset(uid)["path"]  # type: ignore[index]
+    repaint(path)
+    rebuild(registry)
+    target = tmp_path / "w.json"
+
+    answer = run("workflow", "extract", uid, "-o", target)
+    again = run("workflow", "extract", uid, "-o", target)
+
+    assert answer.code == 0
+    assert json.loads(target.read_text()) == workflow
+    assert json.loads(run("workflow", "extract", path, "--prompt").out) == prompt
+    assert again.code == 4
+    assert "choose another name" in again.err
+
+
+def test_an_edited_copy_is_linked_to_what_it_was_made_from(
+    registry: AssetRegistry, draw: Draw, tmp_path: Path
+) -> None:
+    """Our marker survives most editors: who painted over a copy need not say of what."""
+    uid = registry.register_file(draw(1), "characters")["uid"]
+    edited = tmp_path / "painted.png"
+    with Image.open(Path("assets/characters/mara_00001_.png")) as image:
+        info = PngInfo()
+        info.add_text("comfyvn_provenance", image.info["comfyvn_provenance"])
+        image.convert("L").save(edited, pnginfo=info)
+
+    child = registry.register_file(edited, "characters")["uid"]
+
+    [edge] = registry.lineage(child)["edges"]
+    assert edge == {"child": child, "parent": uid, "kind": "edit", "certainty": "certain", "found": "marker"}
+
+
+def test_a_copy_of_a_registered_file_is_no_child_of_its_own(
+    registry: AssetRegistry, draw: Draw, tmp_path: Path
+) -> None:
+    """It is the same asset, whatever is called."""
+    uid = registry.register_file(draw(1), "characters")["uid"]
+    shutil.copy("assets/characters/mara_00001_.png", tmp_path / "copy.png")
+
+    again = registry.register_file(tmp_path / "copy.png", "characters")
+
+    assert again["uid"] == uid
+    assert registry.lineage(uid)["edges"] == []
+
+
+@pytest.mark.parametrize(("named", "expected"), [(1, ["likely"]), (2, [])])
+def test_an_input_image_is_proposed_where_only_one_asset_has_its_name(
+    registry: AssetRegistry, draw: Draw, named: int, expected: list[str]
+) -> None:
+    """Two sketches of one name: a guess would be wrong every second time."""
+    for number in range(named):
+        registry.register_file(draw(number, "sketch.png"), f"sketches{number}")
+    graph = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "anima.safetensors"}},
+        "2": {"class_type": "LoadImage", "inputs": {"image": "sketch.png"}},
+        "3": {"class_type": "VAEEncode", "inputs": {"pixels": ["2", 0], "vae": ["1", 2]}},
+        "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "mara", "clip": ["1", 1]}},
+        "5": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["1", 1]}},
+        "6": {
+            "class_type": "KSampler",
+            "inputs": dict(SAMPLED, model=["1", 0], latent_image=["3", 0]),
+        },
+        "7": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["1", 2]}},
+        "8": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "mara"}},
+    }
+
+    child = registry.register_file(draw(9, prompt=json.dumps(graph)), "characters")["uid"]
+
+    edges = registry.lineage(child)["edges"]
+    assert [edge["certainty"] for edge in edges] == expected
+    assert facts_of(registry, child)["facts"]["input_images"][0]["role"] == "img2img"
+    assert all((edge["kind"], edge["found"]) == ("img2img", "graph-name") for edge in edges)
+
+
+def test_a_parent_that_comes_in_later_is_found(registry: AssetRegistry, draw: Draw) -> None:
+    """A folder is taken in by name: half of the children come before their sketches."""
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "sketch.png"}},
+        "2": {"class_type": "VAEEncode", "inputs": {"pixels": ["1", 0], "vae": ["3", 2]}},
+        "3": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "anima.safetensors"}},
+        "4": {"class_type": "CLIPTextEncode", "inputs": {"text": "mara", "clip": ["3", 1]}},
+        "5": {
+            "class_type": "KSampler",
+            "inputs": dict(SAMPLED, model=["3", 0], latent_image=["2", 0], negative=["4", 0]),
+        },
+        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["3", 2]}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "mara"}},
+    }
+    child = registry.register_file(draw(9, prompt=json.dumps(graph)), "characters")["uid"]
+    parent = registry.register_file(draw(1, "sketch.png"), "sketches")["uid"]
+    assert registry.lineage(child)["edges"] == []
+
+    [item] = refresh(registry, [child])
+    again = list(refresh(registry))
+
+    assert (item.status, item.changed) == ("read", ("parents",))
+    assert [edge["parent"] for edge in registry.lineage(child)["edges"]] == [parent]
+    assert {each.status for each in again} == {"current", "nothing"}
+
+
+def test_what_a_script_said_of_the_making_is_not_read_again(registry: AssetRegistry, draw: Draw) -> None:
+    """It is the word of somebody, and not our reader's."""
+    said = {"inputs": {"generation": {"facts": {"seed": "99"}}}}
+    uid = registry.register_file(
+        draw(1, parameters=PARAMETERS.format(seed=1)), "characters", provenance=said
+    )["uid"]
+
+    [item] = refresh(registry, [uid], is_forced=True)
+
+    assert item.status == "current"
+    assert facts_of(registry, uid)["facts"] == {"seed": "99"}

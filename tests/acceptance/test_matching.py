@@ -1,0 +1,400 @@
+"""Pictures whose metadata is gone: known again by pixels or looks, linked or proposed, never guessed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+
+from comfyvn.errors import AssetNotFound
+from comfyvn.model import preview_names
+from comfyvn.studio.core import AssetRegistry
+from pictures import draw_scene
+from support import Answer
+
+Run = Callable[..., Answer]
+Keep = Callable[..., str]
+PARAMETERS = "{prompt}\nSteps: 20, Sampler: Euler, CFG scale: 7, Seed: {seed}, Size: 300x400, Model: anima"
+
+
+@pytest.fixture
+def keep(registry: AssetRegistry, tmp_path: Path) -> Keep:
+    """Save and register a picture; with a seed, as the tool saves it that made it."""
+
+    def keep_one(
+        image: Image.Image, name: str, seed: int | None = None, prompt: str = "mara", **options: Any
+    ) -> str:
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        if seed is not None:
+            options["pnginfo"] = PngInfo()
+            options["pnginfo"].add_text("parameters", PARAMETERS.format(seed=seed, prompt=prompt))
+        if path.suffix == ".jpg":
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        image.save(path, **options)
+        uid = registry.register_file(path, "characters")["uid"]
+        registry.wait_for_thumbnails(60)
+        return uid
+
+    return keep_one
+
+
+def found(registry: AssetRegistry, *uids: str, dry_run: bool = False) -> list[tuple[str, str, str | None]]:
+    """Return whom a match finds: who, what became of it, of whom."""
+    told = registry.match(uids or None, dry_run=dry_run)
+    return [(each["uid"], each["status"], each["parent"]) for each in told if each["status"] != "nothing"]
+
+
+def edges(registry: AssetRegistry, uid: str) -> list[tuple[str, str, str, str]]:
+    told = registry.lineage(uid, "ancestors", with_rejected=True)["edges"]
+    return [(each["parent"], each["kind"], each["certainty"], each["found"]) for each in told]
+
+
+def blink(image: Image.Image, height: int = 10) -> Image.Image:
+    """Return the same sprite with another expression: something small on it is another one."""
+    other = image.copy()
+    ImageDraw.Draw(other).ellipse((140, 60, 160, 60 + height), fill=(20, 10, 10, 255))
+    return other
+
+
+# -- pixels -----------------------------------------------------------------------------------------------
+
+
+def test_a_copy_without_metadata_is_linked_to_the_picture_that_was_made(
+    registry: AssetRegistry, keep: Keep, run: Run
+) -> None:
+    """Who looks at the copy could not learn which model and seed made it."""
+    image = draw_scene(1)
+    copy = keep(image, "from_messenger.webp", lossless=True, exact=True)
+    origin = keep(image, "mara.png", seed=7)
+
+    answer = run("match", "--json")
+
+    assert answer.code == 0
+    [item] = answer.document["items"]
+    assert (item["uid"], item["status"], item["parent"], item["found"]) == (copy, "linked", origin, "pixels")
+    assert answer.document["counts"]["linked"] == 1
+    assert edges(registry, copy) == [(origin, "variant", "certain", "pixels")]
+    assert edges(registry, origin) == []
+    assert registry.read_sidecar(copy)["lineage"][0]["parent"] == origin
+    registry.undo(answer.document["operation"])
+    assert edges(registry, copy) == []
+
+
+def test_of_two_copies_that_tell_nothing_the_older_one_is_the_origin(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """The lineage would go backwards."""
+    first = keep(draw_scene(1), "mara.png")
+    second = keep(draw_scene(1), "again.png", compress_level=1)
+
+    assert found(registry) == [(second, "linked", first)]
+    assert found(registry) == []
+
+
+def test_of_many_copies_that_tell_nothing_none_is_certain(registry: AssetRegistry, keep: Keep) -> None:
+    """Any of them may be the one from which the others were made."""
+    first, *others = (keep(draw_scene(1), f"{level}.png", compress_level=level) for level in (1, 5, 9))
+
+    assert found(registry) == [(each, "proposed", first) for each in others]
+    assert edges(registry, others[0]) == [(first, "variant", "likely", "pixels")]
+
+
+def test_of_many_copies_the_one_that_tells_what_made_it_is_certain(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """The more copies are about, the more need their origin."""
+    others = [keep(draw_scene(1), f"{level}.png", compress_level=level) for level in (1, 9)]
+    origin = keep(draw_scene(1), "made.png", seed=7)
+
+    assert found(registry) == [(each, "linked", origin) for each in others]
+
+
+def test_two_pictures_of_one_workflow_are_no_parents_of_each_other(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """A picture that was made twice is not its own copy."""
+    keep(draw_scene(1), "one.png", seed=7)
+    keep(draw_scene(1), "two.png", seed=7, compress_level=1)
+
+    assert found(registry) == []
+
+
+def test_of_many_copies_one_that_tells_its_own_making_is_nobodys_child(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """Two pictures that were both made, by two workflows, would be put in a row by their age."""
+    origin = keep(draw_scene(1), "one.png", seed=7)
+    keep(draw_scene(1), "two.png", seed=7, prompt="mara at night")
+    bare = keep(draw_scene(1), "bare.png")
+
+    assert found(registry) == [(bare, "linked", origin)]
+
+
+# -- looks ------------------------------------------------------------------------------------------------
+
+
+def test_what_looks_the_same_is_proposed_and_confirmed(registry: AssetRegistry, keep: Keep, run: Run) -> None:
+    """What is only likely would be taken for a fact."""
+    image = draw_scene(1)
+    origin = keep(image, "mara.png", seed=7)
+    lossy = keep(image, "lossy.jpg", quality=80)
+    larger = keep(image.resize((600, 800)), "larger.png")
+
+    answer = run("match")
+
+    assert answer.code == 0
+    assert "lossy.jpg" in answer.out
+    assert "comfyvn proposal list" in answer.out
+    assert edges(registry, lossy) == [(origin, "variant", "likely", "similar")]
+    assert edges(registry, larger) == [(origin, "upscale", "likely", "similar")]
+    assert {each["child"] for each in registry.proposed_parents()} == {lossy, larger}
+    registry.confirm_parent(lossy, origin)
+    assert found(registry) == []
+
+
+def test_what_was_rejected_is_not_proposed_again(registry: AssetRegistry, keep: Keep) -> None:
+    """People would be asked the same at every run."""
+    origin = keep(draw_scene(1), "mara.png", seed=7)
+    lossy = keep(draw_scene(1), "lossy.jpg")
+    assert found(registry) == [(lossy, "proposed", origin)]
+
+    registry.reject_parent(lossy, origin)
+
+    assert found(registry, lossy, dry_run=True) == found(registry, lossy) == []
+    assert [edge[2] for edge in edges(registry, lossy)] == ["rejected"]
+
+
+def test_what_is_linked_the_other_way_round_is_left(registry: AssetRegistry, keep: Keep) -> None:
+    """A hand-made link would be made a circle."""
+    first = keep(draw_scene(1), "mara.png")
+    between = keep(draw_scene(9), "sketch.png")
+    lossy = keep(draw_scene(1), "lossy.jpg")
+    registry.link(first, between)
+    registry.link(between, lossy)
+
+    assert found(registry, dry_run=True) == found(registry) == []
+
+
+def test_what_has_its_origin_already_gets_no_other(registry: AssetRegistry, keep: Keep) -> None:
+    """Who linked the right copy by hand would be asked about all of the others."""
+    keep(draw_scene(1), "mara.png", seed=7)
+    copy = keep(draw_scene(1), "packed.webp", lossless=True, exact=True)
+    lossy = keep(draw_scene(1), "lossy.jpg")
+    registry.link(lossy, copy, "edit")
+
+    assert found(registry, lossy, dry_run=True) == []
+
+
+def test_a_picture_that_tells_its_own_making_is_only_like_another(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """Every upscale whose graph names its source would get a second one, by guess."""
+    keep(draw_scene(1), "mara.png", seed=7)
+    keep(draw_scene(1).resize((600, 800)), "other.png", seed=8, prompt="mara at night")
+
+    assert found(registry) == []
+
+
+def test_expressions_of_one_sprite_are_not_each_others_origins(registry: AssetRegistry, keep: Keep) -> None:
+    """The history of a character would be nonsense."""
+    image = draw_scene(3)
+    keep(image, "open.png", seed=1)
+    other = keep(blink(image), "closed.png", seed=2)
+    alone = keep(blink(image, 16), "wide.png")
+    lossy = keep(blink(image), "closed.jpg")
+
+    assert found(registry) == [(lossy, "proposed", other)]
+    assert edges(registry, alone) == []
+
+
+def test_where_two_could_be_meant_neither_is_proposed(registry: AssetRegistry, keep: Keep, run: Run) -> None:
+    """A guess would stand in the lineage."""
+    image = draw_scene(3)
+    mark = Image.new("RGBA", image.size, (0, 0, 0, 0))
+    ImageDraw.Draw(mark).rectangle((120, 150, 180, 210), fill=(255, 255, 255, 38))
+    light = Image.alpha_composite(image, mark)
+    one, other = keep(image, "one.png", seed=1), keep(light, "other.png", seed=2)
+    lost = keep(Image.blend(image, light, 0.5), "lost.png")
+
+    answer = run("match", "--json")
+
+    [item] = answer.document["items"]
+    assert (item["uid"], item["status"], item["parent"]) == (lost, "ambiguous", None)
+    assert set(item["candidates"]) == {one, other}
+    assert edges(registry, lost) == []
+
+
+def test_copies_of_a_copy_lead_to_the_one_that_was_made(registry: AssetRegistry, keep: Keep) -> None:
+    """A picture that was saved twice would have two origins, and so none."""
+    image = draw_scene(1)
+    lossy = keep(image, "lossy.jpg", quality=90)
+    origin = keep(image, "mara.png", seed=7)
+    small = keep(image.resize((240, 320)), "small.png")
+
+    assert found(registry) == [(lossy, "proposed", origin), (small, "proposed", origin)]
+
+
+def test_where_more_look_alike_than_can_be_compared_none_is_proposed(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """The one that was meant may be among those that nobody looked at."""
+    keep(draw_scene(1), "mara.png", seed=7)
+    lossy = keep(draw_scene(1), "lossy.jpg")
+    list(registry.match(dry_run=True))
+    columns = "project_id, hash, recipe, band_0, band_1, band_2, band_3"
+    with closing(sqlite3.connect(registry.db_path)) as ledger:
+        (first,) = ledger.execute("SELECT min(asset_id) FROM asset_fingerprints").fetchone()
+        copy = f"INSERT INTO asset_fingerprints (asset_id, {columns}) SELECT ?, {columns} FROM"
+        values = [(2**52 + number, first) for number in range(300)]
+        ledger.executemany(f"{copy} asset_fingerprints WHERE asset_id = ?", values)
+        ledger.commit()
+
+    told = [each for each in registry.match() if each["status"] != "nothing"]
+
+    assert (lossy, "ambiguous") in [(each["uid"], each["status"]) for each in told]
+    assert all("more pictures look like it" in (each["reason"] or "") for each in told)
+
+
+# -- the work ---------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_the_same_and_writes_nothing(registry: AssetRegistry, keep: Keep, run: Run) -> None:
+    """Nobody would dare to try it."""
+    origin, copy = keep(draw_scene(1), "mara.png", seed=7), keep(draw_scene(1), "copy.png", compress_level=1)
+    lossy = keep(draw_scene(1), "lossy.jpg")
+    position = registry.journal_position()
+
+    answer = run("match", "--dry-run", "--json")
+
+    assert answer.document["operation"] is None
+    assert registry.journal_position() == position
+    assert found(registry) == [(copy, "linked", origin), (lossy, "proposed", origin)]
+    assert [each["uid"] for each in answer.document["items"]] == [copy, lossy]
+
+
+def test_only_what_is_named_is_looked_at(registry: AssetRegistry, keep: Keep, run: Run) -> None:
+    """Who wants to know of one picture would change all the others."""
+    origin = keep(draw_scene(1), "mara.png", seed=7)
+    one, other = keep(draw_scene(1), "one.jpg", quality=90), keep(draw_scene(1), "two.jpg", quality=80)
+    plain = keep(Image.new("RGB", (300, 300), "red"), "plain.png")
+
+    answer = run("match", one, plain, "--json")
+
+    told = {each["uid"]: each for each in answer.document["items"]}
+    assert told.keys() == {one, plain}
+    assert told[one]["parent"] == origin
+    assert "can't be compared" in told[plain]["reason"]
+    assert edges(registry, other) == []
+    assert run("match", "nobody").code == 3
+    with pytest.raises(AssetNotFound):
+        list(registry.match(["nobody"]))
+
+
+def test_a_picture_that_changed_is_looked_at_anew(
+    registry: AssetRegistry, keep: Keep, tmp_path: Path
+) -> None:
+    """It would be taken for what it was."""
+    uid = keep(draw_scene(1), "mara.png")
+    list(registry.match())
+    place = registry.resolve_path(uid)
+    assert place is not None
+    draw_scene(2).save(place)
+    registry.register_file(place, "characters")
+    registry.wait_for_thumbnails(60)
+
+    lossy = keep(draw_scene(2), "lossy.jpg")
+
+    assert found(registry) == [(lossy, "proposed", uid)]
+
+
+def test_a_picture_that_changes_while_it_is_compared_is_not_linked(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """What was found out of its older content would be said of the new one."""
+    keep(draw_scene(1), "mara.png", seed=7)
+    uid = keep(draw_scene(1), "copy.png", compress_level=1)
+    list(registry.match(dry_run=True))
+    place = registry.resolve_path(uid)
+    assert place is not None
+    looked = []
+
+    def change() -> None:
+        looked.append(uid)
+        if len(looked) == 2:
+            draw_scene(2).save(place)
+            registry.register_file(place, "characters")
+
+    told = [each["status"] for each in registry.match(on_look=change)]
+
+    assert told == ["nothing", "nothing"]
+    assert edges(registry, uid) == []
+
+
+def test_a_preview_that_is_gone_or_damaged_costs_its_own_picture_alone(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """One bad file in the cache would stop the search for all."""
+    origin = keep(draw_scene(1), "mara.png", seed=7)
+    gone, damaged = keep(draw_scene(1), "gone.jpg"), keep(draw_scene(1), "damaged.jpg", quality=70)
+    lossy = keep(draw_scene(1), "lossy.jpg", quality=80)
+    small = {uid: registry.THUMB_ROOT / preview_names(uid, "thumbnail")["256"] for uid in (gone, damaged)}
+    small[gone].unlink()
+    small[damaged].write_bytes(b"RIFF\0\0\0\0WEBP")
+
+    assert found(registry) == [(lossy, "proposed", origin)]
+
+
+def test_a_removed_asset_leaves_no_fingerprint(registry: AssetRegistry, keep: Keep) -> None:
+    """The ledger would keep what nobody asked it to keep."""
+    uid = keep(draw_scene(1), "mara.png")
+    list(registry.match())
+
+    registry.remove_asset(uid)
+
+    with closing(sqlite3.connect(registry.db_path)) as ledger:
+        assert ledger.execute("SELECT count(*) FROM asset_fingerprints").fetchone() == (0,)
+
+
+# -- real art ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.art
+def test_the_expressions_of_a_real_sprite_stay_apart(
+    registry: AssetRegistry, keep: Keep, art: Path, tmp_path: Path
+) -> None:
+    """Sylvie smiling is not made of Sylvie giggling, and a stripped smile is of the smile alone."""
+    sprites = sorted(art.rglob("sylvie green *.png"))
+    assert len(sprites) == 4
+    known = {path.stem: registry.register_file(path, "characters")["uid"] for path in sprites}
+    registry.wait_for_thumbnails(60)
+    assert found(registry) == []
+
+    lost = {}
+    for path in sprites:
+        with Image.open(path) as image:
+            lost[path.stem] = keep(image, f"{path.stem}.jpg", quality=80)
+
+    assert sorted(found(registry)) == sorted((lost[stem], "proposed", known[stem]) for stem in known)
+
+
+@pytest.mark.art
+def test_a_real_expression_whose_origin_is_not_here_finds_no_other(
+    registry: AssetRegistry, keep: Keep, art: Path
+) -> None:
+    """The next best expression would be proposed, with a good reason and wrongly."""
+    normal, surprised = (next(art.rglob(f"sylvie blue {name}.png")) for name in ("normal", "surprised"))
+    other = registry.register_file(surprised, "characters")["uid"]
+    with Image.open(normal) as image:
+        lossy = keep(image, "normal.jpg")
+        small = keep(image.resize((image.width // 2, image.height // 2)), "small.png")
+
+    assert found(registry) == [(small, "proposed", lossy)]
+    assert edges(registry, other) == edges(registry, lossy) == []
