@@ -24,6 +24,7 @@ __all__ = [
     "FactsMissing",
     "FileMissing",
     "ForeignLibrary",
+    "GraphMissing",
     "HeadersTooLarge",
     "HostRefused",
     "ImportFailed",
@@ -152,7 +153,7 @@ class LinkNotFound(ComfyVNError, KeyError):
 
 
 class LineageCircle(ComfyVNError, ValueError):
-    """{child} can't come from {parent}, which comes from it: {way}. Nothing was changed."""
+    """{child} can't come from {parent}, which comes from it or is itself: {way}. Nothing was changed."""
 
     status, exit_code = 409, 4
 
@@ -247,6 +248,13 @@ class ExportFailed(ComfyVNError, OSError):
 
 class FactsMissing(ComfyVNError, LookupError):
     """{path}: nothing in this file, or kept from it, tells what made it."""
+
+    status, exit_code = 404, 3
+
+
+class GraphMissing(ComfyVNError, LookupError):
+    """{path}: no graph of ComfyUI is known of it. What else is known of its making tells `comfyvn facts
+    show`."""
 
     status, exit_code = 404, 3
 

@@ -802,12 +802,12 @@ def parse_version(value: object) -> int:
 def merge_registered(known: Facts, new: Facts, *, license_given: bool, limits: Limits = Limits()) -> Facts:
     """Return the facts of an asset whose content was registered again.
 
-    Tags are united ignoring case, the licence is replaced if one was given (an empty one clears it), and
-    other keys are replaced one by one.
+    Tags are united ignoring case, the licence is replaced if one was given (an empty one clears it; else a
+    new one serves where there is none), and other keys are replaced one by one.
     """
     return Facts(
         tags=normalise_tags((*known.tags, *new.tags), limits),
-        license=new.license if license_given else known.license,
+        license=new.license if license_given else known.license or new.license,
         origin=new.origin if new.origin is not None else known.origin,
         meta={**known.meta, **new.meta},
         extra=known.extra,

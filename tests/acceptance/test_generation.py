@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from comfyvn.errors import AssetNotFound, FactsMissing
+from comfyvn.errors import AssetNotFound, FactsMissing, GraphMissing
 from comfyvn.registry.facts import facts_of, refresh
 from comfyvn.registry.rebuild import rebuild
 from comfyvn.registry.workflows import workflow_of
@@ -312,7 +312,7 @@ def test_the_command_tells_facts_of_assets_and_of_any_file(run: Run, pictures: l
 
 def test_who_asks_for_what_is_not_there_is_told(registry: AssetRegistry, pictures: list[str]) -> None:
     """An empty answer would pass for a picture that was drawn by hand."""
-    with pytest.raises(FactsMissing):
+    with pytest.raises(GraphMissing):
         workflow_of(registry, pictures[0])
     with pytest.raises(FactsMissing):
         facts_of(registry, pictures[3])
@@ -439,3 +439,42 @@ def test_what_a_script_said_of_the_making_is_not_read_again(registry: AssetRegis
 
     assert item.status == "current"
     assert facts_of(registry, uid)["facts"] == {"seed": "99"}
+
+
+def test_half_characters_in_a_graph_cost_nobody_anything(registry: AssetRegistry, draw: Draw) -> None:
+    """A text that no JSON may hold would stop the whole folder that it came with."""
+    graphs = [
+        '{"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "a\\ud800"}}}',
+        '{"\\ud800": {"class_type": "\\udfff", "inputs": {"seed": 5, "text": "\\ud800"}}}',
+    ]
+    files = [draw(number, prompt=graph) for number, graph in enumerate(graphs, 1)]
+
+    results = list(registry.register_many({"source_path": each, "asset_type": "art"} for each in files))
+    rebuild(registry)
+
+    assert [result["status"] for result in results] == ["registered", "registered"]
+    for result, graph in zip(results, graphs, strict=True):
+        assert result["asset"] is not None
+        assert registry.read_sidecar(result["asset"]["uid"])["uid"] == result["asset"]["uid"]
+        assert json.loads(workflow_of(registry, result["asset"]["uid"])) == json.loads(graph)
+
+
+@pytest.mark.parametrize("place", ["a file", "a link that leads out"])
+def test_a_place_for_texts_that_takes_none_costs_no_asset(
+    registry: AssetRegistry, draw: Draw, tmp_path: Path, place: str
+) -> None:
+    """The file has its texts still: to refuse it would lose more."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    registry.register_file(draw(8), "art")
+    if place == "a file":
+        WORKFLOWS.write_text("mine")
+    else:
+        WORKFLOWS.symlink_to(outside)
+
+    uid = registry.register_file(draw(1, parameters=PARAMETERS.format(seed=1)), "art")["uid"]
+    [item] = refresh(registry, [uid], is_forced=True)
+
+    assert facts_of(registry, uid)["facts"]["seed"] == "1"
+    assert item.status in ("read", "current")
+    assert list(outside.iterdir()) == []

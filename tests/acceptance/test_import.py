@@ -211,6 +211,25 @@ def test_folders_are_described_by_rules_of_the_settings_file(run: Run, project: 
     assert answer.document["counts"] == {"registered": 2, "skipped": 1}
 
 
+def test_a_licence_that_somebody_has_set_stays(run: Run, project: Path, tmp_path: Path) -> None:
+    """A rule is for all files of a folder; who set another licence for one of them has looked at it."""
+    rule = '[[importers.folders.rules]]\nmatch = "**"\ntype = "props"\nlicense = "CC0-1.0"\n'
+    (project / "comfyvn.toml").write_text(rule)
+    source = tmp_path / "props"
+    draw(source / "lamp.png", 1)
+    draw(source / "door.png", 2)
+    run("ingest", source, "--adapter", "folders")
+    run("tag", "assets/props/lamp.png", "--license", "CC-BY-4.0")
+    run("tag", "assets/props/door.png", "--license", "")
+
+    run("ingest", source, "--adapter", "folders")
+    kept = {path: record["license"] for path, record in records().items()}
+    run("ingest", source, "--adapter", "folders", "--license", "MIT")
+
+    assert kept == {"props/lamp.png": "CC-BY-4.0", "props/door.png": "CC0-1.0"}
+    assert {record["license"] for record in records().values()} == {"MIT"}
+
+
 def test_files_that_no_rule_matches_can_be_left_out(run: Run, project: Path, tmp_path: Path) -> None:
     """A download folder would come in as a whole."""
     draw(tmp_path / "art" / "mara.png", 1)

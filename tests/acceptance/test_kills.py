@@ -19,7 +19,7 @@ States = Mapping[str, State]
 REGISTRATIONS = ("the first registration", "register a picture", "register many")
 IDLE = ("fsync", "BEGIN", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "SAVEPOINT", "RELEASE")
 """Steps after which the disk is as it was: a statement shows with its COMMIT only."""
-NO_FACTS = canonical_json([Facts().as_meta(1), {}])
+NO_FACTS = canonical_json([Facts().as_meta(1), {}, []])
 
 
 @pytest.fixture(scope="module")

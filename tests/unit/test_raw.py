@@ -56,6 +56,9 @@ def test_changes_of_something_else_raise_nothing_but_a_refusal(base: object, cha
         "{not json",
         "[" * 5_000 + "]" * 5_000,
         "Steps: 20, Sampler: Euler a",
+        r'{"a": "\ud800"}',
+        '{"a": 123456789012345678901234567890}',
+        "[" * 40 + "]" * 40,
         "",
     ],
 )

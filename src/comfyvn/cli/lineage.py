@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lineage", "link", "proposal", "unlink"]
 
+_UNCUT: Final = 100_000
 _kind: Final = click.option("--kind", type=click.Choice(LINK_KINDS), help="Only this kind of origin. [all]")
 
 
@@ -228,10 +229,11 @@ def _label(text: str) -> Text:
 
 
 def _print(tree: Tree) -> None:
-    """Print a tree; lines are wrapped for a terminal alone."""
+    """Print a tree; lines are cut for a terminal alone."""
     from rich.console import Console
 
-    Console(markup=False, highlight=False).print(tree, soft_wrap=not sys.stdout.isatty())
+    width = None if sys.stdout.isatty() else _UNCUT
+    Console(markup=False, highlight=False, width=width).print(tree, soft_wrap=width is not None)
 
 
 def _name(node: LineageNode) -> str:

@@ -99,7 +99,7 @@ def _of_record(record: dict[str, Any], where: str, own: tuple[str, ...]) -> Told
     mode = str(record.get("generation_mode"))
     told.tell("prompt", as_text(record.get("positive_prompt")), f"{where} positive_prompt")
     told.tell("negative_prompt", as_text(record.get("negative_prompt")), f"{where} negative_prompt")
-    told.tell("models", _models(record) or None, f"{where} model")
+    told.tell("models", *_told_at(where, _models(record)))
     told.tell("loras", _loras(record.get("loras")) or None, f"{where} loras")
     told.tell("vae", _model(record.get("vae")).get("name"), f"{where} vae")
     told.tell("sampler", as_text(record.get("scheduler")), f"{where} scheduler")
@@ -110,7 +110,7 @@ def _of_record(record: dict[str, Any], where: str, own: tuple[str, ...]) -> Told
         told.tell("clip_skip", skipped + 1, f"{where} clip_skip")
     if mode.endswith(_FROM_IMAGE):
         told.tell("denoise", as_number(record.get("strength")), f"{where} strength")
-    told.tell("input_images", list(_images(record, mode)) or None, f"{where} init_image")
+    told.tell("input_images", *_told_at(where, list(_images(record, mode))))
     if record.get("hrf_enabled") is True:
         first = {name: told.facts[name] for name in ("seed", "steps", "cfg", "sampler") if name in told.facts}
         denoise = as_number(record.get("hrf_strength"))
@@ -129,13 +129,22 @@ def _model(value: object) -> dict[str, Any]:
     return as_entry(value.get("name", value.get("model_name")), hash=as_text(value.get("hash"))) or {}
 
 
-def _models(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the base model and those beside it; none of these without the base model."""
+def _told_at(
+    where: str, found: Sequence[tuple[str, dict[str, Any]]]
+) -> tuple[list[dict[str, Any]] | None, str]:
+    """Return the entries that were found, None where there are none, and all the keys that they stand in."""
+    keys = dict.fromkeys(key for key, _ in found)
+    return [entry for _, entry in found] or None, ", ".join(f"{where} {key}" for key in keys)
+
+
+def _models(record: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the base model and those beside it, each with its key; none of these without the base model."""
     base = _model(record.get("model"))
-    others = [(_model(record.get("refiner_model")), "refiner")]
+    others = [("refiner_model", _model(record.get("refiner_model")), "refiner")]
     for key, model, kind, _ in _CONTROLS:
-        others += [(_model(each.get(model)), kind) for each in _objects(record.get(key))]
-    return [base, *({**other, "kind": kind} for other, kind in others if other)] if base else []
+        others += [(key, _model(each.get(model)), kind) for each in _objects(record.get(key))]
+    beside = [(key, {**other, "kind": kind}) for key, other, kind in others if other]
+    return [("model", base), *beside] if base else []
 
 
 def _loras(value: object) -> list[dict[str, Any]]:
@@ -148,19 +157,19 @@ def _loras(value: object) -> list[dict[str, Any]]:
     ]
 
 
-def _images(record: Mapping[str, Any], mode: str) -> Iterator[dict[str, Any]]:
+def _images(record: Mapping[str, Any], mode: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if first := as_entry(_image_name(record.get("init_image")), role=_role(mode)):
-        yield first
+        yield "init_image", first
     for key, _, _, role in _CONTROLS:
         for each in _objects(record.get(key)):
             if image := as_entry(_image_name(each.get("image")), role=role):
-                yield image
+                yield key, image
     for each in _objects(record.get("ref_images")):
         config = each.get("config")
         if not isinstance(config, dict) or each.get("isEnabled") is not True:
             continue
         if image := as_entry(_image_name(config.get("image"))):
-            yield image
+            yield "ref_images", image
 
 
 def _role(mode: str) -> str | None:

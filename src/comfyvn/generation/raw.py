@@ -18,6 +18,7 @@ from comfyvn.model import EmbeddedText, canonical_json
 __all__ = ["Raw", "apply_changes", "changes_between"]
 
 _NESTING: Final = 200
+_KEPT_NESTING: Final = 32  # changes stand in sidecars, whose nesting has a limit; graphs have some ten levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,15 @@ def _differing(base: Any, value: Any, path: tuple[str | int, ...]) -> Iterator[l
 
 
 def _value_of(text: EmbeddedText) -> dict[str, Any]:
+    text = EmbeddedText(
+        *(part.encode(errors="replace").decode() for part in (text.place, text.name, text.text))
+    )
     where = {"place": text.place, "name": text.name}
     if text.text.lstrip()[:1] in ("{", "["):
         with suppress(ValueError, RecursionError):
             value = json.loads(text.text, object_pairs_hook=_once, parse_constant=_refused)
-            if not _is_deep(value, _NESTING // 2):
+            json.dumps(value, ensure_ascii=False).encode()  # half characters: the text has them escaped
+            if not _is_deep(value, _KEPT_NESTING):
                 return {**where, "json": value}
     return {**where, "text": text.text}
 

@@ -90,13 +90,13 @@ def read(texts: Sequence[EmbeddedText], file_name: str = "") -> Generation | Non
         for name, value in told.facts.items():
             if name not in facts and _is_sound(name, value):
                 facts[name] = value
-                read_from[name] = told.read_from[name]
+                read_from[name] = _short(told.read_from[name])
     understood = {name for told in found for name in told.texts}
     workflow = next((told.workflow for told in found if told.workflow is not None), None)
     return Generation(
-        tool=found[0].tool[:_SHORT_CHARACTERS],
-        tool_version=found[0].tool_version,
-        file=file_name,
+        tool=_short(found[0].tool),
+        tool_version=None if found[0].tool_version is None else _short(found[0].tool_version),
+        file=_short(file_name),
         facts={name: facts[name] for name in FACTS if name in facts},
         read_from={name: read_from[name] for name in FACTS if name in facts},
         workflow_hash=None if workflow is None else _hash(workflow),
@@ -114,6 +114,11 @@ def _parsed(
     ):  # anybody can write anything into a file, and no mistake of ours in it may cost the file
         log.exception("the reader %s failed on the texts of %r", parse.__module__, file_name)
         return None
+
+
+def _short(text: str) -> str:
+    """Return a text without half characters, which no sidecar can hold, and not too long."""
+    return text[:_SHORT_CHARACTERS].encode(errors="replace").decode()
 
 
 def _hash(workflow: Any) -> str:

@@ -93,6 +93,8 @@ _LENGTHS: Final = {
     b"cLLi": range(8, 9),
 }
 """The chunks that stay, and how long they may be: a longer one has something else in it."""
+_CLEAR: Final = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}
+"""How long ``tRNS`` may be, by colour type."""
 _NAMED: Final = frozenset({b"tEXt", b"zTXt", b"iTXt", b"comf"})
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -103,15 +105,16 @@ def clean_png(file: BinaryIO) -> Cleaning:
     data = cleaner.whole()
     pixels: list[memoryview] = []
     cleaner.keep(0, len(_SIGNATURE))
-    end, is_turned = 0, False
+    end, is_turned, seen = 0, False, set[bytes]()
     for kind, at, length in png_chunks(data):
         inner, end = at + 8, at + 12 + length
         if kind in (b"IDAT", b"fdAT"):
             cleaner.keep(at, end, is_media=True)
             if kind == b"IDAT":
                 pixels.append(memoryview(data)[inner : inner + length])
-        elif length in _LENGTHS.get(kind, ()):
+        elif length in _LENGTHS.get(kind, ()) and not _is_extra(kind, length, data[25], seen):
             cleaner.keep(at, end)
+            seen.add(kind)
         elif kind == b"iCCP":
             made = png_chunk(kind, _PROFILE_NAME + _packed_profile(data[inner : inner + length]))
             cleaner.replace(at, end, made, "iCCP name")
@@ -129,6 +132,13 @@ def clean_png(file: BinaryIO) -> Cleaning:
     _check_pixels(data[16:29], pixels)
     cleaner.end_at(end)
     return cleaner.done()
+
+
+def _is_extra(kind: bytes, length: int, colour_type: int, seen: set[bytes]) -> bool:
+    """Tell a chunk that no picture needs: one more of its kind, or transparency longer than of one colour."""
+    if kind == b"tRNS" and length not in _CLEAR.get(colour_type, ()):
+        return True
+    return kind in seen and bool(kind[0] & 0x20) and kind != b"fcTL"
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -74,7 +74,8 @@ def export_clean(
         registry: the library.
         uids: of the assets.
         folder: where to; made if need be.
-        keeps_credit: write author (``meta.author``) and licence into each PNG, nothing else.
+        keeps_credit: write author (``meta.author``, else ``meta.artist``) and licence into each PNG, nothing
+            else.
 
     Raises:
         PathConflict: the folder is the library's own, or no folder.
@@ -158,7 +159,7 @@ class _Exporter:
 
     def _credit(self, asset: Asset) -> tuple[dict[str, str], str | None]:
         """Put author and licence into ``part``, if it is a PNG; return what was put there, or why nothing."""
-        author = asset.facts.meta.get("author")
+        author = asset.facts.meta.get("author") or asset.facts.meta.get("artist")
         known = {"Author": author, "Copyright": asset.facts.license}
         credit = {key: value for key, value in known.items() if isinstance(value, str) and value.strip()}
         if not credit:

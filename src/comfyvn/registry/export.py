@@ -183,7 +183,7 @@ def command(
     With --clean FOLDER it writes copies of the files instead, for publishing: of all assets, of ASSETS (uids
     or paths), or of those for which the conditions hold. They have no prompts, graphs, names, places and
     times, and the same pixels and sound. Each is opened again and checked; what can't be proven clean is not
-    written. Nothing is written over. Exit code 1: some were refused; each is named.
+    written. Nothing is written over. Exit code 1: some were refused; each is named. 3: nothing to write.
     """
     console.set_up_logging()
     is_choosy = bool(assets or keeps_credit or any(wanted.values()))
@@ -227,6 +227,9 @@ def _export_clean(
         record["uid"] for record in registry.iter_assets(**wanted)
     )
     total = len(assets) or registry.count_assets(**wanted)
+    if not total:
+        console.echo("No asset meets these conditions; nothing was written.", err=True)
+        return 3
     counts: Counter[str] = Counter(dict.fromkeys(("written", "there", "refused"), 0))
     items = []
     with warnings.catch_warnings(), console.progress("Cleaning", total, quiet=as_json) as bar:

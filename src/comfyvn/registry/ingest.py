@@ -238,7 +238,7 @@ class _Seen:
 def _planned(found: _Found, selection: Selection, registry: AssetRegistry, seen: _Seen) -> IngestItem:
     """Tell what would become of one file."""
     arguments = _arguments(found, selection, registry, is_plan=True)
-    provenance = arguments.pop("provenance")
+    provenance, _ = arguments.pop("provenance"), arguments.pop("keep_license", None)
     try:
         planned = registry.plan_file(**arguments)
         described = {} if found.told is None else _described(found, arguments, provenance, registry)
@@ -283,6 +283,7 @@ def _arguments(
     """Return what a file is registered with: what was stated for all, before what its adapter says."""
     item = None if found.told is None else found.told.item
     license_tag = selection.license or (item.license if item is not None else None)
+    is_stated = item is None or selection.license is not None
     tags = [*(item.tags if item is not None else ()), *selection.tags]
     metadata = {**(item.metadata if item is not None else {}), "tags": tags}
     provenance = {"source": selection.source} if selection.source else None
@@ -296,6 +297,7 @@ def _arguments(
         "metadata": metadata | ({"license": license_tag} if license_tag else {}),
         "provenance": provenance,
         "copy_file": not selection.is_in_place,
+        **({} if is_stated else {"keep_license": True}),  # an adapter's replaces none that somebody has set
     }
 
 

@@ -12,7 +12,7 @@ import click
 
 from comfyvn import media
 from comfyvn.errors import (
-    FactsMissing,
+    GraphMissing,
     NoGraph,
     NoLibrary,
     PathConflict,
@@ -46,14 +46,14 @@ def workflow_of(registry: AssetRegistry, uid: str, name: Literal["workflow", "pr
 
     Raises:
         AssetNotFound: no such uid.
-        FactsMissing: no such graph is known.
+        GraphMissing: no such graph is known.
     """
     asset = asset_of(registry, uid)
     graphs = {text.name: text.text for text in reversed(texts_of(registry.library, asset))}
     for each in GRAPHS if name is None else (name,):
         if each in graphs:
             return graphs[each]
-    raise FactsMissing(path=asset.key)
+    raise GraphMissing(path=asset.key)
 
 
 def insert(source: Path, graphs: Mapping[str, str], target: Path) -> None:
@@ -201,7 +201,7 @@ def copy_command(origin: str, file: str, target: Path, **library: str | None) ->
     console.set_up_logging()
     graphs = _graphs(_texts_of(origin, library))
     if not graphs:
-        raise FactsMissing(path=origin)
+        raise GraphMissing(path=origin)
     insert(_path_of(file, library), graphs, target)
     console.echo(f"{target}: holds the {' and the '.join(graphs)} of {origin}.")
     return 0

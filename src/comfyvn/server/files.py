@@ -22,8 +22,8 @@ from starlette.responses import Response
 from comfyvn.errors import (
     AssetNotFound,
     Changed,
-    FactsMissing,
     FileMissing,
+    GraphMissing,
     InvalidRequest,
     OutsideLibrary,
     PreviewMissing,
@@ -244,7 +244,7 @@ async def download_asset(
 
 @router.get(
     "/assets/{uid}/workflow",
-    responses=_GRAPH | problems(AssetNotFound, FactsMissing, TooBusy),
+    responses=_GRAPH | problems(AssetNotFound, GraphMissing, TooBusy),
     response_class=Response,
 )
 async def download_workflow(

@@ -29,6 +29,10 @@ _CHANGES_TEXT: Final = one_of(
     "wildcard wildcards random translate translator translation llm gpt chat lower upper case reverse replace"
     " load file style styler tagger interrogate generate generator ollama trim strip regex split parse parser"
 )
+_COMPUTES: Final = one_of(
+    "random math expression eval evaluate calculate calculator compute operation arithmetic"
+)
+"""Words of nodes whose output is none of their inputs."""
 _DELIMITERS: Final = one_of("delimiter separator")
 
 
@@ -107,6 +111,8 @@ class Literals:
         """Follow a link while it leads to one value only."""
         for _ in range(_MOST_HOPS):
             node = self.node(link)
+            if not words(node.kind).isdisjoint(_COMPUTES):
+                return None
             fitting = [each for each, value in node.values.items() if fits(value) and value not in CONTROLS]
             if not node.links:
                 alike = _NAMED & set(fitting) & ({"seed", "noise_seed"} if "seed" in name else {name})

@@ -1345,7 +1345,7 @@ class AssetRegistry:
     def _request_of(self, item: Mapping[str, Any]) -> Request:
         known = {
             "source_path", "asset_type", "dest_relative", "metadata", "copy", "provenance", "license_tag",
-            "copy_file", "keep_known",
+            "copy_file", "keep_known", "keep_license",
         }  # fmt: skip
         if unknown := set(item) - known:
             raise InvalidMetadata(why=f"register_file has no argument {sorted(unknown)[0]!r}")
@@ -1359,7 +1359,8 @@ class AssetRegistry:
             item.get("provenance"),
             item.get("license_tag"),
         )
-        return replace(request, keeps_known=bool(item.get("keep_known")))
+        keeps_known, is_kept = bool(item.get("keep_known")), bool(item.get("keep_license"))
+        return replace(request, keeps_known=keeps_known, license_given=request.license_given and not is_kept)
 
     def _request(
         self,

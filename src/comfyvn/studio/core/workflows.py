@@ -9,6 +9,7 @@ ledger, and an editor that strips them from the file.
 from __future__ import annotations
 
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,10 +17,8 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-import orjson
-
 from comfyvn import media
-from comfyvn.errors import ComfyVNError, SourceUnreadable
+from comfyvn.errors import ComfyVNError
 from comfyvn.generation import Generation, read
 from comfyvn.generation.raw import Raw, apply_changes, changes_between
 from comfyvn.model import UNSPECIFIED, Asset, EmbeddedText, ProvenanceClaim
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workflows", "describe_told", "texts_of", "told_by_file", "with_generation"]
 
+_log = logging.getLogger(__name__)
 _FOLDER: Final = ".comfyvn/workflows"
 _FILE_BYTES: Final = 64 << 20
 _CHANGES_BYTES: Final = 4 << 10
@@ -86,8 +86,13 @@ class Workflows:
         return None
 
     def _create(self, name: str, values: list[Any], writes: Writes) -> list[Any] | None:
-        with suppress(FileExistsError):
+        try:
             self._storage.create(_key(name), json.dumps(values, ensure_ascii=False).encode(), writes)
+        except FileExistsError:
+            pass  # another process was first, or it is damaged
+        except (ComfyVNError, OSError) as error:  # the asset is worth more, and its file has the texts, too
+            _log.warning("the texts that made a file could not be kept in %s: %s", _FOLDER, error)
+            return None
         return self._load(name)
 
     def _load(self, name: object) -> list[Any] | None:
@@ -99,8 +104,8 @@ class Workflows:
                 return self._known[name]
         try:
             found = self._storage.read(_key(name), _FILE_BYTES)
-            values = None if found is None else orjson.loads(found[0])
-        except (OSError, ValueError, SourceUnreadable):
+            values = None if found is None else json.loads(found[0])  # orjson would round large numbers
+        except (ComfyVNError, OSError, ValueError, RecursionError):
             return None
         if found is None or not isinstance(values, list):
             return None
