@@ -239,6 +239,28 @@ def test_a_circle_has_a_workflow_that_does_not_depend_on_ids() -> None:
 # --- Hostile input
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "seed"),
+    [
+        ("PrimitiveInt", {"value": 5}, "5"),
+        ("Seed (rgthree)", {"seed": 5}, "5"),
+        ("SimpleMath+", {"value": "a+1", "a": 5}, None),
+        ("Random Number", {"minimum": 0, "maximum": 9, "seed": 5, "number_type": "integer"}, None),
+    ],
+)
+def test_a_seed_that_a_node_computes_is_unknown(kind: str, inputs: dict[str, Any], seed: str | None) -> None:
+    """Who enters one of its inputs gets another picture."""
+    graph = graph_of("txt2img")
+    sampler = next(each for each in graph.values() if "seed" in each["inputs"])
+    graph["99"] = node(kind, **inputs)
+    sampler["inputs"]["seed"] = ["99", 0]
+
+    found = parse(embedded({"prompt": graph}), "ComfyUI_00001_.png")
+
+    assert found is not None
+    assert found.facts.get("seed") == seed
+
+
 def chain(count: int) -> dict[str, Any]:
     nodes = {str(i): node("ImageScale", image=[str(i - 1), 0], width=i) for i in range(1, count)}
     return {"0": node("LoadImage", image="far.png"), **nodes}
