@@ -4,7 +4,7 @@ Hypothesis makes up what users do: with the library, with its files behind its b
 the database; now and then a process is killed in the midst of it. After each thing the promises are checked
 (`invariants`), after some and at the end the whole library (`support.check_library`).
 
-``COMFYVN_TEST_EXAMPLES=5000`` tries more than the 120 of CI. A failure shows what was done, as short as could
+``COMFYVN_TEST_EXAMPLES=5000`` tries more than the 80 of CI. A failure shows what was done, as short as could
 be found, and ``COMFYVN_TEST_SEED=...``, which goes there again.
 """
 
@@ -55,7 +55,7 @@ pytestmark = [
     pytest.mark.timeout(24 * 3600 if "COMFYVN_TEST_EXAMPLES" in os.environ else 900),
 ]
 
-EXAMPLES: Final = int(os.environ.get("COMFYVN_TEST_EXAMPLES", "120"))
+EXAMPLES: Final = int(os.environ.get("COMFYVN_TEST_EXAMPLES", "80"))
 REFUSALS: Final = {"AssetNotFound", "OperationNotFound", "PathConflict", "RestoreRefused", "InvalidSidecar"}
 RESOLUTIONS: Final = 8
 
