@@ -16,7 +16,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Literal, TypedDict, cast, get_args
+from typing import Any, Final, Literal, TypedDict, TypeGuard, cast, get_args
 
 from comfyvn.errors import InvalidAssetType, InvalidFilter, InvalidMetadata
 
@@ -59,6 +59,7 @@ __all__ = [
     "fold",
     "generation_of",
     "id_floor",
+    "is_seed",
     "link_kind",
     "marker_value",
     "merge_registered",
@@ -887,6 +888,16 @@ def marker_value(claim: ProvenanceClaim, provenance_id: int, created_at: str, ui
         "hash": digest,
     }
     return _encode_ascii(value).encode("ascii")
+
+
+def is_seed(value: object) -> TypeGuard[str]:
+    """Tell the digits of a seed of 64 bits, as facts have it.
+
+    >>> is_seed("18446744073709551615"), is_seed("1e9"), is_seed(5)
+    (True, False, False)
+    """
+    is_digits = isinstance(value, str) and value.isascii() and value.isdecimal()
+    return is_digits and len(cast("str", value)) <= _SEED_DIGITS
 
 
 def model_name(name: str) -> str:

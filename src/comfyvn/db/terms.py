@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, Literal, cast, get_args
 
-from comfyvn.model import Asset, fold, model_name
+from comfyvn.model import Asset, fold, is_seed, model_name
 
 __all__ = [
     "CODE_BITS",
@@ -30,7 +30,6 @@ TermKind = Literal["type", "license", "tag", "model", "lora", "sampler", "tool"]
 KINDS: Final[tuple[TermKind, ...]] = get_args(TermKind)
 _NAME_CHARACTERS: Final = 200
 _PROMPT_CHARACTERS: Final = 2_000
-_SEED_DIGITS: Final = 20
 
 CODE_LENGTH: Final = 5
 CODE_ZERO: Final = 48
@@ -57,8 +56,7 @@ def terms_of(asset: Asset) -> list[tuple[TermKind, str, str]]:
 def seed_of(asset: Asset) -> str | None:
     """Return the seed that made an asset, as digits; None where that is unknown."""
     seed = _facts(asset).get("seed")
-    is_seed = isinstance(seed, str) and seed.isascii() and seed.isdecimal() and len(seed) <= _SEED_DIGITS
-    return seed if is_seed else None
+    return seed if is_seed(seed) else None
 
 
 def _made_with(asset: Asset) -> Iterator[tuple[TermKind, str]]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from comfyvn.generation.values import is_deep
 from comfyvn.model import EmbeddedText, canonical_json
 
 __all__ = ["Raw", "apply_changes", "changes_between"]
@@ -111,7 +112,7 @@ def _value_of(text: EmbeddedText) -> dict[str, Any]:
         with suppress(ValueError, RecursionError):
             value = json.loads(text.text, object_pairs_hook=_once, parse_constant=_refused)
             json.dumps(value, ensure_ascii=False).encode()  # half characters: the text has them escaped
-            if not _is_deep(value, _KEPT_NESTING):
+            if not is_deep(value, _KEPT_NESTING):
                 return {**where, "json": value}
     return {**where, "text": text.text}
 
@@ -125,10 +126,3 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _is_deep(value: Any, depth: int) -> bool:
-    if not isinstance(value, (dict, list)):
-        return False
-    inside = value.values() if isinstance(value, dict) else value
-    return depth <= 0 or any(_is_deep(each, depth - 1) for each in inside)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from comfyvn.generation import a1111, comfyui, fooocus, invokeai, novelai, swarmui
 from comfyvn.generation.raw import Raw
 from comfyvn.generation.told import FACTS, Told
-from comfyvn.model import EmbeddedText, canonical_json
+from comfyvn.model import EmbeddedText, canonical_json, is_seed
 
 __all__ = ["READER", "Generation", "read"]
 
@@ -34,7 +34,6 @@ _TEXT_CHARACTERS: Final = 100_000
 _SHORT_CHARACTERS: Final = 1_000
 _ENTRIES: Final = 100
 _WHOLE: Final = 2**53 - 1
-_SEED_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +108,7 @@ def _parsed(
 ) -> Told | None:
     try:
         return parse(texts, file_name)
-    except (
-        Exception
-    ):  # anybody can write anything into a file, and no mistake of ours in it may cost the file
+    except Exception:  # what anybody wrote into a file, and a mistake of ours in it, must not cost the file
         log.exception("the reader %s failed on the texts of %r", parse.__module__, file_name)
         return None
 
@@ -131,7 +128,7 @@ def _is_sound(name: str, value: Any) -> bool:
     if wanted is str:
         limit = _TEXT_CHARACTERS if name.endswith("prompt") else _SHORT_CHARACTERS
         if name == "seed":
-            return isinstance(value, str) and value.isdecimal() and len(value) <= _SEED_DIGITS
+            return is_seed(value)
         return _is_text(value, limit)
     if wanted is list:
         is_list = isinstance(value, list) and 0 < len(value) <= _ENTRIES

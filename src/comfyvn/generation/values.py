@@ -117,10 +117,10 @@ def without(value: Any, is_volatile: Callable[[str], bool]) -> Any:
     return [without(inner, is_volatile) for inner in value] if isinstance(value, list) else value
 
 
-def is_deep(value: object) -> bool:
-    """Tell whether lists and objects lie more than 64 deep in each other."""
+def is_deep(value: object, levels: int = _NESTING) -> bool:
+    """Tell whether lists and objects lie more than so many levels deep in each other."""
     level: list[object] = [value]
-    for _ in range(_NESTING):
+    for _ in range(levels):
         level = [
             inner
             for outer in level

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 __all__ = [
     "CONTROLS",
@@ -66,7 +66,7 @@ def one_of(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Is this a finite number? True and False are none."""
     if isinstance(value, float):
         return math.isfinite(value)

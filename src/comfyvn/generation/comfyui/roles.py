@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from comfyvn.generation.comfyui.graph import Link, Node, is_media_file, is_number, natural, one_of, words
 
@@ -72,7 +72,7 @@ _ASKS_OTHERWISE: Final = one_of("resolution aspect ratio dimensions preset swap 
 Fits = Callable[[object], bool]
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Is this a whole number that a seed or a count of steps may be?"""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from comfyvn.generation.comfyui.graph import Graph, Link, Node, is_number, words
 from comfyvn.generation.comfyui.literals import Facts, Literals, Unsure, agreed, places
@@ -29,6 +29,7 @@ from comfyvn.generation.comfyui.roles import (
 __all__ = ["Walk"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Look = Callable[[Node], tuple[Any, str] | None]
 
 _MOST_BRANCHES: Final = 8
@@ -45,23 +46,24 @@ _LOADERS: Final = {
 }
 
 
-def _sure(look: Callable[[], T]) -> T | None:
+def _sure(look: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T | None:
+    """Return what a look finds, None where that is not sure."""
     try:
-        return look()
+        return look(*arguments, **named)
     except Unsure:
         return None
 
 
 def _is_cfg(value: object) -> bool:
-    return is_number(value) and -1000 <= value <= 1000  # type: ignore[operator]
+    return is_number(value) and -1000 <= value <= 1000
 
 
 def _is_share(value: object) -> bool:
-    return is_number(value) and 0 <= value <= 1  # type: ignore[operator]
+    return is_number(value) and 0 <= value <= 1
 
 
 def _is_count(value: object) -> bool:
-    return is_whole(value) and 0 < value <= 1_000_000  # type: ignore[operator]
+    return is_whole(value) and 0 < value <= 1_000_000
 
 
 def _is_layer(value: object) -> bool:
@@ -94,8 +96,8 @@ class Walk:
 
     def of(self, saver: Node) -> Facts:
         """Return the facts of the file that this node saved."""
-        facts = _sure(lambda: self._of_samplers(saver)) or {}
-        images = _sure(lambda: input_images(saver, self._literals))
+        facts = _sure(self._of_samplers, saver) or {}
+        images = _sure(input_images, saver, self._literals)
         if images:
             facts["input_images"] = images
         return facts
@@ -107,7 +109,7 @@ class Walk:
         facts = self._made(behind, 0)
         if behind.samplers:
             decoders = behind.decoders or behind.samplers
-            names = [_sure(lambda node=decoder: self._vae(node)) for decoder in decoders]  # type: ignore[misc]
+            names = [_sure(self._vae, decoder) for decoder in decoders]
             facts |= agreed([{"vae": name} if name else {} for name in names])
         return facts
 
@@ -194,7 +196,7 @@ class Walk:
         facts = self._sampling(sampler)
         encoders: list[Node] = []
         for name, role in (("prompt", "positive"), ("negative_prompt", "negative")):
-            prompt = _sure(lambda role=role: self._prompt(sampler, role))  # type: ignore[misc]
+            prompt = _sure(self._prompt, sampler, role)
             if prompt is None:
                 continue
             texts = {text: place for text, place in prompt.texts if text.strip()}
@@ -202,7 +204,7 @@ class Walk:
                 facts[name] = "\n".join(texts), places(texts.values())
             if role == "positive":
                 encoders = prompt.encoders
-        layers = [_sure(lambda node=node: self._clip_skip(node)) for node in encoders]  # type: ignore[misc]
+        layers = [_sure(self._clip_skip, node) for node in encoders]
         facts |= agreed([{"clip_skip": layer} if layer else {} for layer in layers])
         return facts | self._size(starts)
 
@@ -220,10 +222,10 @@ class Walk:
 
     def _sampling(self, sampler: Node) -> Facts:
         own = self._literals.own
-        scheduling, is_whole_run = _sure(lambda: self._scheduling(sampler)) or (None, False)
-        guider = _sure(lambda: self._given(sampler, "guider")) or sampler
+        scheduling, is_whole_run = _sure(self._scheduling, sampler) or (None, False)
+        guider = _sure(self._given, sampler, "guider") or sampler
         found = {
-            "seed": _sure(lambda: self._seed(sampler)),
+            "seed": _sure(self._seed, sampler),
             "cfg": own(guider, ("cfg", "cfg_scale"), _is_cfg),
         }
         if scheduling is not None:
@@ -231,7 +233,7 @@ class Walk:
             if is_whole_run:
                 found["steps"] = own(scheduling, ("steps",), _is_count)
                 found["denoise"] = own(scheduling, ("denoise",), _is_share)
-        found["sampler"] = _sure(lambda: self._sampler_name(sampler))
+        found["sampler"] = _sure(self._sampler_name, sampler)
         facts = {name: each for name, each in found.items() if each is not None}
         for name in {"cfg", "denoise"} & facts.keys():
             facts[name] = float(facts[name][0]), facts[name][1]
