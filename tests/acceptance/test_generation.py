@@ -478,3 +478,20 @@ def test_a_place_for_texts_that_takes_none_costs_no_asset(
     assert facts_of(registry, uid)["facts"]["seed"] == "1"
     assert item.status in ("read", "current")
     assert list(outside.iterdir()) == []
+
+
+def test_texts_are_kept_anew_where_somebody_has_deleted_them(
+    registry: AssetRegistry, pictures: list[str], draw: Draw
+) -> None:
+    """A running program would keep the changes of what is gone, and with them nothing."""
+    shutil.rmtree(WORKFLOWS)
+
+    uid = registry.register_file(draw(4, parameters=PARAMETERS.format(seed=4)), "characters")["uid"]
+
+    path = registry.resolve_path(uid)
+    assert path is not None
+    repaint(path)
+    rebuild(registry)
+    [item] = refresh(registry, [uid], is_forced=True)
+    assert item.status == "current"
+    assert len(list(WORKFLOWS.rglob("*.json"))) == 1

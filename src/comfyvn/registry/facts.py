@@ -134,9 +134,8 @@ def _looked_at(library: Library, rows: Reader, uid: str, asset: Asset | None, *,
         (row.inputs["generation"] for row in asset.all_provenance if "generation" in row.inputs), {}
     )
     reader = said.get("reader") if isinstance(said, Mapping) else None
-    if said and (
-        reader is None or (reader == READER and not is_forced)
-    ):  # without one it is the caller's own
+    is_callers_own = bool(said) and reader is None
+    if is_callers_own or (reader == READER and not is_forced):
         planned = Refreshed(asset.uid, asset.key, "current")
         return _Look(planned, parents=_new_parents(rows, asset, said))
     name = said.get("file") if isinstance(said, Mapping) else None

@@ -21,7 +21,7 @@ from comfyvn import media
 from comfyvn.errors import ComfyVNError
 from comfyvn.generation import Generation, read
 from comfyvn.generation.raw import Raw, apply_changes, changes_between
-from comfyvn.model import UNSPECIFIED, Asset, EmbeddedText, ProvenanceClaim
+from comfyvn.model import UNSPECIFIED, Asset, EmbeddedText, FileStat, ProvenanceClaim
 from comfyvn.storage import LocalStorage, Writes
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Workflows:
     def __init__(self, storage: LocalStorage) -> None:
         self._storage = storage
         self._lock = Lock()
-        self._known: OrderedDict[str, list[Any]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[FileStat | None, list[Any]]] = OrderedDict()
 
     def keep(self, raw: Raw, workflow_hash: str | None, writes: Writes) -> dict[str, Any]:
         """Keep texts and return a reference to them.
@@ -98,10 +98,12 @@ class Workflows:
     def _load(self, name: object) -> list[Any] | None:
         if not (isinstance(name, str) and len(name) == _HASH_DIGITS and _HEX.issuperset(name)):
             return None
+        stat = self._storage.stat(_key(name))
         with self._lock:
-            if name in self._known:
+            known = self._known.get(name)
+            if known is not None and known[0] == stat:  # else changes would lead from what is gone
                 self._known.move_to_end(name)
-                return self._known[name]
+                return known[1]
         try:
             found = self._storage.read(_key(name), _FILE_BYTES)
             values = None if found is None else json.loads(found[0])  # orjson would round large numbers
@@ -111,7 +113,7 @@ class Workflows:
             return None
         if len(found[0]) <= _KEPT_BYTES:
             with self._lock:
-                self._known[name] = values
+                self._known[name] = found[1], values
                 while len(self._known) > _KEPT:
                     self._known.popitem(last=False)
         return values
