@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from comfyvn.errors import PathConflict
-from comfyvn.model import Asset
+from comfyvn.model import Asset, Facts
+from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRecord, AssetRegistry
+from comfyvn.studio.core.library import Beside
 
 KEYS_IN_ORDER = [
     *("schema", "id", "uid", "project", "type", "path", "hash", "bytes", "version", "tags", "license"),
@@ -560,15 +562,22 @@ def test_raised_tag_limits_hold_for_merging_too(
     assert again["tags"] == [*many, "one more"]
 
 
+@pytest.mark.parametrize("before", ["as we wrote it", "edited", "broken", "gone"])
 def test_an_edit_that_is_saved_while_ours_is_being_written_is_taken_in(
-    registry: AssetRegistry, make_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    registry: AssetRegistry, make_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     """It would be written over: an editor knows no lock of ours."""
     uid = registry.register_file(make_png(), "characters")["uid"]
     path, build = registry.sidecar_path(uid), registry.library._sidecar_data
     assert path is not None
-    edited = json.dumps({**registry.read_sidecar(uid), "tags": ["by hand"]})
-    edits = [edited]
+    payload = registry.read_sidecar(uid)
+    edits = [json.dumps({**payload, "tags": ["by hand"]})]
+    if before == "edited":
+        path.write_text(json.dumps({**payload, "tags": ["by"]}))
+    elif before == "broken":
+        path.write_text('{"tags": ["by')
+    elif before == "gone":
+        path.unlink()
 
     def save_first(asset: Asset) -> bytes:
         if edits:
@@ -583,3 +592,29 @@ def test_an_edit_that_is_saved_while_ours_is_being_written_is_taken_in(
     assert record is not None
     assert record["tags"] == ["by hand", "ours"]
     assert registry.read_sidecar(uid)["tags"] == ["by hand", "ours"]
+
+
+def test_an_edit_that_is_saved_while_one_before_is_taken_in_is_not_overlooked(
+    registry: AssetRegistry, make_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second would be taken for the first, which needs no writing, and never be read again."""
+    uid = registry.register_file(make_png(), "characters")["uid"]
+    path, read = registry.sidecar_path(uid), registry.library.read_beside
+    assert path is not None
+    payload = registry.read_sidecar(uid)
+    edits = [json.dumps({**payload, "tags": ["by hand"]})]
+    path.write_text(json.dumps(payload, indent=1))  # says the same
+
+    def save_after(key: str, base: Facts | None = None) -> Beside | None:
+        found = read(key, base)
+        if edits:
+            path.write_text(edits.pop())
+        return found
+
+    monkeypatch.setattr(registry.library, "read_beside", save_after)
+    registry.bulk_update_tags([uid], add_tags=[])
+    rebuild(registry)
+
+    record = registry.get_asset(uid)
+    assert record is not None
+    assert record["tags"] == registry.read_sidecar(uid)["tags"] == ["by hand"]

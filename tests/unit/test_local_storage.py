@@ -26,7 +26,7 @@ from comfyvn.errors import (
     SourceUnreadable,
     UnsafePath,
 )
-from comfyvn.storage import LocalStorage, Staged, Writes, open_source
+from comfyvn.storage import LocalStorage, Staged, Writes, local, open_source
 from support import run_all
 
 TIMEOUT_S = 30.0
@@ -265,6 +265,63 @@ def test_a_failed_write_leaves_the_older_file_and_nothing_else(
         storage.write("a.json", b"newer", Writes())
 
     assert storage.path("a.json").read_bytes() == b"older"
+    assert keys_of(storage) == ["a.json"]
+
+
+def test_a_file_is_written_over_the_one_that_is_known_and_over_no_other(storage: LocalStorage) -> None:
+    """What an editor saved since we looked would be gone."""
+    known = storage.write("a.json", b"one", Writes())
+    second = storage.write("a.json", b"two", Writes(), over=known)
+    assert storage.read("a.json", 100) == (b"two", second)
+
+    with pytest.raises(FileExistsError):
+        storage.write("a.json", b"three", Writes(), over=known)
+
+    assert storage.read("a.json", 100) == (b"two", second)
+    storage.delete("a.json")
+    storage.write("a.json", b"four", Writes(), over=second)
+    assert keys_of(storage) == ["a.json"]
+    assert storage.path("a.json").read_bytes() == b"four"
+
+
+@linux_only
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_a_file_that_is_saved_at_the_last_moment_is_not_written_over(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, saves: int
+) -> None:
+    """Between the look at a file and its replacement an editor has its microseconds."""
+    known = storage.write("a.json", b"one", Writes())
+    rename, path, left = local._rename, storage.path("a.json"), list(range(saves))
+
+    def save_first(source: str, target: str, flag: int) -> bool:
+        if left:
+            beside = path.with_name("editor's")
+            beside.write_bytes(b"save %d" % left.pop())
+            beside.replace(path)
+        return rename(source, target, flag)
+
+    monkeypatch.setattr(local, "_rename", save_first)
+    with pytest.raises(FileExistsError):
+        storage.write("a.json", b"ours", Writes(), over=known)
+
+    assert path.read_bytes() == b"save 0"  # the last
+    assert keys_of(storage) == ["a.json"]
+    storage.close()
+    assert [each for each in files_below(storage.root) if "staging" in each] == []
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_disk_that_exchanges_no_files_takes_new_ones_too(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    """On exFAT and on macOS no sidecar could be changed."""
+    known = storage.write("a.json", b"one", Writes())
+    if not can_exchange:
+        monkeypatch.setattr(local, "_renameat2", lambda: None)
+
+    storage.write("a.json", b"two", Writes(), over=known)
+
+    assert storage.path("a.json").read_bytes() == b"two"
     assert keys_of(storage) == ["a.json"]
 
 

@@ -468,6 +468,7 @@ def test_many_go_to_the_trash_only_after_a_question(studio: Gallery) -> None:
     expect(said(studio)).to_contain_text("Moved 30 assets to the trash")
     assert studio.registry.count_assets() == 0
     undo_by_toast(studio)
+    expect(said(studio)).to_contain_text("Undone: moved 30 assets to the trash")
     expect(studio.card("mara_29")).to_be_visible()
     assert studio.registry.count_assets() == 30
 

@@ -59,6 +59,7 @@ _SYNC_THREADS: Final = 6
 _BEGIN_WRITING: Final = 2  # SYNC_FILE_RANGE_WRITE
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
+_RENAME_EXCHANGE: Final = 2
 _STAGING_NAME: Final = re.compile(r"[0-9]+-[0-9a-f]{8}")
 _NO_LINK_ERRNOS: Final = {
     errno.EPERM,
@@ -960,20 +961,24 @@ def _rename_exclusive(source: str, target: str) -> None:
     """Rename a file in one step, or raise FileExistsError; both are on one volume."""
     if sys.platform == "win32" or _is_other_case(source, target):
         os.rename(source, target)  # on Windows a rename never replaces
-        return
+    elif not _rename(source, target, _RENAME_NOREPLACE):
+        _move_exclusive(source, target)
+
+
+def _rename(source: str, target: str, flag: int) -> bool:
+    """Rename as Linux can, with a flag of ``renameat2``; False where the system or the disk can't."""
     call = _renameat2()
     if call is None:
-        _move_exclusive(source, target)
-        return
+        return False
     import ctypes
 
     sys.audit("os.rename", source, target, -1, -1)  # as `os.rename` does
-    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
-        return
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
+        return True
     number = ctypes.get_errno()
     if number not in _NO_RENAME_ERRNOS:
         raise OSError(number, os.strerror(number), source, None, target)
-    _move_exclusive(source, target)
+    return False
 
 
 def _is_other_case(source: str, target: str) -> bool:
@@ -987,14 +992,35 @@ def _is_other_case(source: str, target: str) -> bool:
 
 
 def _replace_known(known: FileStat, staged: str, target: str) -> None:
-    """Move a file over another one that is still the known one, as near as the two steps can be."""
+    """Move a file over another one that is still the known one, or to where that is gone from.
+
+    Where two files can be exchanged, one that was saved at the last moment is seen too, and put back.
+
+    Raises:
+        FileExistsError: another file lies there; it was left as it is.
+    """
+    ours = _file_stat(os.lstat(staged))
     try:
-        there = _file_stat(os.lstat(target))
+        is_known = _file_stat(os.lstat(target)) == known
+        if is_known and not _rename(staged, target, _RENAME_EXCHANGE):
+            return os.replace(staged, target)
     except FileNotFoundError:
-        there = known
-    if there != known:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
-    os.replace(staged, target)
+        return _move_exclusive(staged, target)
+    if is_known and _file_stat(os.lstat(staged)) == known:
+        return os.unlink(staged)
+    if is_known:
+        _give_back(staged, target, ours)
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+def _give_back(taken: str, target: str, ours: FileStat) -> None:
+    """Put back a file that an exchange took for ours; if somebody saved another one since, that stays."""
+    while True:
+        given = _file_stat(os.lstat(taken))
+        _rename(taken, target, _RENAME_EXCHANGE)
+        if _file_stat(os.lstat(taken)) == ours:
+            return
+        ours = given
 
 
 def _drop_empty(folder: Path, root: Path) -> None:
@@ -1225,7 +1251,7 @@ def _sync_file_range() -> Any:
 
 @functools.cache
 def _renameat2() -> Any:
-    """Return Linux's ``renameat2``, which can rename without replacing."""
+    """Return Linux's ``renameat2``, which can rename without replacing, and exchange two files."""
     if sys.platform != "linux":
         return None
     import ctypes

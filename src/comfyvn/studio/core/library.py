@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from comfyvn import media, sidecar
 from comfyvn.config import Config
@@ -61,7 +61,6 @@ __all__ = ["Beside", "Library", "Move", "Transaction", "facts_told", "provenance
 
 _log = logging.getLogger(__name__)
 _COMMIT_HASH_MAX_AGE_S: Final = 5.0
-_READ_TRIES: Final = 5
 _OLDEST_SUFFIX: Final = ".json"
 _DAY_S: Final = 86_400.0
 
@@ -161,6 +160,10 @@ class Move:
     file: FileStat | None
     is_missing: bool = False
     is_ours: bool = False
+
+
+_Over: TypeAlias = FileStat | Literal["anything", "nothing"]
+"""What may lie where a sidecar is to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +342,7 @@ class Library:
         """
         stat = self.storage.stat(self.sidecar_key(asset.key))
         is_as_written = stat is not None and stat == asset.sidecar_file
-        found = None if is_as_written else self.edits_on_disk(asset)
+        found, seen = (None, stat) if is_as_written else self.edits_on_disk(asset)
         theirs = asset.facts if found is None else found.facts
         is_others = found is not None and _is_of_another_registration(found, asset)
         base = _in_both(theirs, asset.facts) if is_others else asset.facts
@@ -347,15 +350,18 @@ class Library:
         whole = asset if found is None else self.take_back(change, asset, found)
         is_changed = not sidecar.is_same(merged.facts, asset.facts)
         updated = replace(whole, facts=merged.facts, updated_at=utc_now() if is_changed else asset.updated_at)
-        if not is_changed and not force and (as_it_is := self._with_sidecar_as_it_is(updated, found)):
+        if not is_changed and not force and (as_it_is := self._with_sidecar_as_it_is(updated, found, seen)):
             if as_it_is != asset:
                 change.update(as_it_is)
             return as_it_is
         try:
-            updated = self.write_sidecar(change, updated, asset if is_as_written and is_as_read else None)
+            known = asset if is_as_written and is_as_read else None
+            over = self._seen_beside(asset) if seen is None else seen
+            updated = self.write_sidecar(change, updated, known, over)
         except FileExistsError:  # an editor was faster: what it saved is taken in first
+            is_as_read = is_as_read and whole is asset
             return self.change_one(
-                change, asset, wanted, force=force, announce=announce, is_as_read=is_as_read
+                change, whole, wanted, force=force, announce=announce, is_as_read=is_as_read
             )
         change.update(updated)
         if merged.lost:  # our change and what overrules it are two steps, so that each can be undone
@@ -366,9 +372,19 @@ class Library:
             self.tell_updated(change, asset, updated)
         return updated
 
-    def _with_sidecar_as_it_is(self, asset: Asset, found: sidecar.Sidecar | None) -> Asset | None:
-        """Return the asset with its sidecar remembered if that need not be written: it says it all."""
-        stat = self.storage.stat(self.sidecar_key(asset.key))
+    def _seen_beside(self, asset: Asset) -> _Over:
+        """Tell what may lie where no sidecar does: nothing, or a link, or a folder, which takes no file."""
+        key = self.sidecar_key(asset.key)
+        is_file_or_nothing = not self.storage.exists(key) or self.storage.stat(key) is not None
+        return "nothing" if is_file_or_nothing else "anything"
+
+    def _with_sidecar_as_it_is(
+        self, asset: Asset, found: sidecar.Sidecar | None, stat: FileStat | None
+    ) -> Asset | None:
+        """Return the asset with its sidecar remembered if that need not be written: it says it all.
+
+        ``stat`` is that of the sidecar as it was ``found``: a later one may be of a later edit.
+        """
         if stat is not None and stat == asset.sidecar_file:
             return asset
         if stat is None or found is None or found.payload != sidecar.build(asset, self.sidecar_suffix):
@@ -576,39 +592,48 @@ class Library:
             return False
         return found is not None and found.key == owner and found.uid is not None
 
-    def edits_on_disk(self, asset: Asset) -> sidecar.Sidecar | None:
-        """Return the asset's sidecar if it changed since we wrote it; a broken one is copied aside."""
+    def edits_on_disk(self, asset: Asset) -> tuple[sidecar.Sidecar | None, FileStat | None]:
+        """Return the asset's sidecar if it changed since we wrote it, and the stat of what lies there.
+
+        A broken one is copied aside.
+        """
         key = self.sidecar_key(asset.key)
-        for _ in range(_READ_TRIES):
-            before = self.storage.stat(key)
-            if before in (asset.sidecar_file, None):
-                return None
-            try:
-                found = self.read_sidecar(asset.key, asset.facts)
-            except InvalidSidecar as error:
-                self.set_aside(key, error)
-                return None
-            if self.storage.stat(key) == before:  # else somebody saved it meanwhile
-                break
-        if found is not None and found.project not in (None, self.ledger.project_id):
+        stat = self.storage.stat(key)
+        if stat in (asset.sidecar_file, None):
+            return None, stat
+        try:
+            beside = self.read_beside(asset.key, asset.facts)
+        except InvalidSidecar as error:
+            self.set_aside(key, error)
+            return None, stat
+        if beside is None:
+            return None, None
+        found = beside.said
+        if found.project not in (None, self.ledger.project_id):
             why = f"it belongs to the project {found.project!r}; put the right one back"
             raise PathConflict(path=key, why=why)
-        if found is not None and found.uid not in (None, asset.uid):  # maybe all that is left of that one
+        if found.uid not in (None, asset.uid):  # maybe all that is left of that one
             why = f"it names the asset {found.uid}, not {asset.uid}"
             raise PathConflict(path=key, why=f"{why}; put the files right, then `comfyvn rebuild`")
-        return found
+        return found, beside.stat
 
     def set_aside(self, key: str, why: Exception) -> None:
         """Keep a copy of a broken sidecar before ours takes its place, and say so."""
         copy = self.storage.keep_copy(key)
         _log.warning("%s. A copy is kept as %s.", why, copy)
 
-    def write_sidecar(self, change: Transaction, asset: Asset, known: Asset | None = None) -> Asset:
+    def write_sidecar(
+        self, change: Transaction, asset: Asset, known: Asset | None = None, over: _Over = "anything"
+    ) -> Asset:
         """Write sidecar and mirror inside a transaction; return the asset with what is remembered of them.
 
-        ``known`` is the asset as its sidecar says, if that is what we wrote last.
+        ``known`` is the asset as its sidecar says, if that is what we wrote last; ``over`` is what was last
+        seen to lie there.
+
+        Raises:
+            FileExistsError: somebody saved the sidecar since; it was left as it is.
         """
-        written = self.replace_sidecar(change, asset, known)
+        written = self.replace_sidecar(change, asset, known, over)
         self.tell_sidecar_written(change, asset)
         return written
 
@@ -642,28 +667,30 @@ class Library:
                 if found is not None and found[0] == self._sidecar_data(asset):
                     self.mirrors.delete(asset.mirror_key)
 
-    def replace_sidecar(self, change: Transaction, asset: Asset, known: Asset | None = None) -> Asset:
+    def replace_sidecar(
+        self, change: Transaction, asset: Asset, known: Asset | None = None, over: _Over = "anything"
+    ) -> Asset:
         """Write sidecar and mirror inside a transaction, unannounced; they are put back if it fails.
 
-        ``known`` as in `write_sidecar`: then nobody needs to read what is to be put back.
-
-        Raises:
-            FileExistsError: somebody saved the sidecar since it was ``known``; it was left as it is.
+        Arguments and errors as of `write_sidecar`. Nobody needs to read what is to be put back if it is
+        ``known``.
         """
         data = self._sidecar_data(asset)
         key = self.sidecar_key(asset.key)
-        written = change.sidecars.setdefault(key, [])
-        over = None if known is None else known.sidecar_file
-        if known is None or over is None:
+        written, steps = change.sidecars.setdefault(key, []), len(change.undo)
+        if known is None or known.sidecar_file is None:
             old = self._note_undo(change, self.storage, key, written)
             size_bytes = -1 if old is None else len(old)
         else:
-            size_bytes = over.size_bytes
+            size_bytes = known.sidecar_file.size_bytes
             self._note_rewrite(change, known, written)
         try:
-            stat = self.storage.write(key, data, change.writes, over=over)
+            if over == "nothing":
+                stat = self.storage.create(key, data, change.writes)
+            else:
+                stat = self.storage.write(key, data, change.writes, over=None if over == "anything" else over)
         except FileExistsError:
-            change.undo.pop()
+            del change.undo[steps:]
             raise
         written.append(stat)
         mirror_key = self._replace_mirror(change, asset, data, size_bytes)
