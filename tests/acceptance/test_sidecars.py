@@ -15,6 +15,7 @@ from comfyvn.model import Asset, Facts
 from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRecord, AssetRegistry
 from comfyvn.studio.core.library import Beside
+from comfyvn.studio.core.registration import Registrar
 
 KEYS_IN_ORDER = [
     *("schema", "id", "uid", "project", "type", "path", "hash", "bytes", "version", "tags", "license"),
@@ -618,3 +619,26 @@ def test_an_edit_that_is_saved_while_one_before_is_taken_in_is_not_overlooked(
     record = registry.get_asset(uid)
     assert record is not None
     assert record["tags"] == registry.read_sidecar(uid)["tags"] == ["by hand"]
+
+
+def test_a_sidecar_that_is_saved_while_its_file_is_registered_is_read(
+    registry: AssetRegistry, make_png: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tags that an artist saved in that second would be gone."""
+    uid = registry.register_file(make_png(), "characters")["uid"]
+    path, file = registry.sidecar_path(uid), registry.resolve_path(uid)
+    assert path is not None and file is not None
+    payload = registry.read_sidecar(uid)
+    registry.remove_asset(uid)
+    path.write_text(json.dumps({**payload, "tags": ["first"]}))
+    edits, record = [json.dumps({**payload, "tags": ["by hand"]})], Registrar._record_batch
+
+    def save_first(registrar: Registrar, batch: Any) -> Any:
+        if edits:
+            path.write_text(edits.pop())
+        return record(registrar, batch)
+
+    monkeypatch.setattr(Registrar, "_record_batch", save_first)
+    again = registry.register_file(file, "characters", copy_file=False, metadata={"tags": ["ours"]})
+
+    assert again["tags"] == registry.read_sidecar(uid)["tags"] == ["by hand", "ours"]

@@ -356,7 +356,7 @@ class Library:
             return as_it_is
         try:
             known = asset if is_as_written and is_as_read else None
-            over = self._seen_beside(asset) if seen is None else seen
+            over = self.may_lie_beside(asset) if seen is None else seen
             updated = self.write_sidecar(change, updated, known, over)
         except FileExistsError:  # an editor was faster: what it saved is taken in first
             is_as_read = is_as_read and whole is asset
@@ -372,7 +372,7 @@ class Library:
             self.tell_updated(change, asset, updated)
         return updated
 
-    def _seen_beside(self, asset: Asset) -> _Over:
+    def may_lie_beside(self, asset: Asset) -> _Over:
         """Tell what may lie where no sidecar does: nothing, or a link, or a folder, which takes no file."""
         key = self.sidecar_key(asset.key)
         is_file_or_nothing = not self.storage.exists(key) or self.storage.stat(key) is not None

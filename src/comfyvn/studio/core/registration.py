@@ -132,7 +132,8 @@ class _Admitted:
     """A file in its place with its sidecar, to be recorded. ``is_new_file``: we put the file there.
 
     ``had_sidecar``: that lay there before, and stays as it is. ``is_unheard``: nothing was known of the file,
-    its sidecar tells of this registration only.
+    its sidecar tells of this registration only. ``seen``: the sidecar that the asset's facts were read from,
+    over which its own is to be written.
     """
 
     request: Request
@@ -140,6 +141,7 @@ class _Admitted:
     is_new_file: bool
     had_sidecar: bool = False
     is_unheard: bool = False
+    seen: FileStat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +304,7 @@ class Registrar:
         except (ComfyVNError, OSError):  # that way says what is wrong with it
             return None
         if asset_there is None:
-            return _Admitted(request, asset, is_new_file=False)
+            return _Admitted(request, asset, is_new_file=False, seen=beside.stat)
         return _Admitted(request, asset_there, is_new_file=False, had_sidecar=True)
 
     def _lost_asset(self, key: str, found: Sidecar, request: Request) -> _Admitted:
@@ -546,10 +548,13 @@ class Registrar:
             return at_key, at_key or rows.known(digest), rows.free_uid(digest)
 
     def _put(self, arrival: _Arrival, uid: str, batch: _Batch, taken: Taken | None) -> _Admitted:
-        library, placed = self._library, self._place(arrival, uid, batch, taken)
+        library, placed, seen = self._library, self._place(arrival, uid, batch, taken), None
         try:
+            if not placed.is_bare:
+                seen = library.storage.stat(library.sidecar_key(placed.key))
             asset = library.create_sidecar(self._new_asset(placed, uid), batch.writes)
             if placed.is_bare and asset.sidecar_file is None:  # somebody saved one there meanwhile
+                seen = library.storage.stat(library.sidecar_key(placed.key))
                 asset = self._new_asset(replace(placed, is_bare=False), uid)
         except BaseException:
             if placed.is_new:
@@ -557,7 +562,7 @@ class Registrar:
             raise
         own_row = [row.id for row in asset.all_provenance] == [arrival.provenance_id]
         is_unheard = own_row and asset.facts == arrival.request.facts
-        return _Admitted(arrival.request, asset, placed.is_new, is_unheard=is_unheard)
+        return _Admitted(arrival.request, asset, placed.is_new, is_unheard=is_unheard, seen=seen)
 
     def _stamp(self, arrival: _Arrival, uid: str) -> _Arrival:
         """Fill the marker that was reserved while the copy was made."""
@@ -804,8 +809,12 @@ class Registrar:
     def _insert(
         self, change: Transaction, batch: list[_Admitted]
     ) -> dict[str, Asset | ComfyVNError | OSError]:
-        """Record new assets; return by key what was recorded of each, or why its sidecar can't be written."""
-        done = {each.asset.key: self._with_sidecar(change, each) for each in batch}
+        """Record new assets; return by key what was recorded of each, or why its sidecar can't be written.
+
+        One whose sidecar was saved by somebody since it was read is left out, to be registered anew.
+        """
+        made = {each.asset.key: self._with_sidecar(change, each) for each in batch}
+        done = {key: each for key, each in made.items() if each is not None}
         assets = [asset for asset in done.values() if isinstance(asset, Asset)]
         left = {each.asset.key for each in batch if each.had_sidecar}
         change.rows.insert(assets)
@@ -815,13 +824,19 @@ class Registrar:
                 self._library.tell_sidecar_written(change, asset)
         return done
 
-    def _with_sidecar(self, change: Transaction, admitted: _Admitted) -> Asset | ComfyVNError | OSError:
+    def _with_sidecar(
+        self, change: Transaction, admitted: _Admitted
+    ) -> Asset | ComfyVNError | OSError | None:
         """Write over the sidecar that lay beside a file before it came in; see `Library.create_sidecar`."""
         if admitted.asset.sidecar_file is not None:
             return admitted.asset
+        over = admitted.seen or self._library.may_lie_beside(admitted.asset)
         try:
-            return self._library.replace_sidecar(change, admitted.asset)
+            return self._library.replace_sidecar(change, admitted.asset, over=over)
         except (ComfyVNError, OSError) as error:
+            lies_there = self._library.storage.stat(self._library.sidecar_key(admitted.asset.key))
+            if isinstance(error, FileExistsError) and lies_there != admitted.seen:
+                return None
             if admitted.is_new_file:
                 with suppress(ComfyVNError, OSError):  # else a rebuild finds it
                     self._library.storage.delete(admitted.asset.key)
