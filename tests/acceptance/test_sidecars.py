@@ -627,7 +627,8 @@ def test_a_sidecar_that_is_saved_while_its_file_is_registered_is_read(
     """The tags that an artist saved in that second would be gone."""
     uid = registry.register_file(make_png(), "characters")["uid"]
     path, file = registry.sidecar_path(uid), registry.resolve_path(uid)
-    assert path is not None and file is not None
+    assert path is not None
+    assert file is not None
     payload = registry.read_sidecar(uid)
     registry.remove_asset(uid)
     path.write_text(json.dumps({**payload, "tags": ["first"]}))
