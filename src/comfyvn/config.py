@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_type_hints
@@ -17,7 +17,15 @@ from typing import Any, Final, Literal, get_args, get_type_hints
 from comfyvn.errors import InvalidSetting, InvalidSettingsFile
 from comfyvn.model import Limits
 
-__all__ = ["SECRETS", "SETTINGS_FILE", "Config", "Durability", "load", "settings_table"]
+__all__ = [
+    "SECRETS",
+    "SETTINGS_FILE",
+    "Config",
+    "Durability",
+    "did_you_mean",
+    "load",
+    "settings_table",
+]
 
 Durability = Literal["full", "batch", "off"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
@@ -177,6 +185,20 @@ def settings_table() -> list[dict[str, str]]:
     ]
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return, for a message, which of the known names a mistyped one is near to; empty where none is.
+
+    >>> did_you_mean("Comfyu", ["a1111", "comfyui"]), did_you_mean("painter", ["a1111", "comfyui"])
+    (' (did you mean comfyui?)', '')
+    """
+    from difflib import get_close_matches
+
+    folded = {each.casefold(): each for each in sorted(known)}
+    return "".join(
+        f" (did you mean {folded[near]}?)" for near in get_close_matches(name.casefold(), folded, 1, 0.75)
+    )
+
+
 def load(arguments: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Config:
     """Resolve every setting.
 
@@ -261,10 +283,10 @@ def _read_file(path: Path) -> dict[str, Any]:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidSettingsFile(path=path, why=error) from error
-    known = {item.name for item in _settings()} - {"home"}
+    known = {item.name for item in _settings()} - {"home"} | {_IMPORTERS}
     for name in values:
-        if name not in known and name != _IMPORTERS:
-            why = f"there is no such setting; there are {', '.join(sorted(known))}"
+        if name not in known:
+            why = f"there is no such setting{did_you_mean(name, known)}; there are {', '.join(sorted(known))}"
             raise InvalidSetting(name=name, value=values[name], origin=SETTINGS_FILE, why=why)
     return values
 

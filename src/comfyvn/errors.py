@@ -21,6 +21,7 @@ __all__ = [
     "ConfirmationNeeded",
     "ExportFailed",
     "ExtraMissing",
+    "FactsAtOrigin",
     "FactsMissing",
     "FileMissing",
     "ForeignLibrary",
@@ -90,6 +91,7 @@ __all__ = [
     "TotalChanged",
     "UnknownAdapter",
     "UnknownEvent",
+    "UnknownTable",
     "UnsafePath",
     "UnsupportedMedia",
     "WatchLimit",
@@ -221,8 +223,8 @@ class AmbiguousUid(ComfyVNError, KeyError):
 
 
 class OutsideLibrary(ComfyVNError, ValueError):
-    """{path}: this lies outside the assets folder {root}. Register it with copy_file=True, or move it
-    there first."""
+    """{path}: this lies outside the assets folder {root}. Move it there first, or have it copied: without
+    --in-place, in Python with copy_file=True."""
 
     status, exit_code = 400, 4
 
@@ -250,6 +252,11 @@ class FactsMissing(ComfyVNError, LookupError):
     """{path}: nothing in this file, or kept from it, tells what made it."""
 
     status, exit_code = 404, 3
+
+
+class FactsAtOrigin(FactsMissing):
+    """{path}: nothing in this file, or kept from it, tells what made it. It came from {parent} ({kind}, found
+    by {found}), of which that is known: `comfyvn facts show {uid}`."""
 
 
 class GraphMissing(ComfyVNError, LookupError):
@@ -298,6 +305,11 @@ class InvalidSetting(ComfyVNError, ValueError):
 
 class InvalidSettingsFile(InvalidSetting):
     """{path}: this can't be read as TOML: {why}. Texts need quotes: user = "mika"."""
+
+
+class UnknownTable(InvalidSetting):
+    """comfyvn.toml: the table [importers.{name}] is for no import adapter that is installed here{hint}; its
+    settings have no effect. There are: {known}."""
 
 
 class UnknownAdapter(ComfyVNError, ValueError):

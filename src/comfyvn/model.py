@@ -26,6 +26,7 @@ __all__ = [
     "LINK_KINDS",
     "MAX_NAME_BYTES",
     "MAX_VERSION",
+    "MOST_PARENTS",
     "MOST_STARS",
     "OWN_FOLDERS",
     "PROBLEMS",
@@ -130,7 +131,8 @@ _SEED_DIGITS: Final = 20
 _FILTER_VALUES: Final = 100
 _UID_PREFIX: Final = re.compile("[0-9a-f]{4,64}")
 _UID: Final = re.compile("[0-9A-Za-z_-]{1,64}")  # what older releases made as well
-_MOST_PARENTS: Final = 1_000
+MOST_PARENTS: Final = 1_000
+"""How many parents an asset may have."""
 _FOUND: Final = re.compile("[a-z][a-z0-9-]{0,31}")
 _OF_PARENT: Final = ("parent", "kind", "certainty", "found")
 _WORKFLOW_CHARACTERS: Final = 1_000
@@ -732,8 +734,8 @@ def normalise_parents(parents: Iterable[Parent]) -> tuple[Parent, ...]:
     kept: dict[tuple[str, str], Parent] = {}
     for each in parents:
         kept.setdefault((each.uid, each.kind), each)
-    if len(kept) > _MOST_PARENTS:
-        raise InvalidMetadata(why=f"lineage has {len(kept):,} parents, the limit is {_MOST_PARENTS:,}")
+    if len(kept) > MOST_PARENTS:
+        raise InvalidMetadata(why=f"lineage has {len(kept):,} parents, the limit is {MOST_PARENTS:,}")
     return tuple(kept[name] for name in sorted(kept))
 
 

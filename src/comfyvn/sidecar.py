@@ -19,6 +19,7 @@ import orjson
 from comfyvn.errors import InvalidAssetType, InvalidMetadata, InvalidSidecar
 from comfyvn.model import (
     MAX_VERSION,
+    MOST_PARENTS,
     Asset,
     Facts,
     Limits,
@@ -28,6 +29,7 @@ from comfyvn.model import (
     canonical_json,
     fold,
     normalise_license,
+    normalise_parents,
     normalise_tags,
     normalise_type,
     parse_facts,
@@ -73,6 +75,7 @@ _FRAME_NESTING: Final = 4
 _FAST_NESTING: Final = 100  # orjson refuses more than 254
 _PLAIN_TYPES: Final = frozenset({str, int, bool, type(None)})
 _CONTAINERS: Final = frozenset({dict, list, tuple})
+_LINEAGE_KEY: Final = re.compile(r'"lineage"\s*:\s*')
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _UID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """What older releases wrote too (``legacy_7``); nothing that means a folder, since previews are named so."""
@@ -83,7 +86,8 @@ class Sidecar:
     """What a sidecar says, checked. ``payload`` is the whole object; the rest are its parts, None if absent.
 
     ``provenance`` and ``versions`` are newest first. ``asset_id`` is the ledger's id of the asset, which
-    survives a rebuild.
+    survives a rebuild. ``warning`` says what of ``lineage`` is not understood, where it stands, and what to
+    do; it is kept word for word, among the ``extra`` of the facts, and has no effect.
     """
 
     payload: Mapping[str, Any]
@@ -100,6 +104,7 @@ class Sidecar:
     updated_at: str | None
     provenance: tuple[Provenance, ...]
     versions: tuple[Version, ...]
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
     """
     facts = asset.facts
     preview, is_versioned = describe_preview(asset), len(asset.versions) > 1
-    lineage = {"lineage": [each.describe() for each in facts.parents]} if facts.parents else {}
+    lineage = [*(each.describe() for each in facts.parents), *_strange(facts)]
     return {
         "schema": SCHEMA,
         "id": asset.uid,
@@ -144,8 +149,8 @@ def build(asset: Asset, suffix: str = SUFFIX) -> dict[str, Any]:
         "provenance": _describe_history(asset),
         **({} if asset.provenance else {"asset_id": asset.id}),
         **({"versions": [describe_version(each) for each in asset.versions]} if is_versioned else {}),
-        **facts.extra,
-        **lineage,
+        **{name: value for name, value in facts.extra.items() if name != "lineage"},
+        **({"lineage": lineage} if lineage else {}),
     }
 
 
@@ -273,7 +278,9 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         path: for messages.
         limits: how much metadata an asset may have.
         base: what we last wrote, if known. It tells which of two places that hold the same fact (``tags``
-            and ``meta.tags``) was edited. A sidecar that we wrote has a uid.
+            and ``meta.tags``) was edited. A sidecar that we wrote has a uid. An edit that is not understood
+            is refused as a whole then: nothing is lost, since the ledger has what was there before. Without
+            it, what is understood of ``lineage`` counts.
 
     Raises:
         InvalidSidecar: not UTF-8, not JSON, not an object, a key twice, a value that could not be written
@@ -290,6 +297,7 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
     if isinstance(uid, str) and uid and not _UID.fullmatch(uid):
         _fail(path, data, f"uid may hold letters, digits, _ and -, at most 64; it is {uid!r:.80}")
     history = tuple(_parse_history(payload.get("provenance"), str(uid or "")))
+    strange = facts.extra.get("lineage")
     return Sidecar(
         payload=payload,
         facts=facts,
@@ -305,11 +313,12 @@ def parse(data: bytes, path: str, limits: Limits = Limits(), base: Facts | None 
         updated_at=_text(payload.get("updated_at")),
         provenance=history,
         versions=_parse_versions(payload.get("versions")),
+        warning=_warning(data, payload["lineage"], strange) if strange else None,
     )
 
 
 def facts_of(payload: Mapping[str, Any], limits: Limits = Limits(), base: Facts | None = None) -> Facts:
-    """Return what people wrote, from a sidecar's object.
+    """Return what people wrote, from a sidecar's object; see `parse`.
 
     Raises:
         InvalidMetadata: a value of a wrong type, or beyond a limit.
@@ -324,8 +333,83 @@ def facts_of(payload: Mapping[str, Any], limits: Limits = Limits(), base: Facts 
     origin = _pick(payload, meta, "origin", base and base.origin, lambda value: value)
     rest = parse_facts({**meta, "tags": tags, "license": stated, "origin": origin, "version": 1}, limits)
     extra = {name: value for name, value in payload.items() if name not in _OWN_KEYS}
-    parents = parse_parents(payload.get("lineage"))
+    parents, strange = _lineage(payload.get("lineage"))
+    if strange and base is not None:
+        known = {canonical_json(each) for each in _strange(base)}
+        new = next((each for each in strange if canonical_json(each) not in known), _ABSENT)
+        if new is not _ABSENT:
+            raise InvalidMetadata(why=_why_no_parent(new))
+    if strange:
+        extra["lineage"] = strange
     return Facts(rest.tags, rest.license, rest.origin, rest.meta, extra, parents)
+
+
+def _strange(facts: Facts) -> list[Any]:
+    """Return the entries of an asset's lineage that are not understood; for older releases it was any key."""
+    kept = facts.extra.get("lineage", [])
+    return kept if isinstance(kept, list) else [kept]
+
+
+def _lineage(value: Any) -> tuple[tuple[Parent, ...], list[Any]]:
+    """Return the parents that a sidecar names, and word for word what of its list is none.
+
+    What is no list counts as a list of that. Parents beyond the limit are not understood either.
+    """
+    entries = value if isinstance(value, list) else [] if value is None else [value]
+    with suppress(InvalidMetadata):
+        return parse_parents(entries), []
+    found: dict[tuple[str, str], Parent] = {}
+    strange: list[Any] = []
+    for entry in entries:
+        try:
+            [parent] = parse_parents([entry])
+        except InvalidMetadata:
+            strange.append(entry)
+            continue
+        name = (parent.uid, parent.kind)
+        if name in found or len(found) < MOST_PARENTS:
+            found.setdefault(name, parent)
+        else:
+            strange.append(entry)
+    return normalise_parents(found.values()), strange
+
+
+def _why_no_parent(entry: Any) -> str:
+    """Return what is wrong with an entry of the lineage that `_lineage` did not understand."""
+    try:
+        parse_parents([entry])
+    except InvalidMetadata as error:
+        return str(error.fields["why"])
+    return f"lineage has more than {MOST_PARENTS:,} parents"
+
+
+def _warning(data: bytes, lineage: Any, strange: list[Any]) -> str:
+    """Return what is said of entries of the lineage that are not understood: of the first, and how many."""
+    entries = lineage if isinstance(lineage, list) else [lineage]
+    line, column = _line_and_column(data, _place_of_entry(data, lineage, entries.index(strange[0])))
+    more = f" (and so {len(strange) - 1:,} more)" if len(strange) > 1 else ""
+    return (
+        f"line {line}, column {column}: {_why_no_parent(strange[0])}{more}. It has no effect and is kept as"
+        " it is; mend it or take it out, then run `comfyvn rebuild`"
+    )
+
+
+def _place_of_entry(data: bytes, lineage: Any, number: int) -> int:
+    """Return where in a sidecar's bytes the entry with an index stands in the lineage."""
+    text, decode = data.decode("utf-8-sig"), json.JSONDecoder().raw_decode
+    for found in _LINEAGE_KEY.finditer(text):
+        at = found.end()
+        with suppress(ValueError):  # it stood in a text
+            if decode(text, at)[0] != lineage:
+                continue
+            after = at + 1
+            for _ in range(number + 1 if isinstance(lineage, list) else 0):
+                at = after
+                while text[at] in " \t\r\n,":
+                    at += 1
+                after = decode(text, at)[1]
+            return len(data) - len(text[at:].encode())
+    return 0  # its name is spelled with escapes
 
 
 def merge(base: Facts, theirs: Facts, ours: Facts, limits: Limits = Limits()) -> Merged:
@@ -504,8 +588,12 @@ def _fail(path: str, data: bytes, why: str) -> NoReturn:
     """Refuse a sidecar whose JSON is fine but whose content is not; point at the key that ``why`` names."""
     words = [word.strip("'\"").rpartition(".")[2] for word in why.replace(",", " ").split()]
     at = next((at for word in words if (at := data.find(f'"{word}"'.encode())) >= 0), 0)
-    line, column = data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+    line, column = _line_and_column(data, at)
     raise InvalidSidecar(path=path, line=line, column=column, why=why)
+
+
+def _line_and_column(data: bytes, at: int) -> tuple[int, int]:
+    return data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

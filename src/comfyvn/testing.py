@@ -29,12 +29,15 @@ from comfyvn.media import (
     MediaFormat,
     PreviewLimits,
     Reading,
+    SupportsClean,
     SupportsPreview,
     SupportsProbe,
     SupportsStamp,
     SupportsTexts,
     TextCollector,
 )
+from comfyvn.media.clean import CantClean, outside, write_clean
+from comfyvn.media.clean_proof import known_texts
 from comfyvn.media.formats import HEAD_BYTES, RECIPES, kind_of
 from comfyvn.media.reading import fill_marker, read_as
 from comfyvn.model import (
@@ -77,11 +80,13 @@ class FormatContract:
             def samples(self):
                 return {"portrait.tga": Path("portrait.tga").read_bytes()}
 
-    ``unstampable`` names samples of a format that can be stamped which can't be themselves.
+    ``unstampable`` names samples of a format that can be stamped which can't be themselves, ``uncleanable``
+    those of one that can be cleaned. A format that neither Pillow nor FFmpeg reads has its own ``decoded``.
     """
 
     format: MediaFormat
     unstampable: frozenset[str] = frozenset()
+    uncleanable: frozenset[str] = frozenset()
 
     @pytest.fixture
     def samples(self) -> dict[str, bytes]:
@@ -238,6 +243,76 @@ class FormatContract:
 
             assert self._texts(stamped) == self._texts(content), name
 
+    def test_a_file_that_can_be_cleaned_is(self, samples: dict[str, bytes]) -> None:
+        """A format that refuses every file would keep all promises of clean copies."""
+        self._cleanable()
+
+        refused = {name for name, content in samples.items() if self._cleaned(content) is None}
+
+        assert refused == set(self.uncleanable)
+
+    def test_a_clean_copy_has_none_of_the_texts_and_no_marker(self, samples: dict[str, bytes]) -> None:
+        """A prompt or a name would be published."""
+        format = self._cleanable()
+
+        for name, content in samples.items():
+            can_stamp = isinstance(self.format, SupportsStamp)
+            for each in (content, *([self._stamp(content, _VALUE)[1]] if can_stamp else [])):
+                copy = self._cleaned(each)
+                if copy is None:
+                    continue
+                left = outside(format.clean(io.BytesIO(copy)), io.BytesIO(copy))
+                texts = known_texts(self._texts(each) if isinstance(self.format, SupportsTexts) else [])
+
+                assert not [text for text in texts if text.encode() in left], name
+                assert not isinstance(self.format, SupportsTexts) or not self._texts(copy), name
+                assert _VALUE not in copy, name
+
+    def test_a_clean_copy_shows_and_sounds_the_same(self, samples: dict[str, bytes]) -> None:
+        """A game would look or sound otherwise than it was made."""
+        self._cleanable()
+
+        for name, content in samples.items():
+            copy = self._cleaned(content)
+
+            assert copy is None or self.decoded(copy) == self.decoded(content), name
+
+    def test_a_clean_copy_is_clean_itself(self, samples: dict[str, bytes], damaged: list[bytes]) -> None:
+        """Nothing could be checked, and each export would find another file in its place."""
+        format = self._cleanable()
+
+        for content in (*samples.values(), *damaged):
+            copy = self._cleaned(content)
+            if copy is not None:
+                again = format.clean(io.BytesIO(copy))
+
+                assert again.removed == ()
+                assert self._cleaned(copy) == copy
+
+    def test_cleaning_leaves_the_file_on_disk_as_it_was(
+        self, samples: dict[str, bytes], tmp_path: Path
+    ) -> None:
+        """The originals are what the maker works on."""
+        format = self._cleanable()
+
+        for name, content in samples.items():
+            path = tmp_path / f"sample{Path(name).suffix}"
+            path.write_bytes(content)
+            with path.open("r+b") as file, contextlib.suppress(CantClean):
+                write_clean(format.clean(file), file, io.BytesIO())
+
+            assert path.read_bytes() == content, name
+
+    def test_a_damaged_file_is_cleaned_or_refused(self, damaged: list[bytes]) -> None:
+        """Any other exception would stop the export of all others."""
+        format = self._cleanable()
+
+        for content in damaged:
+            with contextlib.suppress(CantClean):
+                made = format.clean(io.BytesIO(content))
+
+                assert all(removed.strip() for removed in made.removed)
+
     def test_a_preview_has_the_files_that_its_kind_names(self, samples: dict[str, bytes]) -> None:
         """The record would advertise files that are not there."""
         shown_by = self._previewable()
@@ -283,6 +358,35 @@ class FormatContract:
                 shown_by.preview(file, PreviewLimits())
 
             assert path.read_bytes() == content, name
+
+    def decoded(self, content: bytes) -> object:
+        """Return what is seen and heard of a file: each frame as Pillow shows it, or as FFmpeg does."""
+        from PIL import Image, ImageSequence, UnidentifiedImageError
+
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                return [
+                    (frame.size, frame.info.get("duration"), frame.convert("RGBA").tobytes())
+                    for frame in ImageSequence.Iterator(image)
+                ]
+        except UnidentifiedImageError:
+            import av
+
+            with av.open(io.BytesIO(content), "r") as container:
+                return [(frame.pts, frame.to_ndarray().tobytes()) for frame in container.decode()]
+
+    def _cleaned(self, content: bytes) -> bytes | None:
+        sink = io.BytesIO()
+        try:
+            write_clean(self._cleanable().clean(io.BytesIO(content)), io.BytesIO(content), sink)
+        except CantClean:
+            return None
+        return sink.getvalue()
+
+    def _cleanable(self) -> SupportsClean:
+        if not isinstance(self.format, SupportsClean):
+            pytest.skip("no clean copies are made of this format")
+        return self.format
 
     def _stamp(self, content: bytes, value: bytes) -> tuple[Reading, bytes]:
         sink = io.BytesIO()

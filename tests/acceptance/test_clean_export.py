@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +122,6 @@ def test_an_export_goes_on_where_it_was_stopped_and_overwrites_nothing(
     run("export", "--clean", public)
     (public / "characters" / "mara_frown.png").unlink()
     (public / "characters" / "city.jpg").write_bytes(b"mine")
-    (public / ".comfyvn-0123.part").write_bytes(b"left by a killed export")
 
     answer = run("export", "--clean", public, "--json")
 
@@ -127,6 +130,76 @@ def test_an_export_goes_on_where_it_was_stopped_and_overwrites_nothing(
     assert city["reason"] == "another file lies there already"
     assert (public / "characters" / "city.jpg").read_bytes() == b"mine"
     assert [path.name for path in public.iterdir()] == ["characters"]
+
+
+def test_an_export_that_was_killed_leaves_nothing_for_the_next_one_to_trip_over(
+    registry: AssetRegistry, uids: dict[str, str], tmp_path: Path
+) -> None:
+    """Half a picture would be published, or leavings with prompts in them."""
+    public = tmp_path / "public"
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from comfyvn.registry import cleaning\n"
+        "from comfyvn.studio.core import AssetRegistry\n"
+        "def stop(*_, **__): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with AssetRegistry(sys.argv[1], assets_root=sys.argv[2]) as registry:\n"
+        "    made = cleaning.export_clean(registry, sys.argv[4:], Path(sys.argv[3]))\n"
+        "    next(made)\n"
+        "    cleaning.prove = stop\n"
+        "    next(made)\n"
+    )
+    places = [registry.db_path, registry.ASSETS_ROOT, public, uids["smile"], uids["frown"]]
+    killed = subprocess.run([sys.executable, "-c", script, *map(str, places)], check=False)
+    left = {path.suffix for path in public.iterdir()}
+
+    items = list(export_clean(registry, [uids["smile"], uids["frown"]], public))
+
+    assert killed.returncode == -signal.SIGKILL
+    assert left == {".lock", ".part", ""}
+    assert [item.status for item in items] == ["there", "written"]
+    assert sorted(files_of(public)) == ["characters/mara_frown.png", "characters/mara_smile.png"]
+
+
+def test_two_exports_into_one_folder_leave_each_other_alone(
+    registry: AssetRegistry, uids: dict[str, str], tmp_path: Path
+) -> None:
+    """The unfinished copy of one at work would be taken for what a killed one left."""
+    public = tmp_path / "public"
+    first = export_clean(registry, [uids["smile"], uids["city"]], public)
+    began = next(first)
+    at_work = {path.name for path in public.iterdir() if path.is_file()}
+    (public / f"{next(iter(at_work)).removesuffix('.lock')}.part").write_bytes(b"half a picture")
+
+    second = list(export_clean(registry, [uids["smile"], uids["frown"]], public))
+    beside = {path.name for path in public.iterdir() if path.is_file()}
+    rest = list(first)
+
+    assert [item.status for item in (began, *second, *rest)] == ["written", "there", "written", "written"]
+    assert at_work < beside
+    assert len(beside) == 2
+    assert [path.name for path in public.iterdir()] == ["characters"]
+
+
+def test_what_others_named_like_ours_stays(
+    registry: AssetRegistry, uids: dict[str, str], tmp_path: Path
+) -> None:
+    """A link among the leavings would have its target opened, a pipe hang the export."""
+    public, mine = tmp_path / "public", tmp_path / "mine.txt"
+    public.mkdir()
+    mine.write_text("mine")
+    (public / ".comfyvn-1.lock").symlink_to(mine)
+    (public / ".comfyvn-2.lock").mkdir()
+    os.mkfifo(public / ".comfyvn-3.lock")
+    (public / ".comfyvn-4.part").write_text("of another program")
+
+    [item] = export_clean(registry, [uids["smile"]], public)
+
+    assert item.status == "written"
+    assert mine.read_text() == "mine"
+    assert sorted(path.name for path in public.iterdir()) == [
+        *(".comfyvn-1.lock", ".comfyvn-2.lock", ".comfyvn-3.lock", ".comfyvn-4.part", "characters")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -243,12 +316,13 @@ def test_a_file_that_is_gone_or_damaged_costs_itself_alone(
     assert sorted(files_of(tmp_path / "public")) == ["characters/city.jpg"]
 
 
-@pytest.mark.parametrize("place", ["assets/public", "cache/thumbs", "file"])
+@pytest.mark.parametrize("place", ["assets/public", "cache/thumbs", "file", "link", "link/public"])
 def test_the_librarys_own_folders_are_no_place_for_copies(
     registry: AssetRegistry, uids: dict[str, str], place: str
 ) -> None:
     """They would be taken for new assets, or for previews."""
     Path("file").write_text("a file")
+    Path("link").symlink_to("assets", target_is_directory=True)
     before = files_of(Path())
 
     with pytest.raises(PathConflict):
@@ -270,6 +344,65 @@ def test_a_link_in_the_folder_leads_nowhere_else(
 
     assert (item.status, item.reason) == ("refused", "a link in the folder leads elsewhere")
     assert list(elsewhere.iterdir()) == []
+
+
+def test_no_folder_is_made_behind_a_link(
+    registry: AssetRegistry, uids: dict[str, str], tmp_path: Path
+) -> None:
+    """A refusal that leaves folders elsewhere has written where it should not."""
+    deep = registry.register_file(
+        draw(tmp_path / "deep.png", 5), "characters", dest_relative="characters/mara/winter/a.png"
+    )
+    elsewhere, public = tmp_path / "elsewhere", tmp_path / "public"
+    elsewhere.mkdir()
+    public.mkdir()
+    (public / "characters").symlink_to(elsewhere, target_is_directory=True)
+
+    [item] = export_clean(registry, [deep["uid"]], public)
+
+    assert (item.status, item.reason) == ("refused", "a link in the folder leads elsewhere")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_an_asset_whose_path_leads_into_the_library_is_refused(
+    registry: AssetRegistry, uids: dict[str, str], tmp_path: Path
+) -> None:
+    """Exported into the project's own folder, a type named like the assets folder would grow each time."""
+    uid = registry.register_file(draw(tmp_path / "a.png", 6), "assets")["uid"]
+    before = files_of(Path("assets"))
+
+    items = list(export_clean(registry, [uid, uids["smile"]], Path()))
+
+    assert [item.status for item in items] == ["refused", "written"]
+    assert "the library's own (setting assets_root)" in (items[0].reason or "")
+    assert files_of(Path("assets")) == before
+
+
+def test_a_file_where_a_folder_should_be_is_a_refusal(
+    registry: AssetRegistry, uids: dict[str, str], tmp_path: Path
+) -> None:
+    """The reason would be a word of the operating system."""
+    (tmp_path / "public").mkdir()
+    (tmp_path / "public" / "characters").write_text("mine")
+
+    [item] = export_clean(registry, [uids["smile"]], tmp_path / "public")
+
+    assert item.reason == "a file lies where its folder should be"
+
+
+@pytest.mark.parametrize(
+    "name", ["mara [1] $(x) 100%.png", "-rf.png", "真良 😀.png", "a\tb.png", "MARA.PNG", "x" * 180 + ".png"]
+)
+def test_odd_names_are_exported_as_they_are(registry: AssetRegistry, tmp_path: Path, name: str) -> None:
+    """A script of the game names its files as the library does."""
+    (tmp_path / "out").mkdir()
+    source = draw(tmp_path / "source.png", 7)
+    record = registry.register_file(source.rename(tmp_path / "out" / name), "characters")
+
+    [item] = export_clean(registry, [record["uid"]], tmp_path / "public")
+
+    assert (item.status, item.path) == ("written", record["path"])
+    assert list(files_of(tmp_path / "public")) == [record["path"]]
 
 
 @pytest.mark.corpus

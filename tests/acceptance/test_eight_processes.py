@@ -1,6 +1,6 @@
 """Eight processes at work on one library: no lock error comes out, no update is lost, all agrees at the end.
 
-``COMFYVN_TEST_STRESS_S`` says for how many seconds (CI: 15). ``pytest -s`` shows the figures.
+``COMFYVN_TEST_STRESS_S`` says for how many seconds (CI: 10). ``pytest -s`` shows the figures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from comfyvn.studio.core import AssetRegistry
 from invariants import SUFFIX, content
 from support import check_library, contents_of, open_library
 
-SECONDS: Final = float(os.environ.get("COMFYVN_TEST_STRESS_S", "15"))
+SECONDS: Final = float(os.environ.get("COMFYVN_TEST_STRESS_S", "10"))
 WORKERS: Final = 8
 ALLOWED: Final = {
     "AssetNotFound": "another process removed it first",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -308,6 +309,164 @@ def test_the_command_tells_facts_of_assets_and_of_any_file(run: Run, pictures: l
     assert (nothing.code, nowhere.code) == (3, 3)
     assert "nothing in this file" in nothing.err
     assert "nothing.png" in nowhere.err
+
+
+def test_people_read_facts_in_plain_lines(registry: AssetRegistry, draw: Draw, run: Run) -> None:
+    """Brackets, quotes and empty lines of JSON are for programs."""
+    parameters = PARAMETERS.format(seed=1).replace("at the window,", "at the window,\n\nalone,")
+    uid = registry.register_file(draw(1, parameters=parameters), "characters")["uid"]
+
+    told = run("facts", "show", uid).out
+
+    assert "  models:           anima_v2, hash 0123abcd\n" in told
+    assert "  loras:            mara_v3, weight 0.8\n" in told
+    assert "  prompt:           mara at the window,\n" in told
+    assert f"\n{'':<20}alone, <lora:mara_v3:0.8>\n{'':<22}from parameters prompt\n" in told
+    assert not set('[]{}"') & set(told)
+    assert "Kept" not in told
+
+
+def test_a_prompt_has_no_empty_lines_at_its_end(draw: Draw, run: Run) -> None:
+    """ComfyUI's text boxes are full of them."""
+    graph = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "anima.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "mara\n\n", "clip": ["1", 1]}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["1", 1]}},
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 48, "batch_size": 1}},
+        "5": {
+            "class_type": "KSampler",
+            "inputs": dict(
+                SAMPLED, model=["1", 0], positive=["2", 0], negative=["3", 0], latent_image=["4", 0]
+            ),
+        },
+        "6": {"class_type": "VAEDecode", "inputs": {"samples": ["5", 0], "vae": ["1", 2]}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "mara"}},
+    }
+
+    told = run("facts", "show", draw(1, prompt=json.dumps(graph))).out
+
+    assert f"  prompt:           mara\n{'':<22}from prompt node 2" in told
+    assert "anima.safetensors, kind checkpoint" in told
+    assert "\n\n" not in told
+
+
+def test_facts_that_only_the_library_has_are_said_to_be_kept(
+    registry: AssetRegistry, pictures: list[str], run: Run
+) -> None:
+    """A maker would hand on a file that tells nothing, and believe that it does."""
+    stripped, gone, whole = pictures[:3]
+    repaint(Path("assets/characters/mara_00001_.png"))
+    Path("assets/characters/mara_00002_.png").unlink()
+    rebuild(registry, allow_missing=True)
+
+    told = {uid: run("facts", "show", uid).out for uid in (stripped, gone, whole)}
+    found = {uid: run("facts", "show", uid, "--json").document for uid in (stripped, gone, whole)}
+
+    kept = "  Kept: the file in the library does not tell these facts."
+    assert told[stripped].splitlines()[1] == f"{kept} They are of version 1, and the file is of version 2."
+    assert told[gone].splitlines()[1] == "  Kept from it: the file can't be read now."
+    assert "Kept" not in told[whole]
+    assert [found[uid]["in_file"] for uid in (stripped, gone, whole)] == [False, None, True]
+    assert (found[stripped]["told_by_version"], found[stripped]["version"]) == (1, 2)
+    assert (found[whole]["told_by_version"], found[whole]["version"]) == (1, 1)
+
+
+def test_what_a_script_stated_is_not_said_to_be_read(registry: AssetRegistry, draw: Draw, run: Run) -> None:
+    """A guess of a script would pass for what the tool wrote; and it may state whatever JSON can hold."""
+    facts = {"negative_prompt": "", "vae": None, "passes": [], "tiled": True, "grid": {"size": [2, 3]}}
+    said = {"inputs": {"generation": {"facts": facts}}}
+    uid = registry.register_file(draw(1), "characters", provenance=said)["uid"]
+
+    told = run("facts", "show", uid)
+
+    assert told.code == 0
+    assert told.out.splitlines()[1:] == [
+        "  Stated when it was registered, and not read from the file.",
+        "  negative_prompt:  (empty)",
+        "  vae:              unknown",
+        "  passes:           (empty)",
+        "  tiled:            yes",
+        "  grid:             size 2, 3",
+    ]
+
+
+def test_why_a_file_has_no_marker_is_what_is_known(
+    registry: AssetRegistry, pictures: list[str], draw: Draw, run: Run
+) -> None:
+    """Who looks for the editor that strips files would be told that comfyvn never wrote to this one."""
+    repaint(Path("assets/characters/mara_00001_.png"))
+    rebuild(registry)
+    shutil.copy(draw(8), "assets/characters/mine.png")
+    registry.register_file("assets/characters/mine.png", "characters", copy_file=False)
+
+    stripped, in_place = run("show", pictures[0]).out, run("show", "characters/mine.png").out
+
+    assert re.search(r"^marker in file +no: it was last saved without one$", stripped, re.MULTILINE)
+    assert re.search(r"^marker in file +no: it was registered where it lies, ", in_place, re.MULTILINE)
+
+
+UNKNOWN = [
+    (["--workflow", "zz"], "No asset came of the workflow 'zz'. Name it by all of its hash, or by eight"),
+    (
+        ["--model", "anima_v3.safetensors"],
+        "was made with the model 'anima_v3.safetensors'. There is 'anima_v2'.",
+    ),
+    (["--lora", "mara"], "No asset was made with the LoRA 'mara'. There is 'mara_v3'."),
+    (["--sampler", "zzzz"], "the sampler 'zzzz'. `comfyvn facets` lists those in use."),
+    (["--tool", "automatic"], "There is 'Automatic1111'."),
+    (["--seed", "22"], "No asset was made from the seed 22. `comfyvn facts show UID` tells that"),
+    (["--descends-from", "feedfeedfeedfeed"], "No asset has this uid: `comfyvn list` shows them."),
+    (["--tag", "mara"], "No asset has the tag 'mara'."),
+    (["--type", "character"], "No asset has the type 'character'. There is 'characters'."),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), UNKNOWN, ids=lambda each: " ".join(each)[:30])
+def test_a_value_that_no_asset_has_is_named(
+    options: list[str], said: str, pictures: list[str], run: Run
+) -> None:
+    """A slip of the finger looks like a library without such pictures."""
+    person, program = run("list", *options), run("list", "--json", *options)
+    counted = run("facets", *options)
+
+    assert said in person.err
+    assert person.err == program.err == counted.err
+    assert len(person.err.splitlines()) == 1
+    assert (person.code, program.code, counted.code) == (0, 0, 0)
+    assert program.document == {"items": []}
+
+
+def test_values_that_only_never_meet_are_not_named(pictures: list[str], run: Run) -> None:
+    """Each of them is spelled right, and the answer is that there is nothing."""
+    nothing = run("list", "--model", "anima_v2", "--not-type", "characters")
+    something = run("list", "--model", "anima_v2", "--model", "ANIMA_V2.ckpt")
+    childless = run("list", "--descends-from", pictures[0])
+
+    assert (nothing.err, something.err) == ("", "")
+    assert nothing.out == "0 assets\n"
+    assert f"`comfyvn lineage {pictures[0]}` shows its lineage" in childless.err
+
+
+def test_a_condition_that_there_is_not_names_the_method_and_those_that_there_are(
+    registry: AssetRegistry, pictures: list[str]
+) -> None:
+    """A script's author would look for a function of ours that he never called."""
+    wrong: dict[str, Any] = {"lora": "mara_v3"}
+    methods: list[Callable[..., Any]] = [
+        registry.list_assets,
+        registry.count_assets,
+        registry.iter_ids,
+        registry.facets,
+        lambda **given: list(registry.iter_assets(**given)),
+    ]
+
+    for name, method in zip(
+        ("list_assets", "count_assets", "iter_ids", "facets", "iter_assets"), methods, strict=True
+    ):
+        with pytest.raises(
+            TypeError, match=rf"^{name}\(\): there is no condition 'lora'; there are asset_type, .*loras"
+        ):
+            method(**wrong)
 
 
 def test_who_asks_for_what_is_not_there_is_told(registry: AssetRegistry, pictures: list[str]) -> None:

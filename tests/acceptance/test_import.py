@@ -80,7 +80,10 @@ def test_a_dry_run_tells_of_each_file_what_would_be_recorded_and_writes_nothing(
         "characters/mara/mara_smile_00001_.png",
     )
     assert smile["tags"] == ["mara", "mara_smile", "new"]
-    assert smile["provenance"] == {"source": "comfyui"}
+    assert smile["provenance"] == {
+        "source": "comfyui",
+        "inputs": {"file": "characters/mara/mara_smile_00001_.png"},
+    }
     assert "license" not in smile
     twin = found["twin_00001_.png"]
     assert (twin["status"], twin["duplicate_of"]) == ("known", smile["path"])
@@ -345,6 +348,41 @@ def test_parameters_beside_a_picture_are_kept_as_if_they_were_inside(run: Run, t
     assert told["inputs"]["generation"]["facts"]["seed"] == "4242"
 
 
+def test_the_folder_that_a_picture_lay_in_says_nothing_of_what_made_it(run: Run, tmp_path: Path) -> None:
+    """What somebody painted and saved into ComfyUI's folder would count as made by it, all by one graph."""
+    graph = {
+        "3": {
+            "class_type": "KSampler",
+            "inputs": {"seed": 5, "steps": 20, "cfg": 7, "latent_image": ["4", 0]},
+        },
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 48, "batch_size": 1}},
+        "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}},
+        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "made", "images": ["8", 0]}},
+    }
+    output = tmp_path / "output"
+    draw(output / "made_00001_.png", 1, {"prompt": json.dumps(graph)})
+    draw(output / "painted.png", 2)
+    draw(output / "drawn.png", 3)
+
+    run("ingest", output, "--adapter", "comfyui")
+
+    found = records()
+    made, painted, drawn = (
+        found[f"images/{name}.png"]["provenance"] for name in ("made_00001_", "painted", "drawn")
+    )
+    assert made is not None
+    assert painted is not None
+    assert drawn is not None
+    assert {row["source"] for row in (made, painted, drawn)} == {"comfyui"}
+    assert made["inputs"]["generation"]["tool"] == "ComfyUI"
+    assert painted["inputs"]["file"] == "painted.png"
+    assert "generation" not in painted["inputs"]
+    assert painted["workflow_hash"] != drawn["workflow_hash"]
+    listed = run("list", "--tool", "ComfyUI", "--json").document["items"]
+    assert [record["path"] for record in listed] == ["images/made_00001_.png"]
+    assert run("facts", "show", "images/painted.png").code != 0
+
+
 def test_grids_are_taken_in_if_asked_for(run: Run, tmp_path: Path) -> None:
     """A setting would have no effect."""
     outputs = write_a1111_outputs(tmp_path / "webui" / "outputs")
@@ -418,6 +456,47 @@ def test_a_setting_that_is_wrong_names_file_and_key(run: Run, project: Path, tmp
     assert "(from comfyvn.toml)" in answer.err
     assert "rule 1" in answer.err
     assert "{mood}, which the pattern does not have" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ('[[importers.comfyu.rules]]\nmatch = "**"\n', "table [importers.comfyu] is for no import adapter"),
+        ('[[importers.comfyu.rules]]\nmatch = "**"\n', "(did you mean comfyui?)"),
+        ("[importers.Folder]\nunmatched = 'skip'\n", "(did you mean folders?)"),
+        (
+            "[importers.comfyui]\nprefix_tag = false\n",
+            "(did you mean prefix_tags?); there are rules, prefix_tags",
+        ),
+        ('[[importers.comfyui.rule]]\nmatch = "**"\n', "(did you mean rules?)"),
+        ('[[importer.comfyui.rules]]\nmatch = "**"\n', "(did you mean importers?)"),
+    ],
+)
+def test_a_slip_in_a_name_of_the_settings_is_refused(
+    settings: str, why: str, run: Run, project: Path, tmp_path: Path
+) -> None:
+    """Thousands of files would come in without the rules that were written for them, in silence."""
+    draw(tmp_path / "output" / "a.png", 1)
+    (project / "comfyvn.toml").write_text(settings, "utf-8")
+
+    answer = run("ingest", tmp_path / "output", "--adapter", "comfyui")
+
+    assert answer.code == 2
+    assert why in answer.err
+    assert [path.name for path in project.iterdir()] == ["comfyvn.toml"]
+
+
+def test_settings_of_an_adapter_that_is_not_here_are_told_once(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    """A name too far from any would be ignored in silence, or a plug-in of another machine stop an import."""
+    draw(tmp_path / "output" / "a.png", 1)
+    (project / "comfyvn.toml").write_text("[importers.sculptor]\nclay = 3\n", "utf-8")
+
+    answer = run("ingest", tmp_path / "output", "--adapter", "comfyui")
+
+    assert answer.code == 0, answer.err
+    assert answer.err.count("[importers.sculptor] is for no import adapter that is installed here;") == 1
 
 
 def test_an_adapter_that_can_not_watch_says_so(run: Run, registry: AssetRegistry, tmp_path: Path) -> None:
@@ -635,9 +714,29 @@ def test_settings_of_adapters_that_are_not_here_do_no_harm(project: Path) -> Non
 # -- the page of the docs -----------------------------------------------------------------------------------
 
 
-def examples() -> list[str]:
+def examples(language: str = "python") -> list[str]:
     page = (Path(__file__).parents[2] / "docs" / "importing.md").read_text("utf-8")
-    return re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+
+
+def test_the_example_of_a_rule_does_not_take_default_names_for_people(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    """Who pastes it would have a character called ComfyUI."""
+    output = tmp_path / "output"
+    for seed, name in enumerate(("mara_smile", "day 1/mara_very_happy", "ComfyUI", "2026-11-23/ComfyUI")):
+        draw(output / f"{name}_00001_.png", seed)
+    (project / "comfyvn.toml").write_text(examples("toml")[0], "utf-8")
+
+    answer = run("ingest", output, "--adapter", "comfyui")
+
+    assert answer.code == 0, answer.err
+    assert tags() == {
+        "characters/mara_smile_00001_.png": ["mara", "smile"],
+        "characters/day 1/mara_very_happy_00001_.png": ["mara", "very_happy"],
+        "images/ComfyUI_00001_.png": [],
+        "images/2026-11-23/ComfyUI_00001_.png": [],
+    }
 
 
 def test_the_example_for_scripts_runs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,10 +165,12 @@ def test_after_a_kill_before_any_step_one_rebuild_puts_the_library_right(
     tried = trial(name)
 
     problems = try_all(tried, die_and_mend)
-    record_property("kills", len(tried.deaths()))
-    print(f"{name}: {len(tried.deaths())} kills at {len(tried.steps)} steps")
+    kills = len(tried.deaths())
+    record_property("kills", kills)
+    print(f"{name}: {kills} kills at {len(tried.steps)} steps")
 
     assert problems == []
+    assert kills >= 2, "nothing was killed, so nothing was tried"
 
 
 @pytest.mark.parametrize("name", REGISTRATIONS)
@@ -185,8 +187,10 @@ def test_after_a_kill_before_any_step_the_same_registration_completes_it(
 
 def test_a_run_kills_at_least_a_hundred_times(trial: Callable[[str], Trial]) -> None:
     """If nothing was killed any more, all of this would pass without proving anything."""
-    kills = {name: len(trial(name).deaths()) for name in OPERATIONS}
+    kills: dict[str, int] = {}
+    for name in OPERATIONS:
+        if sum(kills.values()) < 100:
+            kills[name] = len(trial(name).deaths())
 
     print(f"{sum(kills.values())} kills in {len(kills)} operations")
-    assert min(kills.values()) >= 2
     assert sum(kills.values()) >= 100

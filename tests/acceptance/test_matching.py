@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from comfyvn.errors import AssetNotFound
 from comfyvn.model import preview_names
+from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRegistry
 from pictures import draw_scene
 from support import Answer
@@ -181,6 +182,8 @@ def test_what_is_linked_the_other_way_round_is_left(registry: AssetRegistry, kee
     registry.link(between, lossy)
 
     assert found(registry, dry_run=True) == found(registry) == []
+    told = {each["uid"]: each["reason"] for each in registry.match([lossy])}
+    assert told == {lossy: f"it looks like characters/mara.png ({first}), which came from it"}
 
 
 def test_what_has_its_origin_already_gets_no_other(registry: AssetRegistry, keep: Keep) -> None:
@@ -263,6 +266,86 @@ def test_where_more_look_alike_than_can_be_compared_none_is_proposed(
     assert all("more pictures look like it" in (each["reason"] or "") for each in told)
 
 
+# -- what is said of it -----------------------------------------------------------------------------------
+
+
+def test_why_nothing_was_found_is_said_of_each_picture(registry: AssetRegistry, keep: Keep, run: Run) -> None:
+    """One sentence for all reasons tells nobody what to do."""
+    origin = keep(draw_scene(1), "mara.png", seed=7)
+    twin = keep(draw_scene(1), "twin.png", seed=7, compress_level=1)
+    copy = keep(draw_scene(1), "copy.png", compress_level=2)
+    lossy = keep(draw_scene(1), "lossy.jpg")
+    first, second = keep(draw_scene(5), "first.png"), keep(draw_scene(5), "second.jpg")
+    third = keep(draw_scene(5), "third.jpg", quality=70)
+    alone = keep(draw_scene(9), "alone.png")
+    plain = keep(Image.new("RGB", (300, 300), "red"), "plain.png")
+    small = keep(draw_scene(2).resize((60, 40)), "small.png")
+    registry.link(copy, origin)
+    list(registry.match([lossy, second, third]))
+    registry.reject_parent(third, first)
+    reasons = {
+        twin: "what made it is known, so it passes for an origin itself",
+        copy: f"its origin is known: characters/mara.png ({origin})",
+        lossy: f"that it came from characters/mara.png ({origin}) waits for confirmation already",
+        first: "it is the oldest",
+        third: "somebody has rejected that it came from there",
+        alone: "no other picture is like it",
+        plain: "it has hardly any edges",
+        small: "it is smaller than 64 x 96 px",
+    }
+
+    person, program = run("match", *reasons).out, run("match", *reasons, "--json").document
+
+    told = {item["uid"]: item["reason"] for item in program["items"]}
+    for uid, reason in reasons.items():
+        assert reason in told[uid]
+        assert f"({uid}): {told[uid]}\n" in person
+
+
+def test_why_an_asset_can_not_be_compared_is_said(
+    registry: AssetRegistry, keep: Keep, run: Run, tmp_path: Path
+) -> None:
+    """A maker would not know whether to make a preview, or to look for the file."""
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mara")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(60))
+    gone = keep(draw_scene(1), "gone.png")
+    unread = keep(draw_scene(2), "unread.png")
+    text = registry.register_file(notes, "notes")["uid"]
+    damaged = registry.register_file(broken, "art")["uid"]
+    registry.wait_for_thumbnails(60)
+    Path("assets/characters/gone.png").unlink()
+    rebuild(registry, allow_missing=True)
+    (registry.THUMB_ROOT / preview_names(unread, "thumbnail")["256"]).unlink()
+
+    said = {uid: run("match", uid).out for uid in (gone, unread, text, damaged)}
+
+    assert "its file is gone" in said[gone]
+    assert "its preview can't be read; `comfyvn previews build` makes it anew" in said[unread]
+    assert "it is no still picture" in said[text]
+    assert "its preview can't be made: " in said[damaged]
+
+
+def test_who_asks_what_made_a_copy_is_sent_to_its_origin(
+    registry: AssetRegistry, keep: Keep, run: Run
+) -> None:
+    """The facts are there, two commands away, and nobody would know."""
+    origin = keep(draw_scene(1), "mara.png", seed=7)
+    copy, other = (
+        keep(draw_scene(1), "copy.webp", lossless=True, exact=True),
+        keep(draw_scene(9), "other.png"),
+    )
+    run("match")
+
+    asked, alone = run("facts", "show", copy), run("facts", "show", other)
+
+    assert (asked.code, alone.code) == (3, 3)
+    assert "It came from characters/mara.png (variant, found by pixels)" in asked.err
+    assert f"`comfyvn facts show {origin}`" in asked.err
+    assert alone.err.endswith("tells what made it.\n")
+
+
 # -- the work ---------------------------------------------------------------------------------------------
 
 
@@ -332,9 +415,10 @@ def test_a_picture_that_changes_while_it_is_compared_is_not_linked(
             draw_scene(2).save(place)
             registry.register_file(place, "characters")
 
-    told = [each["status"] for each in registry.match(on_look=change)]
+    told = list(registry.match(on_look=change))
 
-    assert told == ["nothing", "nothing"]
+    assert [each["status"] for each in told] == ["nothing", "nothing"]
+    assert any("changed, linked or removed meanwhile" in (each["reason"] or "") for each in told)
     assert edges(registry, uid) == []
 
 

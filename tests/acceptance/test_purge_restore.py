@@ -43,7 +43,7 @@ registry = AssetRegistry()
 if moment == "before commit":
     Writer.record = die
 elif call == "restore":
-    local._move_exclusive = counted("restore", local._move_exclusive)
+    local.move_exclusive = counted("restore", local.move_exclusive)
 else:
     from pathlib import Path
     replace = Path.replace

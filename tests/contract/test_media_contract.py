@@ -3,13 +3,15 @@
 import io
 import struct
 import wave
+from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 from PIL import Image
 
 from comfyvn.errors import UnsupportedMedia
-from comfyvn.media import Layout, PreviewLimits, Rendered, Splice
+from comfyvn.media import Layout, PreviewLimits, Rendered, Splice, TextCollector
+from comfyvn.media.clean import CantClean, Cleaning, Stretch
 from comfyvn.media.images import BmpFormat, TiffFormat
 from comfyvn.media.png import PngFormat
 from comfyvn.media.wav import WavFormat
@@ -97,6 +99,90 @@ class TestAStrangersStampableFormat(FormatContract):
     @pytest.fixture
     def samples(self) -> dict[str, bytes]:
         return {"a.app": b"APPENDED" + bytes(range(200))}
+
+
+class CleanableFormat(AppendedFormat):
+    """A stranger's format whose content is 200 bytes; what follows is a text."""
+
+    name = "cleanable"
+    kept_bytes = 208
+
+    def texts(self, found: TextCollector) -> None:
+        text = found.read(self.kept_bytes, found.size_bytes).partition(b"MARK")[0]
+        found.add("cleanable", "text", text.decode("utf-8", "replace"))
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        size_bytes = file.seek(0, io.SEEK_END)
+        if size_bytes < self.kept_bytes:
+            raise CantClean("it is damaged: it is too short")
+        removed = ("text",) if size_bytes > self.kept_bytes else ()
+        return Cleaning((Stretch(0, self.kept_bytes, is_media=True),), removed)
+
+
+CONTENT = b"APPENDED" + bytes(range(200))
+
+
+class TestAStrangersCleanableFormat(FormatContract):
+    format = CleanableFormat()
+    uncleanable = frozenset({"short.app"})
+
+    @pytest.fixture
+    def samples(self) -> dict[str, bytes]:
+        return {"a.app": CONTENT, "b.app": CONTENT + b"prompt of mara", "short.app": CONTENT[:100]}
+
+    def decoded(self, content: bytes) -> object:
+        return content[:208]
+
+
+class LeakyFormat(CleanableFormat):
+    """Keeps a text, and calls it its content."""
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        return Cleaning((Stretch(0, file.seek(0, io.SEEK_END)),), ())
+
+
+class ForgetfulFormat(CleanableFormat):
+    """Loses a byte of the content each time."""
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        return Cleaning((Stretch(0, file.seek(0, io.SEEK_END) - 1),), ("a byte",))
+
+
+class BrittleFormat(CleanableFormat):
+    """Falls over a file that is too short."""
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        file.seek(0)
+        return Cleaning((), (str(file.read()[self.kept_bytes]),))
+
+
+class MeddlingFormat(CleanableFormat):
+    """Cleans the file itself."""
+
+    def clean(self, file: BinaryIO) -> Cleaning:
+        file.truncate(self.kept_bytes)
+        return super().clean(file)
+
+
+def test_a_format_whose_clean_copies_are_not_clean_fails_the_contract(tmp_path: Path) -> None:
+    """The contract would let a plug-in pass with which prompts are published, or pictures spoilt."""
+    contract = TestAStrangersCleanableFormat()
+    samples = {"b.app": CONTENT + b"prompt of mara"}
+
+    contract.format = LeakyFormat()
+    with pytest.raises(AssertionError):
+        contract.test_a_clean_copy_has_none_of_the_texts_and_no_marker(samples)
+    contract.format = ForgetfulFormat()
+    with pytest.raises(AssertionError):
+        contract.test_a_clean_copy_is_clean_itself(samples, [])
+    with pytest.raises(AssertionError):
+        contract.test_a_clean_copy_shows_and_sounds_the_same({"a.app": CONTENT})
+    contract.format = BrittleFormat()
+    with pytest.raises(IndexError):
+        contract.test_a_damaged_file_is_cleaned_or_refused([CONTENT[:100]])
+    contract.format = MeddlingFormat()
+    with pytest.raises(AssertionError):
+        contract.test_cleaning_leaves_the_file_on_disk_as_it_was(samples, tmp_path)
 
 
 class NamedFormat:

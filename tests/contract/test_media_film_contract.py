@@ -19,6 +19,7 @@ SIGNATURE = struct.pack(">I4s", 64, b"uuid") + bytes.fromhex("d8fec3d61b0e483c92
 class TestMp4Format(FormatContract):
     format = Mp4Format()
     unstampable = frozenset({"signed.mp4"})
+    uncleanable = frozenset({"signed.mp4"})
 
     @pytest.fixture
     def samples(self) -> dict[str, bytes]:
@@ -41,6 +42,7 @@ def mp4_files() -> dict[str, bytes]:
 class TestMatroskaFormat(FormatContract):
     format = MatroskaFormat()
     unstampable = frozenset({"live.webm"})
+    uncleanable = frozenset({"live.webm"})
 
     @pytest.fixture
     def samples(self) -> dict[str, bytes]:

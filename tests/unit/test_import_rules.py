@@ -109,6 +109,7 @@ def test_no_rules_say_nothing() -> None:
         ({"match": ["{who}", "*"], "tags": ["{who}"]}, r"uses \{who\}"),
         ({"match": "{a}{b}"}, "nothing between"),
         ({"match": "{a}*"}, "nothing between"),
+        ({"match": "{a}?"}, "nothing between"),
         ({"match": "{a}/{a}"}, "names a part twice"),
         ({"match": "{}"}, "letters, digits"),
         ({"match": "{who"}, "needs its }"),

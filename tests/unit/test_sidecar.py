@@ -390,6 +390,51 @@ def test_unknown_keys_are_kept_verbatim() -> None:
     assert dumps(build(replace(EXAMPLE, facts=found.facts))) == dumps(payload)
 
 
+@given(st.lists(json_values, min_size=1, max_size=4), parents)
+def test_what_is_no_parent_is_kept_word_for_word_and_read_again_as_that(
+    entries: list[Any], known: tuple[Parent, ...]
+) -> None:
+    """A slip in an editor would be deleted, or grow with every write."""
+    said = {"uid": "3f1a0c22b7d94e10", "lineage": [*(each.describe() for each in known), *entries]}
+
+    found = parse(json.dumps(said).encode(), "a.asset.json")
+    written = build(Asset(1, "p", "u", "t", "k", "h", 1, found.facts, "c", "u"))
+    again = parse(dumps(written), "a.asset.json", base=found.facts)
+
+    assert (found.warning is None) == (again.warning is None) == ("lineage" not in found.facts.extra)
+    assert same(again.facts, found.facts)
+    assert set(known) <= set(found.facts.parents)
+    for each in found.facts.extra.get("lineage", []):
+        assert canonical_json(each) in [canonical_json(entry) for entry in entries]
+
+
+@pytest.mark.parametrize("kept", [{"from": "a sketch"}, "a sketch", 5])
+def test_a_lineage_of_their_own_that_older_releases_passed_on_is_written_again(kept: Any) -> None:
+    """A library in which somebody had used the word before us could not be written to."""
+    known = Facts(extra={"lineage": kept})
+
+    written = build(Asset(1, "p", "u", "t", "k", "h", 1, known, "c", "u"))
+    again = parse(dumps(written), "a.asset.json", base=known)
+
+    assert written["lineage"] == [kept]
+    assert again.facts.extra == {"lineage": [kept]}
+
+
+def test_a_warning_names_the_place_in_the_lineage_of_the_asset_itself() -> None:
+    """The reader would be sent to a key of that name among the metadata, or into a text."""
+    said = {"uid": "3f1a0c22b7d94e10", "meta": {"lineage": [[]], "note": '"lineage": ['}, "lineage": [{}, 5]}
+    data = b"\xef\xbb\xbf" + json.dumps(said, indent=2).encode()
+
+    found = parse(data, "a.asset.json").warning
+
+    lines = data.decode("utf-8-sig").splitlines()
+    line = len(lines) - lines[::-1].index('  "lineage": [')
+    assert found is not None
+    assert found.startswith(
+        f"line {line + 1}, column 5: lineage must name a parent by its uid, not None (and so 1 more)"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value", "base"),
     [("tags", ["c"], ("a",)), ("license", "MIT", "CC0"), ("origin", "found", "drawn")],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +58,35 @@ class Sounds:
         return float(self.page.evaluate("() => [...window.heard][0].currentTime"))
 
 
+@pytest.fixture(scope="session")
+def three_sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project folder of `sounds`, made once and copied for each test."""
+    folder, art = tmp_path_factory.mktemp("sounds"), tmp_path_factory.mktemp("sounds-art")
+    with chdir(folder), AssetRegistry(durability="off") as registry:
+        for number in range(100):
+            colour = (number * 2, 80, 160)
+            Image.new("RGB", (32, 24), colour).save(art / f"dot_{number:02}.png")
+            registry.register_file(art / f"dot_{number:02}.png", "props")
+        for name, seconds in (("tape.aiff", 2), ("bell.ogg", 20), ("rain.wav", 40)):
+            (art / name).write_bytes(sine(seconds, name))
+            registry.register_file(art / name, "music")
+        assert registry.wait_for_thumbnails(60)
+    return folder
+
+
 @pytest.fixture
-def sounds(page: Any, registry: AssetRegistry, tmp_path: Path, page_folder: Path) -> Iterator[Sounds]:
+def sounds(
+    page: Any,
+    three_sounds: Path,
+    project: Path,
+    open_registry: Callable[..., AssetRegistry],
+    page_folder: Path,
+) -> Iterator[Sounds]:
     """Three sounds, the newest first: ``rain`` (40 s), ``bell`` (20 s), ``tape`` (2 s of AIFF, which Chromium
     doesn't know); and older than these a hundred small pictures."""
-    for number in range(100):
-        colour = (number * 2, 80, 160)
-        Image.new("RGB", (32, 24), colour).save(tmp_path / f"dot_{number:02}.png")
-        registry.register_file(tmp_path / f"dot_{number:02}.png", "props")
-    for name, seconds in (("tape.aiff", 2), ("bell.ogg", 20), ("rain.wav", 40)):
-        (tmp_path / name).write_bytes(sine(seconds, name))
-        registry.register_file(tmp_path / name, "music")
-    assert registry.wait_for_thumbnails(60)
+    shutil.copytree(three_sounds, project, dirs_exist_ok=True)
     page.add_init_script(LISTEN)
-    with opened(page, registry, page_folder) as studio:
+    with opened(page, open_registry(), page_folder) as studio:
         yield Sounds(studio)
 
 

@@ -10,7 +10,7 @@ import click
 
 from comfyvn.cli.shared import emit_list, json_option, open_library, size_of
 from comfyvn.registry import console
-from comfyvn.registry.conditions import filtered, resolved
+from comfyvn.registry.conditions import filtered, resolved, tell_unknown
 
 if TYPE_CHECKING:
     from comfyvn.studio.core import AssetRecord, AssetRegistry
@@ -35,12 +35,17 @@ def list_command(
     as_json: bool,
     **library: str | None,
 ) -> int:
-    """List registered assets, newest first; all conditions given must hold."""
+    """List registered assets, newest first; all conditions given must hold.
+
+    Where nothing is found, it says which of the values no asset has.
+    """
     with open_library(library) as registry:
         wanted = resolved(registry, wanted)
         if as_json:
             rows = _pages(registry, wanted, limit or None, cursor)
             emit_list("items", rows)
+            if not registry.list_assets(limit=1, **wanted):
+                tell_unknown(registry, wanted)
             return 0
         count = _ROWS_SHOWN if limit is None else limit or None
         records = registry.list_assets(limit=count, cursor=cursor, **wanted)
@@ -50,6 +55,8 @@ def list_command(
         )
         if records and len(records) == count and len(records) < total:
             console.echo(f"More: add --cursor {records[-1]['id']}, or --limit 0 for all.")
+        if not total:
+            tell_unknown(registry, wanted)
     return 0
 
 
@@ -72,7 +79,10 @@ def facets(
     those of all assets, the licences and tags those of sounds.
     """
     with open_library(library) as registry:
-        found = registry.facets(**resolved(registry, wanted), top_tags=top_tags)
+        wanted = resolved(registry, wanted)
+        found = registry.facets(**wanted, top_tags=top_tags)
+        if not found["total"]:
+            tell_unknown(registry, wanted)
     if as_json:
         console.emit_json(found)
         return 0

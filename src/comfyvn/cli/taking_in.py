@@ -82,8 +82,8 @@ def ingest(
     _check_words(selection)
     if not any(os.path.lexists(path) for path in paths):
         raise SourceMissing(path=paths[0])  # mistyped: no library is made for it
-    if adapter is not None and console.is_new_place(**library):
-        _try_adapter(selection)
+    if adapter is not None and (watch or console.is_new_place(**library)):
+        _try_adapter(selection, is_watched=watch)
     if watch:
         return _watch(selection, library, polling=polling, as_json=as_json)
     with open_library(library, makes=True) if not dry_run else _registry_or_empty(library) as registry:
@@ -205,13 +205,18 @@ def _settings(stated: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _try_adapter(selection: Selection) -> None:
+def _try_adapter(selection: Selection, *, is_watched: bool) -> None:
     """Open the sources once, so that no library is made for what is refused."""
     from comfyvn.config import load
     from comfyvn.registry.imports import opened_sources
+    from comfyvn.registry.noticing import check_extra
 
-    with opened_sources(str(selection.adapter), selection.paths, selection.settings, load(), ()):
-        pass
+    if is_watched:
+        check_extra()
+    console.set_up_logging()
+    with opened_sources(str(selection.adapter), selection.paths, selection.settings, load(), ()) as sources:
+        for source in sources if is_watched else ():
+            source.watched()
 
 
 def _watch(selection: Selection, library: dict[str, str | None], *, polling: bool, as_json: bool) -> int:
@@ -326,7 +331,7 @@ class _Tally:
             if each and not (item.status == "skipped" and self.groups_skipped):
                 shown = _with_file(item) if item.reason else f"{item.file} -> {item.path}"
                 console.echo(f"{item.status:<10} {shown}")
-                for line in _planned(item):
+                for line in _planned(item, is_twin=item.uid in self.new_uids):
                     console.echo(f"{'':<10} {line}")
             elif item.status != "skipped" and item.reason is not None and self.lines < _PROBLEMS_SHOWN:
                 self.lines += 1
@@ -347,7 +352,7 @@ class _Tally:
                     self.examples.setdefault(reason, []).append(item.file)
             else:
                 bar.advance()
-            if item.status == "registered":
+            if item.status in ("registered", "new"):
                 self.new_uids.add(item.uid)
             self.twins += item.status == "known" and item.uid in self.new_uids
             yield item
@@ -378,16 +383,21 @@ class _Tally:
         return code
 
 
-def _planned(item: IngestItem) -> Iterator[str]:
-    """Yield what a plan with an adapter says of a file, a line each."""
-    if item.type is None:
+def _planned(item: IngestItem, *, is_twin: bool) -> Iterator[str]:
+    """Yield what a plan with an adapter says of a file, a line each; a twin is one of another new file."""
+    if item.provenance is None:
         return
-    if item.duplicate_of is not None:
-        yield f"the same content as {item.duplicate_of}; tags and metadata are added to that"
-    licence = item.license or "none"
-    yield f"type {item.type}, licence {licence}, tags {', '.join(item.tags or ()) or 'none'}"
-    provenance = item.provenance or {}
-    yield f"source {provenance.get('source')}{_made(provenance.get('inputs') or {})}"
+    licence, tags = item.license or "none", ", ".join(item.tags or ()) or "none"
+    if item.stays is None:
+        yield f"type {item.type}, licence {licence}, tags {tags}"
+    else:
+        known = f"already known as {item.uid}, {item.duplicate_of}:"
+        known = f"the same content as {item.duplicate_of}, which" if is_twin else known
+        becomes = f", licence {licence}" if "license" in item.stays else f"; its licence becomes {licence}"
+        yield f"{known} stays {item.type}{becomes}"
+        if item.tags:
+            yield f"tags {tags} are added to that"
+    yield f"source {item.provenance.get('source')}{_made(item.provenance.get('inputs') or {})}"
     if item.metadata:
         yield f"metadata {', '.join(item.metadata)}"
 

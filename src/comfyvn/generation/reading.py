@@ -18,7 +18,7 @@ __all__ = ["READER", "Generation", "read"]
 
 log = logging.getLogger(__name__)
 
-READER: Final = 1
+READER: Final = 2
 """The version of the reader; one more whenever the same texts would tell other facts."""
 
 _PARSERS: Final[tuple[Callable[[Sequence[EmbeddedText], str], Told | None], ...]] = (

@@ -12,6 +12,7 @@ from comfyvn.importers.adapters import (
     ImportSource,
     SupportsWatch,
     adapter_names,
+    check_tables,
     load_adapter,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "ImportSource",
     "SupportsWatch",
     "adapter_names",
+    "check_tables",
     "load_adapter",
 ]

@@ -95,7 +95,7 @@ class _Outputs(GrowingFolder):
                 tags=(*own, *verdict.tags),
                 license=verdict.license,
                 metadata=verdict.metadata,
-                provenance={"source": "a1111"},
+                provenance={"source": "a1111", "inputs": {"file": relative}},
                 texts=_texts_beside(file),
             )
 

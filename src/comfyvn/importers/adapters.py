@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
-from comfyvn.config import SETTINGS_FILE
-from comfyvn.errors import InvalidSetting, UnknownAdapter
+from comfyvn.config import SETTINGS_FILE, did_you_mean
+from comfyvn.errors import InvalidSetting, UnknownAdapter, UnknownTable
 from comfyvn.model import EmbeddedText
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ImportSource",
     "SupportsWatch",
     "adapter_names",
+    "check_tables",
     "load_adapter",
 ]
 
@@ -125,7 +127,8 @@ class ImportContext:
         for key in self.settings:
             if key not in keys:
                 there = f"there are {', '.join(keys)}" if keys else "it has none"
-                raise self.refusal(key, f"this adapter has no such setting; {there}")
+                hint = did_you_mean(key, keys)
+                raise self.refusal(key, f"this adapter has no such setting{hint}; {there}")
 
     def refusal(self, key: str, why: str) -> InvalidSetting:
         """Return the error that names a setting, where it was said, and what is wrong with it."""
@@ -201,6 +204,30 @@ def load_adapter(name: str) -> ImportAdapter:
     if adapter is None:
         raise UnknownAdapter(name=name, known=", ".join(adapter_names()))
     return adapter
+
+
+def check_tables(tables: Iterable[str]) -> None:
+    """Look through the names of the tables ``[importers.NAME]`` for those that belong to no adapter.
+
+    One that is near to the name of an adapter is a slip, and refused: its rules would not count, in silence.
+    Another one may be for an adapter of another machine: the log says so, once.
+
+    Raises:
+        UnknownTable: there is a slip.
+    """
+    known = adapter_names()
+    for name in tables:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            error = UnknownTable(name=name, hint=hint, known=", ".join(known))
+            if hint:
+                raise error
+            _warn(str(error))
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    log.warning("%s", message)
 
 
 def _points() -> dict[str, Any]:

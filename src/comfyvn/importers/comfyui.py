@@ -82,7 +82,7 @@ class _Output(GrowingFolder):
                 tags=(*self._own_tags(folders[1:], file), *verdict.tags),
                 license=verdict.license,
                 metadata=verdict.metadata,
-                provenance={"source": "comfyui"},
+                provenance={"source": "comfyui", "inputs": {"file": relative}},
             )
 
     def _own_tags(self, folders: list[str], file: Path) -> tuple[str, ...]:

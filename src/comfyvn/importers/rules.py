@@ -170,7 +170,7 @@ def _compiled_part(part: str) -> str:
     made, at = "", 0
     for found in _TOKEN.finditer(part):
         between = part[at : found.start()]
-        if at and not between:
+        if at and not between and part[at - 1 : found.end()] != "??":
             raise ValueError(f"{part!r} has two signs with nothing between; nobody could tell what is whose")
         made += re.escape(between) + _expression(found)
         at = found.end()

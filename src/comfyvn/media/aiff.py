@@ -57,7 +57,7 @@ class AiffFormat(SoundFormat):
         """Tell what a clean copy is made of."""
         from comfyvn.media.clean_sound import clean_riff
 
-        return clean_riff(file, _form(file))
+        return clean_riff(file, _form)
 
 
 def _form(file: BinaryIO) -> riff.Form:

@@ -7,10 +7,11 @@ be told with certainty is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import SEEK_END
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, ParamSpec
 
 from comfyvn.media import boxes, tags
 from comfyvn.media.formats import DATA, HEAD_BYTES, can_clean, read_at, recognise
@@ -24,12 +25,14 @@ __all__ = [
     "damaged",
     "media_bytes",
     "outside",
+    "refusing",
     "write_clean",
 ]
 
 _WHOLE_LIMIT: Final = 256 << 20
 _BLOCK_BYTES: Final = 1 << 20
 _OUTSIDE_LIMIT: Final = 64 << 20
+_P = ParamSpec("_P")
 
 
 class CantClean(Exception):
@@ -39,6 +42,19 @@ class CantClean(Exception):
 def damaged(why: str) -> CantClean:
     """Return the refusal of a damaged file."""
     return CantClean(f"it is damaged: {why}")
+
+
+def refusing(tell: Callable[_P, Cleaning]) -> Callable[_P, Cleaning]:
+    """Have a function that tells what a copy is made of refuse by `CantClean` what our readers refuse."""
+
+    @functools.wraps(tell)
+    def told(*args: _P.args, **more: _P.kwargs) -> Cleaning:
+        try:
+            return tell(*args, **more)
+        except (boxes.Refusal, tags.Refusal) as refusal:
+            raise CantClean(str(refusal)) from refusal
+
+    return told
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +146,7 @@ def clean(file: BinaryIO, *, name: str = "") -> tuple[str, Cleaning]:
     if not can_clean(found):
         kind = "it is of no format that we know" if found is None else f"it is of the format {found.name}"
         raise CantClean(f"{kind}: what else is in it can't be told")
-    try:
-        return found.name if found else DATA, found.clean(file)
-    except (boxes.Refusal, tags.Refusal) as refusal:
-        raise CantClean(str(refusal)) from refusal
+    return found.name if found else DATA, found.clean(file)
 
 
 def write_clean(cleaning: Cleaning, source: BinaryIO, sink: BinaryIO) -> None:

@@ -9,11 +9,13 @@ section 5.1; RFC 8794 (EBML), section 11.3; "Vorbis" in Matroska codec mappings 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from comfyvn.media.boxes import Box, BoxReader
-from comfyvn.media.clean import CantClean, Cleaner, Cleaning, damaged
+from comfyvn.media.clean import CantClean, Cleaner, Cleaning, damaged, refusing
 from comfyvn.media.ebml import EbmlReader, Element, length_of
 from comfyvn.media.formats import read_at
 from comfyvn.media.tags import SIGNED
@@ -58,17 +60,34 @@ class _InPlace:
 _CONTAINERS: Final = frozenset(
     (b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl", b"moof", b"traf", b"mfra", b"mvex")
 )
-_TABLES: Final = frozenset(
-    b"ftyp styp elst vmhd smhd gmhd stts ctts cslg stsc stsz stz2 stco co64 stss stsh sdtp sbgp sgpd subs"
-    b" mfhd tfhd tfdt trun tfra mfro sidx mehd trex tref tapt pasp".split()
+_BRANDS: Final = frozenset((b"ftyp", b"styp"))
+_MOST_BRANDS: Final = 256  # bytes
+_KNOWN_BRANDS: Final = frozenset(
+    name.ljust(4)
+    for name in b"isom iso2 iso3 iso4 iso5 iso6 iso7 iso8 iso9 mp41 mp42 mp71 avc1 hvc1 hev1 av01 vp09 Opus"
+    b" dash msdh msix cmfc cmf2 cmfs cmfl 3gp4 3gp5 3gp6 3g2a MSNV NDSC XAVC dby1 dvh1 qt M4A M4V M4B M4P"
+    b" f4v".split()
 )
-_TIMED: Final = {b"mvhd": "times", b"tkhd": "times", b"mdhd": "times"}
+"""What a film may say it can be read as; what else it says becomes zeros."""
+_FIXED: Final = {b"vmhd": 12, b"smhd": 8, b"mfhd": 8, b"mfro": 8, b"trex": 24, b"tapt": 60}
+"""How long the content of some boxes is, in bytes."""
+_COUNTED: Final = {b"stts": 8, b"ctts": 8, b"stsc": 12, b"stco": 4, b"co64": 8, b"stss": 4}
+"""How long each entry of some tables is, in bytes."""
+_BY_VERSION: Final = {b"tfdt": (8, 12), b"mehd": (8, 12), b"cslg": (24, 44)}
+_FRAGMENT_FIELDS: Final = {0x01: 8, 0x02: 4, 0x08: 4, 0x10: 4, 0x20: 4}
+"""How long what a header of a fragment has by its flags is, in bytes."""
+_GROUP_BYTES: Final = 8
+_TIMED: Final = {b"mvhd": 100, b"tkhd": 84, b"mdhd": 24}
+"""Headers with times, and how long their content is; 12 bytes more with long times."""
+_UNUSED: Final = {b"mvhd": ((26, 36), (72, 96)), b"tkhd": ((24, 32),)}
+"""Which bytes of them mean nothing, or what a player showed last."""
 _SPACE: Final = frozenset((b"free", b"skip", b"wide"))
 _CODEC_BOXES: Final = frozenset(
     b"avcC hvcC av1C vpcC esds dOps alac colr pasp clap fiel btrt mdcv clli SmDm CoLL chan gama dac3 dec3"
     b" dvcC dvvC frma mp4a enda".split()
 ) | {bytes(4)}
 """What may stand in the description of a track: numbers for its decoder."""
+_CODEC_FIXED: Final = {b"pasp": 8, b"clap": 32, b"fiel": 2, b"btrt": 12, b"gama": 4, b"mdcv": 24, b"clli": 4}
 _FILM_ENTRY: Final = 78  # bytes before the boxes in it
 _SOUND_ENTRY: Final = {0: 28, 1: 44, 2: 64}  # by its version, in QuickTime
 _COMPRESSOR, _COMPRESSOR_BYTES = 42, 32
@@ -76,12 +95,12 @@ _C2PA: Final = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _MOVIES: Final = (b"vide", b"soun")
 
 
+@refusing
 def clean_mp4(file: BinaryIO) -> Cleaning:
     """Keep tracks of pictures and sound, and their tables; all else becomes empty space.
 
     Raises:
-        CantClean: it has tracks of another kind, or of a codec whose description we don't know.
-        Refusal: it is damaged.
+        CantClean: it is damaged, or has tracks of another kind, or of a codec that we don't know.
     """
     reader, made = BoxReader(file), _InPlace(file)
     top = reader.top()
@@ -110,17 +129,74 @@ def _boxes(reader: BoxReader, made: _InPlace, boxes: Sequence[Box], handler: byt
         elif box.kind == b"hdlr":
             _without_name(reader, made, box)
         elif box.kind == b"dref":
-            _check_references(reader, box)
+            _check_references(reader, made, box)
         elif box.kind == b"stsd":
             _describe(reader, made, box, handler)
         elif box.kind in _SPACE:
             made.write(box.inner, bytes(_limited(box.end - box.inner)), f"bytes in {box.kind.decode()}")
-        elif box.kind not in _TABLES:
+        elif box.kind in _BRANDS and box.size <= _MOST_BRANDS:
+            _known_brands(reader, made, box)
+        elif (length := _table_bytes(reader, box)) is not None:
+            _up_to(made, box, length)
+        else:
             if box.kind == b"uuid" and reader.bytes_at(box.inner, 16) == _C2PA:
                 raise CantClean(SIGNED)
             name = box.kind.decode("latin-1")
             made.write(box.offset + 4, b"free", name)
             made.write(box.inner, bytes(_limited(box.end - box.inner)), name)
+
+
+def _known_brands(reader: BoxReader, made: _InPlace, box: Box) -> None:
+    """Keep the first brand of a film, and of the others those that we know."""
+    for at in range(box.inner + 8, box.end, 4):
+        brand = reader.bytes_at(at, min(4, box.end - at))
+        made.write(
+            at, brand if brand in _KNOWN_BRANDS else bytes(len(brand)), f"names in {box.kind.decode()}"
+        )
+
+
+def _up_to(made: _InPlace, box: Box, length: int) -> None:
+    """Keep so many bytes of a box's content; those behind them become zeros."""
+    end = box.inner + length
+    if end > box.end:
+        raise damaged(f"its box {box.kind.decode()} is too short")
+    made.write(end, bytes(_limited(box.end - end)), f"bytes in {box.kind.decode()}")
+
+
+def _table_bytes(reader: BoxReader, box: Box) -> int | None:
+    """Return how long a table is by its own count, in bytes; None for what is none that we know."""
+
+    def number(at: int) -> int:
+        return reader.number_at(box.inner + at)
+
+    version, flags, kind = number(0) >> 24, number(0) & 0xFFFFFF, box.kind
+    long = version > 0
+    if kind in _FIXED:
+        return _FIXED[kind]
+    if kind in _COUNTED:
+        return 8 + number(4) * _COUNTED[kind]
+    if kind in _BY_VERSION:
+        return _BY_VERSION[kind][long]
+    if kind == b"stsz":
+        return 12 + (0 if number(4) else 4 * number(8))
+    if kind == b"stz2":
+        return 12 + (number(8) * (number(4) & 0xFF) + 7) // 8
+    if kind == b"elst":
+        return 8 + number(4) * (20 if long else 12)
+    if kind == b"tfhd":
+        return 8 + sum(length for flag, length in _FRAGMENT_FIELDS.items() if flags & flag)
+    if kind == b"trun":
+        return 8 + 4 * ((flags & 5).bit_count() + number(4) * (flags & 0xF00).bit_count())
+    if kind == b"sidx":
+        return (32 if long else 24) + 12 * (number(28 if long else 20) & 0xFFFF)
+    if kind == b"tfra":
+        widths = sum((number(8) >> shift & 3) + 1 for shift in (0, 2, 4))
+        return 16 + number(12) * ((16 if long else 8) + widths)
+    if kind == b"sbgp":
+        return (16 if long else 12) + 8 * number(12 if long else 8)
+    if kind == b"sgpd" and version == 1 and 0 < number(8) <= _GROUP_BYTES:
+        return 16 + number(8) * number(12)
+    return None
 
 
 def _limited(length: int) -> int:
@@ -130,11 +206,14 @@ def _limited(length: int) -> int:
 
 
 def _without_times(reader: BoxReader, made: _InPlace, box: Box) -> None:
-    """Write zeros for when it was made and changed."""
-    length = 16 if reader.bytes_at(box.inner, 1) == b"\1" else 8
-    if box.size < box.header + 4 + length:
+    """Write zeros for when it was made and changed, and for what nobody reads."""
+    more = 12 if reader.bytes_at(box.inner, 1) == b"\1" else 0
+    if box.size < box.header + _TIMED[box.kind] + more:
         raise damaged("a box of it is too short")
-    made.write(box.inner + 4, bytes(length), _TIMED[box.kind])
+    made.write(box.inner + 4, bytes(16 if more else 8), "times")
+    for start, end in _UNUSED.get(box.kind, ()):
+        made.write(box.inner + start + more, bytes(end - start), f"bytes in {box.kind.decode()}")
+    _up_to(made, box, _TIMED[box.kind] + more)
 
 
 def _without_name(reader: BoxReader, made: _InPlace, box: Box) -> None:
@@ -147,10 +226,14 @@ def _without_name(reader: BoxReader, made: _InPlace, box: Box) -> None:
     made.write(box.inner + 12, bytes(box.end - box.inner - 12), "handler name")
 
 
-def _check_references(reader: BoxReader, box: Box) -> None:
-    for each in reader.run(box.inner + 8, box.end):
+def _check_references(reader: BoxReader, made: _InPlace, box: Box) -> None:
+    """Check that the media are in the film; what follows the last place becomes zeros."""
+    end = box.inner + 8
+    for each in reader.run(end, box.end):
         if each.size != each.header + 4 or not reader.number_at(each.inner) & 1:
             raise CantClean("its media lies in other files")
+        end = each.end
+    made.write(end, bytes(_limited(max(0, box.end - end))), "bytes in dref")
 
 
 def _describe(reader: BoxReader, made: _InPlace, box: Box, handler: bytes) -> None:
@@ -174,12 +257,63 @@ def _check_codec(reader: BoxReader, at: int, end: int) -> None:
     for each in reader.run(at, end):
         if each.kind == b"wave":
             _check_codec(reader, each.inner, each.end)
-        elif each.kind not in _CODEC_BOXES:
+        elif each.kind not in _CODEC_BOXES or each.size - each.header != _CODEC_FIXED.get(
+            each.kind, each.size - each.header
+        ):
             name = each.kind.decode("latin-1")
             raise CantClean(f"the description of a track has a box {name!r} that we don't know")
+        elif (ends := _ENDS.get(each.kind)) is not None:
+            data = reader.bytes_at(each.inner, min(each.end - each.inner, _PRIVATE_LIMIT))
+            if len(data) == _PRIVATE_LIMIT or data[ends(data) :].strip(b"\0") or _VORBIS in data:
+                raise CantClean(
+                    f"the box {each.kind.decode()} of a track has more in it than a decoder needs"
+                )
         at = each.end
     if reader.bytes_at(at, max(0, end - at)).strip(b"\0"):
         raise CantClean("the description of a track has something that we don't know")
+
+
+def _end_of_parameters(data: bytes, at: int, count: int) -> int:
+    """Return where so many parts end that begin with their length, in two bytes."""
+    for _ in range(count):
+        at += 2 + int.from_bytes(data[at : at + 2])
+    return at
+
+
+def _end_of_avc(data: bytes) -> int:
+    """Return where the description of H.264 ends: that of some profiles goes on for at least 4 bytes."""
+    sets = _end_of_parameters(data, 6, data[5] & 0x1F) if len(data) > 6 else len(data)
+    more = _end_of_parameters(data, sets + 1, data[sets]) if sets < len(data) else sets
+    if data[1:2] in (b"\x64", b"\x6e", b"\x7a", b"\xf4") and more + 4 <= len(data):
+        return _end_of_parameters(data, more + 4, data[more + 3])
+    return more
+
+
+def _end_of_hevc(data: bytes) -> int:
+    """Return where the description of H.265 ends."""
+    at = 23
+    for _ in range(data[22] if len(data) > 22 else 0):
+        at = _end_of_parameters(data, at + 3, int.from_bytes(data[at + 1 : at + 3]))
+    return at
+
+
+def _end_of_descriptor(data: bytes) -> int:
+    """Return where a descriptor ends behind a version: its length has seven bits in each byte."""
+    length, at = 0, 5
+    while at < min(9, len(data)):
+        length, at = length << 7 | data[at] & 0x7F, at + 1
+        if not data[at - 1] & 0x80:
+            break
+    return at + length
+
+
+_ENDS: Final[dict[bytes, Callable[[bytes], int]]] = {
+    b"avcC": _end_of_avc,
+    b"hvcC": _end_of_hevc,
+    b"esds": _end_of_descriptor,
+    b"dOps": lambda data: 13 + data[1] if len(data) > 10 and data[10] else 11,
+}
+"""Where what a decoder needs ends in its description."""
 
 
 # -- WebM and Matroska --------------------------------------------------------------------------------------
@@ -244,22 +378,44 @@ _NAMES: Final = {
     _VOID: "bytes in empty space",
     _CODEC_PRIVATE: "comments",
 }
-_NUMBER_LIMIT: Final = 64
+_NUMBER_LIMIT: Final = 8
+_LANGUAGE: Final = re.compile(rb"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
+_WORDS: Final = {
+    0x4282: re.compile(rb"webm|matroska"),
+    _CODEC_ID: re.compile(rb"[A-Z0-9_/]{3,40}"),
+    0x22B59C: _LANGUAGE,
+    0x22B59D: _LANGUAGE,
+}
+"""The elements that hold a word, and what it may be."""
+_WORD_LIMIT: Final = 64
+_BLOCKS: Final = frozenset((0xA3, 0xA1))
+_TRACK_NUMBER, _VIDEO, _ALPHA_MODE, _ADDITIONS = 0xD7, 0xE0, 0x53C0, 0x75A1
 _PRIVATE_LIMIT: Final = 1 << 20
-_PLAIN_CODECS: Final = (
-    *(b"A_OPUS", b"A_AAC", b"A_PCM/", b"A_MPEG/", b"A_AC3", b"A_EAC3", b"V_VP8", b"V_VP9", b"V_AV1"),
-    *(b"V_MPEG4/ISO/", b"V_MPEGH/ISO/HEVC"),
-)
-_VORBIS_COMMENTS: Final = b"\x03vorbis" + bytes(8) + b"\1"
+_PLAIN_CODECS: Final = {
+    b"A_PCM/": 0,
+    b"A_MPEG/": 0,
+    b"A_AC3": 0,
+    b"A_EAC3": 0,
+    b"A_AAC": 16,
+    b"A_OPUS": 276,
+    b"V_VP8": 0,
+    b"V_VP9": 12,
+    b"V_AV1": 1024,
+    b"V_MPEG4/ISO/": 1024,
+    b"V_MPEGH/ISO/HEVC": 4096,
+}
+"""Codecs by how their names begin, and how long what their decoders need to know may be, in bytes."""
+_VORBIS: Final = b"\x03vorbis"
+_VORBIS_COMMENTS: Final = _VORBIS + bytes(8) + b"\1"
 
 
+@refusing
 def clean_matroska(file: BinaryIO) -> Cleaning:
     """Keep tracks of pictures and sound, their blocks, the tables of places; all else becomes empty space.
 
     Raises:
-        CantClean: it has tracks of another kind, or of a codec whose description we don't know; it is a live
-            recording, whose lengths are not known.
-        Refusal: it is damaged.
+        CantClean: it is damaged; it has tracks of another kind, or of a codec whose description we don't
+            know; it is a live recording, whose lengths are not known.
     """
     reader, made = EbmlReader(file), _InPlace(file)
     top = list(reader.run(0, reader.size_bytes))[:2]
@@ -270,25 +426,56 @@ def clean_matroska(file: BinaryIO) -> Cleaning:
     types = reader.within([top[1]], _SEGMENT, _ATTACHMENTS, _ATTACHED_FILE, _FILE_MEDIA_TYPE)
     if any(b"c2pa" in reader.content(each, 256) for each in types):
         raise CantClean(SIGNED)
+    tracks = _Tracks.read(reader, top[1])
     for each in top:
-        _elements(reader, made, each)
+        _elements(reader, made, each, tracks)
     return made.done(top[1].end)
 
 
-def _elements(reader: EbmlReader, made: _InPlace, parent: Element) -> None:
+@dataclass(frozen=True, slots=True)
+class _Tracks:
+    """The numbers of a film's tracks, and whether its pictures have additions that make them transparent."""
+
+    numbers: frozenset[int]
+    have_alpha: bool
+
+    @classmethod
+    def read(cls, reader: EbmlReader, segment: Element) -> _Tracks:
+        """Read them."""
+        entries = list(reader.within([segment], _SEGMENT, _TRACKS, _TRACK_ENTRY))
+        numbers = reader.within(entries, _TRACK_ENTRY, _TRACK_NUMBER)
+        alpha = reader.within(entries, _TRACK_ENTRY, _VIDEO, _ALPHA_MODE)
+        return cls(
+            frozenset(int.from_bytes(reader.content(each, _NUMBER_LIMIT)) for each in numbers),
+            any(reader.content(each, _NUMBER_LIMIT).strip(b"\0") for each in alpha),
+        )
+
+    def check(self, reader: EbmlReader, block: Element) -> None:
+        """Refuse a block that belongs to no track: no player reads it."""
+        head = reader.content(block, _NUMBER_LIMIT)
+        width = 9 - head[0].bit_length() if head else 0
+        if int.from_bytes(head[:width]) ^ 1 << 7 * width not in self.numbers:
+            raise CantClean("it has a block that belongs to no track")
+
+
+def _elements(reader: EbmlReader, made: _InPlace, parent: Element, tracks: _Tracks) -> None:
     """Keep what is allowed in an element."""
     at, codec = parent.inner, b""
     for each in reader.inside(parent):
         if each.length is None or each.end > parent.end:
             raise CantClean("a length in it is not known, or wrong")
         at = each.end
+        if each.ident == _ADDITIONS and not tracks.have_alpha:
+            raise CantClean("it has additions to its blocks that we don't know")
         if each.ident in _MASTERS.get(parent.ident, ()):
-            _elements(reader, made, each)
+            _elements(reader, made, each, tracks)
         elif each.ident == _MEDIA.get(parent.ident):
+            if each.ident in _BLOCKS:
+                tracks.check(reader, each)
             made.keep(each.inner)
             made.keep(each.end, is_media=True)
-        elif each.ident in _NUMBERS.get(parent.ident, ()) and each.length <= _NUMBER_LIMIT:
-            codec = reader.content(each, _NUMBER_LIMIT) if each.ident == _CODEC_ID else codec
+        elif each.ident in _NUMBERS.get(parent.ident, ()) and _is_number_or_word(reader, each):
+            codec = reader.content(each, _WORD_LIMIT) if each.ident == _CODEC_ID else codec
             if each.ident == _TRACK_TYPE and reader.content(each, 8)[-1:] not in (b"\1", b"\2"):
                 raise CantClean("it has a track that is neither pictures nor sound")
         elif each.ident == _CODEC_PRIVATE:
@@ -305,9 +492,17 @@ def _elements(reader: EbmlReader, made: _InPlace, parent: Element) -> None:
         raise damaged("a length in it is wrong")
 
 
+def _is_number_or_word(reader: EbmlReader, each: Element) -> bool:
+    """Tell whether an element holds no more than a number, or a word that it may hold."""
+    words = _WORDS.get(each.ident)
+    if words is None:
+        return (each.length or 0) <= _NUMBER_LIMIT
+    return words.fullmatch(reader.content(each, _WORD_LIMIT + 1).rstrip(b"\0")) is not None
+
+
 def _codec_of(reader: EbmlReader, track: Element) -> bytes:
     found = (each for each in reader.inside(track) if each.ident == _CODEC_ID)
-    return next((reader.content(each, _NUMBER_LIMIT) for each in found), b"")
+    return next((reader.content(each, _WORD_LIMIT) for each in found), b"")
 
 
 def _void(length: int) -> bytes:
@@ -323,13 +518,24 @@ def _without_comments(data: bytes, codec: bytes) -> bytes:
     Raises:
         CantClean: the codec is none that we know.
     """
-    if codec.startswith(_PLAIN_CODECS):
+    limit = next((limit for begin, limit in _PLAIN_CODECS.items() if codec.startswith(begin)), None)
+    if limit is not None:
+        ends = next((ends for begin, ends in _PRIVATE_ENDS.items() if codec.startswith(begin)), len)
+        if len(data) > limit or data[ends(data) :].strip(b"\0"):
+            raise CantClean("the description of a track is longer than its codec needs")
         return data
     if codec == b"A_FLAC" and data.startswith(b"fLaC"):
         return _without_blocks(data)
     if codec == b"A_VORBIS" and data[:1] == b"\2":
         return _without_second(data)
     raise CantClean("it has a track of a codec whose description we don't know")
+
+
+_PRIVATE_ENDS: Final[dict[bytes, Callable[[bytes], int]]] = {
+    b"A_OPUS": lambda data: 19 if data[18:19] in (b"", b"\0") else 21 + data[9],
+    b"V_MPEG4/ISO/AVC": _end_of_avc,
+    b"V_MPEGH/ISO/HEVC": _end_of_hevc,
+}
 
 
 def _without_blocks(data: bytes) -> bytes:

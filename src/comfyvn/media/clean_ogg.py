@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from comfyvn.media import ogg
-from comfyvn.media.clean import CantClean, Cleaner, Cleaning, damaged
+from comfyvn.media.clean import CantClean, Cleaner, Cleaning, damaged, refusing
 from comfyvn.media.formats import read_at
 
 __all__ = ["clean_ogg"]
@@ -21,9 +21,10 @@ _PAGE_COUNT_LIMIT: Final = 1_000_000
 _EMPTY: Final = bytes(8)  # an encoder's name without letters, no comments
 _VORBIS, _FLAC = b"\x01vorbis", b"\x7fFLAC"
 _HEADERS_AT: Final = slice(7, 9)  # how many headers follow the first one of FLAC
-_HEAD_BYTES: Final = {  # of the first 64
+_LAST: Final = 0x04  # the flag of a stream's last page
+_HEAD_BYTES: Final = {
     _VORBIS: 30,
-    b"Speex   ": 64,
+    b"Speex   ": 80,
     b"\x80theora": 42,
     _FLAC: 51,
 }
@@ -41,6 +42,7 @@ class _Emptied:
     last: int
 
 
+@refusing
 def clean_ogg(file: BinaryIO) -> Cleaning:
     """Keep the pages of the streams, with empty comments.
 
@@ -50,13 +52,17 @@ def clean_ogg(file: BinaryIO) -> Cleaning:
     """
     cleaner = Cleaner(file)
     pages = list(_pages(cleaner))
-    streams = {serial: _emptied(file, serial, begin) for serial, begin in ogg.streams_of(file)}
+    first = {page.serial: page for page in reversed(pages)}
+    streams = {serial: _emptied(file, first[serial], begin) for serial, begin in ogg.streams_of(file)}
     if sum(page.is_first for page in pages) != len(streams) or any(
         page.serial not in streams for page in pages
     ):
         raise CantClean("it is a chain of streams, of which the later ones are not looked into")
-    earlier = dict.fromkeys(streams, 0)
+    earlier, ended = dict.fromkeys(streams, 0), set[bytes]()
     for page in pages:
+        if page.serial in ended:
+            raise CantClean("something follows the end of a stream in it")
+        ended |= {page.serial} if page.flags & _LAST else set()
         emptied = streams[page.serial]
         if page.offset in emptied.pages:
             made = emptied.pages[page.offset]
@@ -86,8 +92,8 @@ def _pages(cleaner: Cleaner) -> Iterator[ogg.Page]:
         raise damaged("there is something else among its pages")
 
 
-def _emptied(file: BinaryIO, serial: bytes, begin: bytes) -> _Emptied:
-    """Return what becomes of the comments of a stream, of which we know how it begins.
+def _emptied(file: BinaryIO, opening: ogg.Page, begin: bytes) -> _Emptied:
+    """Return what becomes of the comments of a stream, of which we know its first page and how that begins.
 
     Raises:
         CantClean: it is of a kind that we don't look into.
@@ -95,8 +101,8 @@ def _emptied(file: BinaryIO, serial: bytes, begin: bytes) -> _Emptied:
     codec = next((codec for codec in ogg.CODECS if begin.startswith(codec)), None)
     if codec is None:
         raise CantClean("it has a stream of a kind that we don't look into")
-    _check_head(begin, codec)
-    packet = ogg.Packet.read(file, serial)
+    _check_head(begin, sum(opening.laces), codec)
+    packet = ogg.Packet.read(file, opening.serial)
     first, last = packet.fragments[0], packet.fragments[-1]
     if first.laces.start:
         raise CantClean("its comments begin in the middle of a page")
@@ -111,14 +117,14 @@ def _emptied(file: BinaryIO, serial: bytes, begin: bytes) -> _Emptied:
     return _Emptied({**left_out, last.page.offset: made}, last.page.offset)
 
 
-def _check_head(begin: bytes, codec: bytes) -> None:
+def _check_head(begin: bytes, length: int, codec: bytes) -> None:
     """Refuse a stream whose first packet has room for something else."""
     if codec == _FLAC and begin[_HEADERS_AT] != b"\0\1":
         raise CantClean("its FLAC stream has other headers than comments")
     expected = _HEAD_BYTES.get(codec)
     if codec == _OPUS and len(begin) > 18:
         expected = 19 if begin[18] == 0 else 21 + begin[9]
-    if len(begin) != expected:
+    if length != expected:
         raise damaged("its first packet has a wrong length")
 
 

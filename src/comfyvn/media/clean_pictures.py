@@ -13,7 +13,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Literal
 
 from comfyvn.media.clean import CantClean, Cleaner, Cleaning, damaged
@@ -93,8 +93,14 @@ _LENGTHS: Final = {
     b"cLLi": range(8, 9),
 }
 """The chunks that stay, and how long they may be: a longer one has something else in it."""
-_CLEAR: Final = {0: range(2, 3), 2: range(6, 7), 3: range(1, 257)}
-"""How long ``tRNS`` may be, by colour type."""
+_CLEAR: Final = {0: 2, 2: 6}
+"""How long ``tRNS`` is, by colour type."""
+_PALETTE: Final = 3  # the colour type; in others a palette only suggests
+_PASSES: Final = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+"""The passes of an interlaced picture: where they begin, and their steps, to the right and down."""
 _NAMED: Final = frozenset({b"tEXt", b"zTXt", b"iTXt", b"comf"})
 _CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -103,42 +109,118 @@ def clean_png(file: BinaryIO) -> Cleaning:
     """Keep the picture: critical chunks, colour, size, frames."""
     cleaner = Cleaner(file)
     data = cleaner.whole()
-    pixels: list[memoryview] = []
     cleaner.keep(0, len(_SIGNATURE))
-    end, is_turned, seen = 0, False, set[bytes]()
+    end, seen = 0, _PngSeen()
     for kind, at, length in png_chunks(data):
         inner, end = at + 8, at + 12 + length
-        if kind in (b"IDAT", b"fdAT"):
+        content = data[inner : inner + min(length, _PROFILE_LIMIT)] if kind not in _PIXELS else b""
+        if kind in _PIXELS and seen.takes_pixels(kind, memoryview(data)[inner : inner + length]):
             cleaner.keep(at, end, is_media=True)
-            if kind == b"IDAT":
-                pixels.append(memoryview(data)[inner : inner + length])
-        elif length in _LENGTHS.get(kind, ()) and not _is_extra(kind, length, data[25], seen):
+        elif length in _LENGTHS.get(kind, ()) and seen.takes(kind, content):
             cleaner.keep(at, end)
-            seen.add(kind)
-        elif kind == b"iCCP":
-            made = png_chunk(kind, _PROFILE_NAME + _packed_profile(data[inner : inner + length]))
+        elif kind == b"iCCP" and seen.is_first(kind):
+            made = png_chunk(kind, _PROFILE_NAME + _packed_profile(content))
             cleaner.replace(at, end, made, "iCCP name")
-        elif kind == b"eXIf" and not is_turned and (exif := upright(data[inner : inner + length])):
+        elif kind == b"eXIf" and (exif := upright(content)) and seen.is_first(kind):
             cleaner.replace(at, end, png_chunk(kind, exif), "Exif")
-            is_turned = True
         elif kind == b"caBX":
             raise CantClean(SIGNED)
-        elif kind in _LENGTHS and not kind[0] & 0x20:
+        elif kind in _LENGTHS and length not in _LENGTHS[kind] and not kind[0] & 0x20:
             raise damaged(f"its chunk {kind.decode()} has a wrong length")
-        elif not kind[0] & 0x20:
+        elif not kind[0] & 0x20 and kind != b"PLTE":
             raise CantClean(f"it has a chunk {kind.decode()} that the picture needs and we don't know")
         else:
-            cleaner.drop(_png_name(kind, data[inner : inner + min(length, 80)]))
-    _check_pixels(data[16:29], pixels)
+            cleaner.drop(_png_name(kind, content[:80]))
+    seen.check()
     cleaner.end_at(end)
     return cleaner.done()
 
 
-def _is_extra(kind: bytes, length: int, colour_type: int, seen: set[bytes]) -> bool:
-    """Tell a chunk that no picture needs: one more of its kind, or transparency longer than of one colour."""
-    if kind == b"tRNS" and length not in _CLEAR.get(colour_type, ()):
+_PIXELS: Final = frozenset((b"IDAT", b"fdAT"))
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A picture among those of a PNG: its size in pixels, and its compressed parts."""
+
+    width: int
+    height: int
+    parts: list[memoryview] = field(default_factory=list)
+
+
+class _PngSeen:
+    """What was seen of a PNG on the way to its end: which chunks, and the pixels of each frame."""
+
+    def __init__(self) -> None:
+        self._kinds: set[bytes] = set()
+        self._header = b""
+        self._colours = 0
+        self._frames: list[_Frame] = []
+
+    def is_first(self, kind: bytes) -> bool:
+        """Note a chunk; tell whether it is the first one of its kind."""
+        is_first = kind not in self._kinds
+        self._kinds.add(kind)
+        return is_first
+
+    def takes(self, kind: bytes, content: bytes) -> bool:
+        """Note a chunk of the right length; tell whether the picture needs it.
+
+        Raises:
+            CantClean: it stands twice, or is longer than the picture has use for.
+        """
+        if kind == b"fcTL":
+            return self._takes_frame(content)
+        if not self.is_first(kind):
+            if kind[0] & 0x20:
+                return False
+            raise damaged(f"its chunk {kind.decode()} is there twice")
+        if kind == b"IHDR":
+            self._header = content
+            self._frames.append(_Frame(*struct.unpack_from(">II", content)))
+        elif kind == b"PLTE":
+            self._colours = len(content) // 3
+            return self._colour_type == _PALETTE
+        elif kind == b"tRNS":
+            if self._colour_type != _PALETTE:
+                return len(content) == _CLEAR.get(self._colour_type)
+            if len(content) > self._colours:
+                raise damaged("more of its colours are transparent than it has")
         return True
-    return kind in seen and bool(kind[0] & 0x20) and kind != b"fcTL"
+
+    @property
+    def _colour_type(self) -> int:
+        return self._header[9]
+
+    def _takes_frame(self, content: bytes) -> bool:
+        if b"IDAT" in self._kinds and b"acTL" in self._kinds:
+            self._frames.append(_Frame(*struct.unpack_from(">II", content, 4)))
+        return b"acTL" in self._kinds
+
+    def takes_pixels(self, kind: bytes, part: memoryview) -> bool:
+        """Note compressed pixels; tell whether they belong to the picture, or to no frame of a film."""
+        if kind == b"IDAT":
+            self._kinds.add(kind)
+            self._frames[0].parts.append(part)
+            return True
+        if len(self._frames) > 1:
+            self._frames[-1].parts.append(part[4:])
+        return len(self._frames) > 1
+
+    def check(self) -> None:
+        """Refuse pictures with more rows than they say, or bytes behind their compressed pixels."""
+        depth, is_interlaced = self._header[8], self._header[12] == 1
+        bits = _CHANNELS.get(self._colour_type, 4) * depth
+        for frame in self._frames:
+            sizes = _passes(frame.width, frame.height) if is_interlaced else [(frame.width, frame.height)]
+            room = sum(height * (1 + (width * bits + 7) // 8) for width, height in sizes if width)
+            _check_pixels(frame.parts, room)
+
+
+def _passes(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """Yield the size of each pass of an interlaced picture, in pixels."""
+    for x, y, right, down in _PASSES:
+        yield max(0, -(-(width - x) // right)), max(0, -(-(height - y) // down))
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -181,13 +263,10 @@ def _packed_profile(data: bytes) -> bytes:
     return packed[: len(packed) - len(unpacker.unused_data)]
 
 
-def _check_pixels(header: bytes, pixels: list[memoryview]) -> None:
-    """Refuse a picture with more rows than it says, or bytes behind the end of its compressed pixels."""
-    width, height, depth, colour = struct.unpack_from(">IIBB", header)
-    row = 1 + (width * _CHANNELS.get(colour, 4) * depth + 7) // 8
-    room = 2 * height * row + 64 if header[12:13] == b"\1" else height * row
+def _check_pixels(parts: list[memoryview], room: int) -> None:
+    """Refuse compressed pixels that are more or less than there is room for, in bytes, or that go on."""
     unpacker, made = zlib.decompressobj(), 0
-    for part in pixels:
+    for part in parts:
         rest = bytes(part)
         while rest and made <= room and not unpacker.eof:
             try:
@@ -207,16 +286,19 @@ _NEXT_MARKER: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # zero is an esc
 _FRAMES: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB})
 _DHT, _DAC, _EOI, _SOS, _DQT, _DNL, _DRI, _COM = 0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE
 _APP0, _APP1, _APP2, _APP11, _APP14 = 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
+_SOI: Final = b"\xff\xd8"
 _ICC: Final = b"ICC_PROFILE\0"
+_MPF: Final = b"MPF\0"
 _JFIF_BYTES: Final = 14
 _ADOBE_BYTES: Final = 12
+_LAST_TABLE: Final = 3
 _SEGMENT_NAMES: Final = (
     (_COM, b"", "comment"),
     (_APP0, b"JFXX\0", "JFXX thumbnail"),
     (_APP1, b"Exif\0", "Exif"),
     (_APP1, b"http://ns.adobe.com/xap/1.0/\0", "XMP"),
     (_APP1, b"http://ns.adobe.com/xmp/extension/\0", "XMP"),
-    (_APP2, b"MPF\0", "MPF"),
+    (_APP2, _MPF, "MPF"),
     (0xED, b"Photoshop 3.0\0", "IPTC"),
 )
 
@@ -226,7 +308,8 @@ def clean_jpeg(file: BinaryIO) -> Cleaning:
     cleaner = Cleaner(file)
     data = cleaner.whole()
     cleaner.keep(0, 2)
-    at, has_jfif, is_turned, profile = 2, False, False, list[bytes]()
+    at, has_jfif, has_adobe, has_several, is_turned = 2, False, False, False, False
+    profile = list[bytes]()
     while True:
         at, code, inner, end = _segment(data, at)
         content = data[inner:end]
@@ -247,11 +330,15 @@ def clean_jpeg(file: BinaryIO) -> Cleaning:
         elif code == _APP2 and content.startswith(_ICC):
             profile.append(content[len(_ICC) :])
             cleaner.keep(at, end)
-        elif code == _APP14 and content.startswith(b"Adobe") and len(content) == _ADOBE_BYTES:
+        elif (
+            code == _APP14 and content.startswith(b"Adobe") and len(content) == _ADOBE_BYTES and not has_adobe
+        ):
             cleaner.keep(at, end)
+            has_adobe = True
         elif code == _APP11 and content[:2] == b"JP" and b"c2pa" in content[:200]:
             raise CantClean(SIGNED)
         elif code == _COM or _APP0 <= code <= 0xEF:
+            has_several |= code == _APP2 and content.startswith(_MPF)
             cleaner.drop(_segment_name(code, content))
         else:
             raise CantClean(f"it has a segment FF{code:02X} that we don't know")
@@ -265,6 +352,8 @@ def clean_jpeg(file: BinaryIO) -> Cleaning:
     cleaner.keep(at, end)
     if profile:
         _check_parts(profile)
+    if has_several and data[end : end + 2] == _SOI:
+        raise CantClean("it holds several pictures, of which its clean copy would have one")
     cleaner.end_at(end)
     return cleaner.done()
 
@@ -303,14 +392,14 @@ def _is_scan(content: bytes) -> bool:
 
 def _are_quantisers(content: bytes) -> bool:
     at = 0
-    while at < len(content):
+    while at < len(content) and content[at] >> 4 <= 1 and content[at] & 0xF <= _LAST_TABLE:
         at += 129 if content[at] >> 4 else 65
     return at == len(content)
 
 
 def _are_codes(content: bytes) -> bool:
     at = 0
-    while at < len(content):
+    while at < len(content) and content[at] >> 4 <= 1 and content[at] & 0xF <= _LAST_TABLE:
         at += 17 + sum(content[at + 1 : at + 17])
     return at == len(content)
 
@@ -337,6 +426,7 @@ def _check_parts(parts: list[bytes]) -> None:
 # -- WebP -------------------------------------------------------------------------------------------------
 
 _PICTURE: Final = frozenset({b"VP8 ", b"VP8L", b"ALPH"})
+_IMAGES: Final = (b"VP8 ", b"VP8L")
 _FRAME_HEADER: Final = 16
 _HAS_PROFILE, _HAS_EXIF, _ANIMATED, _HAS_ALPHA = 0x20, 0x08, 0x02, 0x10
 _WEBP_NAMES: Final = {b"EXIF": "Exif", b"XMP ": "XMP"}
@@ -366,7 +456,8 @@ def clean_webp(file: BinaryIO) -> Cleaning:
     if end > len(data):
         raise damaged("it is cut short")
     chunks = list(riff_chunks(data, 12, end))
-    made = [_webp_chunk(cleaner, data, chunk, chunks) for chunk in chunks]
+    kept = _webp_kept(data, chunks)
+    made = [_webp_chunk(cleaner, data, chunk, chunks, kept) for chunk in chunks]
     size = 4 + sum(
         len(part) if isinstance(part, bytes) else part[1] - part[0] for each in made for part in each
     )
@@ -400,15 +491,27 @@ def riff_chunks(data: bytes, at: int, end: int) -> Iterator[Chunk]:
     raise CantClean("it has too many chunks")
 
 
+def _webp_kept(data: bytes, chunks: list[Chunk]) -> set[int]:
+    """Return where the chunks begin that the picture needs, or something of them; of some only the first."""
+    if not chunks or chunks[0].kind in _IMAGES:
+        return {each.at for each in chunks[:1]}
+    first = {each.kind: each.at for each in reversed(chunks)}
+    kept = {first[kind] for kind in (b"VP8X", b"ICCP") if kind in first}
+    if chunks[0].kind == b"VP8X" and chunks[0].length and data[chunks[0].inner] & _ANIMATED:
+        kept |= {first.get(b"ANIM", 0), *(each.at for each in chunks if each.kind == b"ANMF")}
+    else:
+        kept |= {each.at for each in _picture_of(chunks)}
+    return kept | {each.at for each in (_turned(data, chunks),) if each is not None}
+
+
 def _webp_chunk(
-    cleaner: Cleaner, data: bytes, chunk: Chunk, chunks: list[Chunk]
+    cleaner: Cleaner, data: bytes, chunk: Chunk, chunks: list[Chunk], kept: set[int]
 ) -> list[bytes | tuple[int, int]]:
     """Return what stays of a chunk: stretches of compressed pixels, and bytes."""
     content = data[chunk.inner : chunk.end] if chunk.kind not in _PICTURE else b""
-    is_simple = chunks[0].kind in (b"VP8 ", b"VP8L")
-    if chunk.kind in _PICTURE and (not is_simple or chunk is chunks[0]):
+    if chunk.at in kept and chunk.kind in _PICTURE:
         return _as_it_is(chunk)
-    if is_simple:
+    if chunk.at not in kept:
         pass
     elif chunk.kind == b"VP8X" and chunk is chunks[0] and chunk.length == 10:
         return [riff_chunk(b"VP8X", bytes([_flags(data, chunks), 0, 0, 0]) + content[4:])]
@@ -419,15 +522,24 @@ def _webp_chunk(
         return [riff_chunk(b"ICCP", content)]
     elif chunk.kind == b"ANMF" and chunk.length >= _FRAME_HEADER:
         return _frame(cleaner, data, chunk)
-    elif chunk.kind == b"EXIF" and chunk is _turned(data, chunks):
+    elif chunk.kind == b"EXIF":
         exif = upright(content)
         if content != exif:
             cleaner.drop("Exif")
         return [riff_chunk(b"EXIF", exif)]
-    elif chunk.kind == b"C2PA":
+    if chunk.kind == b"C2PA":
         raise CantClean(SIGNED)
     cleaner.drop(_WEBP_NAMES.get(chunk.kind, chunk.kind.decode("latin-1").strip()))
     return []
+
+
+def _picture_of(chunks: list[Chunk]) -> list[Chunk]:
+    """Return the chunks that make up one picture: its pixels, and before them what of it is transparent."""
+    pixels = next((each for each in chunks if each.kind in _IMAGES), None)
+    if pixels is None:
+        return []
+    before = [each for each in chunks if each.kind == b"ALPH" and each.at < pixels.at][:1]
+    return [*(before if pixels.kind == b"VP8 " else []), pixels]
 
 
 def _as_it_is(chunk: Chunk) -> list[bytes | tuple[int, int]]:
@@ -438,8 +550,10 @@ def _as_it_is(chunk: Chunk) -> list[bytes | tuple[int, int]]:
 def _frame(cleaner: Cleaner, data: bytes, chunk: Chunk) -> list[bytes | tuple[int, int]]:
     """Return what stays of a frame of an animation."""
     inside: list[bytes | tuple[int, int]] = []
-    for each in riff_chunks(data, chunk.inner + _FRAME_HEADER, chunk.end):
-        if each.kind in _PICTURE:
+    chunks = list(riff_chunks(data, chunk.inner + _FRAME_HEADER, chunk.end))
+    picture = _picture_of(chunks)
+    for each in chunks:
+        if each in picture:
             inside += _as_it_is(each)
         else:
             cleaner.drop(f"{each.kind.decode('latin-1').strip()} in a frame")

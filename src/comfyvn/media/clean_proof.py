@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["known_texts", "prove"]
 
 _FAMILIES: Final = {"png": "PNG", "jpeg": "JPEG", "webp": "WEBP", "gif": "GIF"}
+_WHOLE: Final = frozenset(("mp4", "flac"))
+"""Formats of whose compressed sound and pictures FFmpeg gives every byte."""
 _ORIENTATION: Final = 0x0112
 _INFO: Final = frozenset(
     (
@@ -107,7 +109,7 @@ def prove(
             left += _compare_pictures(original, copy, _FAMILIES[kind], limits)
         else:
             heard = _compare_packets(original, copy)
-            if kind == "mp4" and heard < media_bytes(again):
+            if kind in _WHOLE and heard < media_bytes(again):
                 raise CantClean("parts of its media belong to no track")
     except PreviewFailed as failed:
         raise CantClean(f"that its copy is the same can't be proven: {failed.fields['why']}") from failed

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, Final
 
 from comfyvn.media import flac, id3, riff
-from comfyvn.media.clean import CantClean, Cleaner, Cleaning, damaged
+from comfyvn.media.clean import CantClean, Cleaner, Cleaning, damaged, refusing
 from comfyvn.media.formats import read_at
 from comfyvn.media.tags import SIGNED
 
@@ -55,6 +55,7 @@ _SEARCH_BYTES: Final = 64 * 1024
 _HEAD_BYTES: Final = 7
 
 
+@refusing
 def clean_frames(file: BinaryIO, frame_bytes: Callable[[bytes], int]) -> Cleaning:
     """Keep the frames of an MP3 or AAC file, from the first to the last that is whole.
 
@@ -113,11 +114,21 @@ def _first_frame(cleaner: Cleaner, start: int, frame_bytes: Callable[[bytes], in
 _STREAMINFO, _APPLICATION, _SEEK_TABLE = 0, 2, 3
 _STREAMINFO_BYTES: Final = 34
 _SEEK_POINT_BYTES: Final = 18
-_BLOCKS: Final = {1: "PADDING", 2: "APPLICATION", 4: "VORBIS_COMMENT", 5: "CUESHEET", 6: "PICTURE"}
+_NO_POINT: Final = b"\xff" * 8
+_SAMPLES_LIMIT: Final = 1 << 36
+_BLOCKS: Final = {
+    1: "PADDING",
+    2: "APPLICATION",
+    3: "SEEKTABLE",
+    4: "VORBIS_COMMENT",
+    5: "CUESHEET",
+    6: "PICTURE",
+}
 _FLAC_SYNC: Final = re.compile(rb"\xff[\xf8\xf9]")
 _LAST_FRAME_LIMIT: Final = 1 << 20
 
 
+@refusing
 def clean_flac(file: BinaryIO) -> Cleaning:
     """Keep the description of the stream, the seek table, and the frames."""
     cleaner = Cleaner(file)
@@ -125,10 +136,9 @@ def clean_flac(file: BinaryIO) -> Cleaning:
     blocks = flac.metadata_blocks(file, start, cleaner.size_bytes)
     kept: list[flac.Block] = []
     for each in blocks:
-        is_kept = (each.kind == _STREAMINFO and each.length == _STREAMINFO_BYTES and not kept) or (
-            each.kind == _SEEK_TABLE and each.length % _SEEK_POINT_BYTES == 0
-        )
-        if is_kept:
+        is_description = each.kind == _STREAMINFO and each.length == _STREAMINFO_BYTES and not kept
+        is_first_table = each.kind == _SEEK_TABLE and _SEEK_TABLE not in [block.kind for block in kept]
+        if is_description or (is_first_table and _is_seek_table(read_at(file, each.data, each.length))):
             kept.append(each)
         elif each.kind == _APPLICATION and read_at(file, each.data, 4).lower() == b"c2pa":
             raise CantClean(SIGNED)
@@ -142,12 +152,28 @@ def clean_flac(file: BinaryIO) -> Cleaning:
         cleaner.keep(each.offset + 1, each.end)
     end = _before_tags(cleaner, cleaner.size_bytes)
     first = blocks[-1].end
+    head = read_at(file, first, 16)
+    if head and not (_FLAC_SYNC.match(head) and _has_header(head)):
+        raise CantClean("something that is no sound comes before its first frame")
     if end < first or not _ends_with_frame(
         read_at(file, max(first, end - _LAST_FRAME_LIMIT), min(end - first, _LAST_FRAME_LIMIT))
     ):
         raise CantClean("something that is no sound follows its last frame")
     cleaner.keep(first, end, is_media=True)
     return cleaner.done()
+
+
+def _is_seek_table(data: bytes) -> bool:
+    """Tell a table of places from anything else: samples in order, then points that are not used."""
+    points = [data[at : at + _SEEK_POINT_BYTES] for at in range(0, len(data), _SEEK_POINT_BYTES)]
+    used = [int.from_bytes(point[:8]) for point in points if point[:8] != _NO_POINT]
+    is_in_order = used == sorted(set(used)) and all(sample < _SAMPLES_LIMIT for sample in used)
+    unused = points[len(used) :]
+    return (
+        len(data) % _SEEK_POINT_BYTES == 0
+        and is_in_order
+        and not any(point[8:].strip(b"\0") for point in unused)
+    )
 
 
 def _ends_with_frame(data: bytes) -> bool:
@@ -195,12 +221,13 @@ _CRC_16: Final = _table(0x8005, 16)
 
 # -- WAVE, AIFF ---------------------------------------------------------------------------------------------
 
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_CODEC_BYTES: Final = 64  # what packed samples need besides: 32 for MS ADPCM
+_OFFSET_BYTES: Final = 8  # where the samples of AIFF begin, and how they are aligned
 _CUE_POINT: Final = 24
 _LOOP: Final = 24
 _WAVE: Final[Mapping[bytes, Callable[[bytes], bool]]] = {
-    b"fmt ": lambda data: (
-        len(data) == 16 or (18 <= len(data) <= 4096 and _count(data, 16, 2) == len(data) - 18)
-    ),
+    b"fmt ": lambda data: _is_wave_form(data),
     b"fact": lambda data: len(data) == 4,
     b"cue ": lambda data: len(data) == 4 + _CUE_POINT * _count(data, 0, 4),
     b"smpl": lambda data: len(data) == 36 + _LOOP * _count(data, 28, 4),
@@ -213,9 +240,24 @@ _AIFF: Final[Mapping[bytes, Callable[[bytes], bool]]] = {
 """The chunks that stay beside the samples, and whether their length is that of what they should hold."""
 
 
-def clean_riff(file: BinaryIO, form: riff.Form) -> Cleaning:
-    """Keep the samples of a WAVE or AIFF file, their form, and loop points."""
-    cleaner = Cleaner(file)
+def _is_wave_form(data: bytes) -> bool:
+    """Tell whether a description of samples is as long as their kind wants it."""
+    more = {_PCM: 0, _FLOAT: 0, _EXTENSIBLE: 22}.get(_count(data, 0, 2))
+    if len(data) == 16:
+        return True
+    said = _count(data, 16, 2)
+    return len(data) == 18 + said and (said <= _CODEC_BYTES if more is None else said in (0, more))
+
+
+@refusing
+def clean_riff(file: BinaryIO, form_of: Callable[[BinaryIO], riff.Form]) -> Cleaning:
+    """Keep the samples of a WAVE or AIFF file, their form, and loop points.
+
+    Args:
+        file: seekable.
+        form_of: tells how it is put together; may raise `tags.Refusal`.
+    """
+    cleaner, form = Cleaner(file), form_of(file)
     if form.size.size != 4 or read_at(file, 8, 4) not in (b"WAVE", b"AIFF"):
         raise CantClean("it is of a kind (RF64, AIFF-C) that is not looked into")
     allowed, needed = (_WAVE, b"fmt ") if form.sound == b"data" else (_AIFF, b"COMM")
@@ -235,6 +277,9 @@ def clean_riff(file: BinaryIO, form: riff.Form) -> Cleaning:
             cleaner.drop(chunk.kind.decode("latin-1").strip())
     if not {form.sound, needed} <= {each.kind for each in kept}:
         raise damaged("there is no sound in it")
+    sound = next(each for each in kept if each.kind == form.sound)
+    if needed == b"COMM" and read_at(file, sound.data, _OFFSET_BYTES).strip(b"\0"):
+        raise CantClean("something else comes before its samples")
     cleaner.keep(0, form.size_at)
     cleaner.put(form.size_of(form.start + sum(8 + each.length + each.length % 2 for each in kept)))
     cleaner.keep(form.size_at + 4, form.start)

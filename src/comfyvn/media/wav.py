@@ -123,7 +123,7 @@ class WavFormat(SoundFormat):
         """Tell what a clean copy is made of."""
         from comfyvn.media.clean_sound import clean_riff
 
-        return clean_riff(file, _form(file))
+        return clean_riff(file, _form)
 
     def probe(self, file: BinaryIO) -> dict[str, Any]:
         """Return what the header tells of PCM and, with PyAV, facts of compressed sound, and all its tags.

@@ -6,13 +6,13 @@ that was known of it. What can't be proven clean is refused, and not written.
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import io
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
@@ -23,13 +23,18 @@ from comfyvn.media.clean import CantClean, clean, write_clean
 from comfyvn.media.clean_proof import known_texts, prove
 from comfyvn.media.inserting import with_texts
 from comfyvn.model import Asset
+from comfyvn.storage.local import move_exclusive, try_lock
 from comfyvn.studio.core import AssetRegistry
 from comfyvn.studio.core.library import Library
 from comfyvn.studio.core.workflows import texts_of
 
 __all__ = ["CleanFile", "export_clean"]
 
-_PART: Final = ".comfyvn-{}.part"
+_LOCK: Final = ".comfyvn-{}.lock"
+"""What an export at work has locked in its folder; its unfinished copy is named like it."""
+_PART: Final = ".part"
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+_OWN_FOLDERS: Final = ("assets_root", "thumbs_root")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +87,16 @@ def export_clean(
         StorageUnwritable: it can't be written to.
     """
     folder = Path(os.path.realpath(folder))
-    _check_folder(registry, folder)
-    with suppress(OSError):
-        for left in folder.glob(_PART.format("*")):  # of an export that was killed
-            left.unlink()
-    part = folder / _PART.format(secrets.token_hex(8))
-    exporter = _Exporter(registry.library, folder, part, keeps_credit=keeps_credit)
-    return _exported(registry.library, uids, exporter)
+    _check_folder(registry.library, folder)
+    return _exported(registry.library, uids, folder, keeps_credit=keeps_credit)
 
 
-def _exported(library: Library, uids: Iterable[str], exporter: _Exporter) -> Iterator[CleanFile]:
-    try:
+def _exported(
+    library: Library, uids: Iterable[str], folder: Path, *, keeps_credit: bool
+) -> Iterator[CleanFile]:
+    _sweep(folder)
+    with _part(folder) as part:
+        exporter = _Exporter(library, folder, part, keeps_credit)
         for uid in uids:
             with library.read() as rows:
                 asset = rows.asset(uid)
@@ -100,22 +104,76 @@ def _exported(library: Library, uids: Iterable[str], exporter: _Exporter) -> Ite
                 yield CleanFile(uid, "", "refused", reason="no asset has this uid")
             else:
                 yield exporter.export(asset)
-    finally:
-        exporter.part.unlink(missing_ok=True)
 
 
-def _check_folder(registry: AssetRegistry, folder: Path) -> None:
-    for name in ("assets_root", "thumbs_root"):
-        own = Path(os.path.realpath(getattr(registry.library.config, name)))
-        if folder.is_relative_to(own):
-            why = f"it lies in {own}, which is the library's own (setting {name}); choose another place"
-            raise PathConflict(path=folder, why=why)
+def _check_folder(library: Library, folder: Path) -> None:
+    if own := _own_folder(library, folder):
+        raise PathConflict(path=folder, why=f"it lies in {own}; choose another place")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise PathConflict(path=folder, why="this is no folder; choose another name") from error
     except OSError as error:
         raise StorageUnwritable(path=folder, why=error.strerror or str(error)) from error
+
+
+def _own_folder(library: Library, folder: Path) -> str | None:
+    """Tell the folder of the library itself that a folder, without links, lies in."""
+    for name in _OWN_FOLDERS:
+        own = Path(os.path.realpath(getattr(library.config, name)))
+        if folder.is_relative_to(own):
+            return f"{own}, which is the library's own (setting {name})"
+    return None
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what exports left behind that were killed: their locks are free, those at work hold theirs.
+
+    Where the file system has no locks that can't be told, and all stays.
+    """
+    for lock in folder.glob(_LOCK.format("*")):
+        with suppress(OSError):
+            if lock.is_symlink() or not lock.is_file():
+                continue
+            with lock.open("r+b") as file:
+                if not try_lock(file):
+                    continue
+                lock.with_suffix(_PART).unlink(missing_ok=True)
+                if os.name != "nt":
+                    lock.unlink()
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _part(folder: Path) -> Iterator[Path]:
+    """Claim a name for the unfinished copies of one export, and take away what is left of them at the end.
+
+    Raises:
+        StorageUnwritable: the folder can't be written to.
+    """
+    try:
+        lock, file = _claimed(folder)
+    except OSError as error:
+        raise StorageUnwritable(path=folder, why=error.strerror or str(error)) from error
+    part = lock.with_suffix(_PART)
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
+        if os.name != "nt":
+            lock.unlink(missing_ok=True)
+        file.close()
+        lock.unlink(missing_ok=True)  # Windows removes no open file
+
+
+def _claimed(folder: Path) -> tuple[Path, BinaryIO]:
+    """Make a lock of our own and lock it, before another export takes it for one that was left."""
+    while True:
+        lock = folder / _LOCK.format(secrets.token_hex(8))
+        file = lock.open("x+b")
+        if try_lock(file, if_unknown=True) and lock.exists():
+            return lock, file
+        file.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +199,8 @@ class _Exporter:
         except ComfyVNError as error:
             return _refused(asset, str(error.fields.get("why", error)))
         except OSError as error:
-            if error.filename is not None and Path(error.filename) == self.part:
+            is_ours = error.filename is not None and Path(error.filename) == self.part
+            if is_ours or error.errno in _FULL:
                 raise StorageUnwritable(path=self.folder, why=error.strerror or str(error)) from error
             return _refused(asset, error.strerror or str(error))
         return CleanFile(asset.uid, asset.key, status, removed, before, after, tuple(credit), note)
@@ -185,32 +244,25 @@ class _Exporter:
         """Give ``part`` the name of an asset, never over another file.
 
         Raises:
-            CantClean: another file has it, or a link leads out of the folder.
+            CantClean: another file has it, or a link or its name leads out of the folder or into the library.
         """
         target = self.folder.joinpath(*key.split("/"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not Path(os.path.realpath(target.parent)).is_relative_to(self.folder):
+        parent = Path(os.path.realpath(target.parent))
+        if not parent.is_relative_to(self.folder):
             raise CantClean("a link in the folder leads elsewhere")
+        if own := _own_folder(self.library, parent):
+            raise CantClean(f"it would lie in {own}")
         try:
-            _link(self.part, target)
+            parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise CantClean("a file lies where its folder should be") from error
+        try:
+            move_exclusive(os.fspath(self.part), os.fspath(target))
         except FileExistsError as error:
             if target.is_file() and not target.is_symlink() and filecmp.cmp(self.part, target, shallow=False):
                 return "there"
             raise CantClean("another file lies there already") from error
         return "written"
-
-
-def _link(part: Path, target: Path) -> None:
-    """Give a file another name; copy it where the file system has no links."""
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        with part.open("rb") as source, target.open("xb") as sink:
-            shutil.copyfileobj(source, sink)
-    else:
-        part.unlink()
 
 
 def _refused(asset: Asset, reason: str) -> CleanFile:

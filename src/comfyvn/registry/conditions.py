@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from comfyvn.model import MOST_STARS, PROBLEMS, Conditions
+from comfyvn.model import MOST_STARS, PROBLEMS, Conditions, fold, model_name
+from comfyvn.registry import console
 
 if TYPE_CHECKING:
+    from comfyvn.db import TermKind
     from comfyvn.studio.core import AssetRegistry
 
-__all__ = ["filtered", "resolved"]
+__all__ = ["filtered", "resolved", "tell_unknown"]
 
+_COMPARED: Final = 10_000
+_NEAR: Final = 3
 _CONDITIONS: Final = (
     click.option("--type", "asset_type", multiple=True, help="Only this type; repeated: any of them."),
     click.option(
@@ -68,6 +72,15 @@ _CONDITIONS: Final = (
     click.option("--seed", help="Only what was made from this seed."),
 )
 _NAMES: Final = ("asset_type", *Conditions.__annotations__)
+_NAMED: Final[Mapping[str, tuple[TermKind, str]]] = {
+    "asset_type": ("type", "has the type"),
+    "tags": ("tag", "has the tag"),
+    "license": ("license", "has the licence"),
+    "models": ("model", "was made with the model"),
+    "loras": ("lora", "was made with the LoRA"),
+    "samplers": ("sampler", "was made with the sampler"),
+    "tools": ("tool", "was made with the tool"),
+}
 
 
 def filtered(command: Callable[..., int]) -> Callable[..., int]:
@@ -87,3 +100,47 @@ def resolved(registry: AssetRegistry, wanted: dict[str, Any]) -> dict[str, Any]:
     """Return conditions with the uid of the asset that one of them names in any way."""
     name = wanted["descends_from"]
     return {**wanted, "descends_from": registry.resolve_uid(name) or name} if name else wanted
+
+
+def tell_unknown(registry: AssetRegistry, wanted: Mapping[str, Any]) -> None:
+    """Say on stderr of which conditions the value is nobody's, where nothing was found: it may be a slip."""
+    if not registry.count_assets(**wanted) and registry.count_assets():
+        for line in _unknown(registry, wanted):
+            console.echo(line, err=True)
+
+
+def _unknown(registry: AssetRegistry, wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each value that no asset of the library has, with what to do."""
+
+    def is_nobodys(**condition: Any) -> bool:
+        return registry.count_assets(**condition) == 0
+
+    for name, (kind, has) in _NAMED.items():
+        for value in filter(None, wanted[name]):
+            if is_nobodys(**{name: [value]}):
+                yield f"No asset {has} {value!r}.{_near(registry, kind, value)}"
+    workflow, seed, ancestor = (wanted[name] for name in ("workflow", "seed", "descends_from"))
+    if workflow and is_nobodys(workflow=workflow):
+        how = "Name it by all of its hash, or by eight or more of its first characters"
+        yield f"No asset came of the workflow {workflow!r}. {how}; `comfyvn facts show UID` tells it."
+    if seed and is_nobodys(seed=seed):
+        yield f"No asset was made from the seed {seed}. `comfyvn facts show UID` tells that of an asset."
+    if ancestor and is_nobodys(descends_from=ancestor):
+        yield f"Nothing is known to come from {ancestor}. {_of_ancestor(registry, ancestor)}"
+
+
+def _near(registry: AssetRegistry, kind: TermKind, value: str) -> str:
+    """Return names in use that are like one that nobody has, as a sentence; else where all of them are."""
+    from difflib import get_close_matches
+
+    asked = fold(model_name(value) if kind in ("model", "lora") else value.strip())
+    names = {fold(each["name"]): each["name"] for each in registry.terms(kind, limit=_COMPARED)}
+    near = [name for name in names if asked in name] + get_close_matches(asked, names, _NEAR)
+    found = [repr(names[name]) for name in dict.fromkeys(near)][:_NEAR]
+    return f" There is {' and '.join(found)}." if found else " `comfyvn facets` lists those in use."
+
+
+def _of_ancestor(registry: AssetRegistry, uid: str) -> str:
+    if registry.get_asset(uid) is None:
+        return "No asset has this uid: `comfyvn list` shows them."
+    return f"`comfyvn lineage {uid}` shows its lineage."

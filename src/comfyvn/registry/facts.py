@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ import click
 from comfyvn.errors import (
     AssetNotFound,
     ComfyVNError,
+    FactsAtOrigin,
     FactsMissing,
     NoLibrary,
 )
@@ -77,19 +77,54 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def facts_of(registry: AssetRegistry, uid: str) -> dict[str, Any]:
-    """Return what made an asset, as its newest provenance that tells of it says; see `read_facts`.
+    """Return what made an asset, as its newest provenance that tells of it says.
+
+    Returns:
+        What `read_facts` does, and ``uid``, ``version`` (the asset's), ``told_by_version`` (the one that came
+        with these facts; None where that is not known) and ``in_file``: whether the file in the library tells
+        of its making today, None where it can't be read. Facts that are not in it are those that were kept.
 
     Raises:
         AssetNotFound: no such uid.
+        FactsAtOrigin: nothing is known of it, but of an asset that it came from.
         FactsMissing: nothing is known of it.
     """
     asset = asset_of(registry, uid)
     row = _row_that_tells(asset)
     told = row.inputs["generation"] if row is not None else None
     if row is None or not isinstance(told, Mapping):
-        raise FactsMissing(path=asset.key)
-    shown = {name: value for name, value in told.items() if name != "raw"}
-    return {"uid": asset.uid, "path": asset.key, **shown}
+        raise _nothing_known(registry, asset)
+    by = next((each.version for each in asset.all_versions if each.provenance_id == row.id), None)
+    ours = {
+        "uid": asset.uid,
+        "path": asset.key,
+        "version": asset.version,
+        "told_by_version": by,
+        "in_file": _is_in_file(registry.library, asset),
+    }
+    return ours | {name: value for name, value in told.items() if name != "raw" and name not in ours}
+
+
+def _is_in_file(library: Library, asset: Asset) -> bool | None:
+    """Tell whether the file of an asset says what made it; None where it can't be read."""
+    try:
+        with library.storage.open(asset.key) as source:
+            return told_by_file(source.file, asset.key.rpartition("/")[2]) is not None
+    except (ComfyVNError, OSError):
+        return None
+
+
+def _nothing_known(registry: AssetRegistry, asset: Asset) -> FactsMissing:
+    """Return the refusal for an asset that tells nothing; it names the asset it came from if that tells."""
+    certain = [parent for parent in asset.facts.parents if parent.certainty == "certain"]
+    with registry.library.read() as rows:
+        known = {each.uid: each for each in rows.assets([parent.uid for parent in certain])}
+    for parent in certain:
+        origin = known.get(parent.uid)
+        if origin is not None and _row_that_tells(origin) is not None:
+            how = {"kind": parent.kind, "found": parent.found}
+            return FactsAtOrigin(path=asset.key, parent=origin.key, uid=origin.uid, **how)
+    return FactsMissing(path=asset.key)
 
 
 def refresh(
@@ -307,16 +342,69 @@ def uid_of(registry: AssetRegistry, asset: str) -> str:
     return uid
 
 
-def _described(found: dict[str, Any]) -> str:
+def _described(found: Mapping[str, Any]) -> str:
     version = f" {found['tool_version']}" if found.get("tool_version") else ""
-    lines = [f"{found['path']}: made with {found['tool']}{version}"]
-    read_from = found.get("read_from") or {}
-    for name, value in (found.get("facts") or {}).items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        shown = shown if len(shown) <= _VALUE_WIDTH else f"{shown[:_VALUE_WIDTH]} ..."
-        lines.append(f"  {name + ':':<17} {shown}")
+    made = f"made with {found['tool']}{version}" if found.get("tool") else "what made it"
+    lines = [f"{found['path']}: {made}", *_why_kept(found)]
+    facts, read_from = (_mapping(found.get(name)) for name in ("facts", "read_from"))
+    for name, value in facts.items():
+        lines += _in_column(f"{name}:", _lines_of(value))
         if read_from.get(name):
-            lines.append(f"  {'':<17}   from {read_from[name]}")
-    if found.get("workflow_hash"):
-        lines.append(f"  {'workflow:':<17} {found['workflow_hash']}")
-    return "\n".join([*lines, f"  {'reader:':<17} {found.get('reader')}"])
+            lines += _in_column("", [f"  from {read_from[name]}"])
+    for name in ("workflow_hash", "reader"):
+        if found.get(name):
+            lines += _in_column(f"{name.partition('_')[0]}:", [str(found[name])])
+    return "\n".join(lines)
+
+
+def _why_kept(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line where the file in the library is not where these facts can be read today."""
+    if "in_file" not in found:
+        return  # any file, which was read this moment
+    if found.get("reader") is None:
+        yield "  Stated when it was registered, and not read from the file."
+        return
+    by, now = found["told_by_version"], found["version"]
+    of = f" They are of version {by}, and the file is of version {now}." if by not in (None, now) else ""
+    if found["in_file"] is None:
+        yield f"  Kept from it: the file can't be read now.{of}"
+    elif not found["in_file"]:
+        yield f"  Kept: the file in the library does not tell these facts.{of}"
+
+
+def _in_column(name: str, values: Iterable[str]) -> Iterator[str]:
+    """Yield a name and the lines of its value in two columns."""
+    for value in values:
+        yield f"  {name:<17} {value}"
+        name = ""
+
+
+def _lines_of(value: object) -> list[str]:
+    """Return a fact in lines for people, one for each thing of a list."""
+    if isinstance(value, list) and value:
+        return [line for each in value for line in _lines_of(each)]
+    text = _in_words(value).strip()
+    text = text if len(text) <= _VALUE_WIDTH else f"{text[:_VALUE_WIDTH]} ..."
+    return [line.strip() for line in text.splitlines() if line.strip()] or ["(empty)"]
+
+
+def _in_words(value: object) -> str:
+    """Return a value without the signs of JSON: a name comes first, what else is said of it behind.
+
+    >>> _in_words({"name": "mara_v3", "weight": 0.8})
+    'mara_v3, weight 0.8'
+    """
+    if isinstance(value, Mapping):
+        name = [_in_words(value["name"])] if "name" in value else []
+        rest = [f"{key} {_in_words(each)}" for key, each in value.items() if key != "name"]
+        return ", ".join([*name, *rest])
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    if value is None or isinstance(value, bool):
+        return {None: "unknown", True: "yes", False: "no"}[value]
+    return str(value)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """Return a value that may have been edited by hand as an object."""
+    return value if isinstance(value, Mapping) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -43,6 +44,19 @@ _EVENTS: Final = {
     "asset_missing": "missing",
     "asset_healed": "with the hash of an older release put right",
 }
+_EDITED: Final = "asset_meta_updated"
+_NO_LINK: Final = (None, None)
+# what became of a link, from how sure it was to how sure it is: in a word, and in full
+_LINKS: Final[Mapping[tuple[str | None, str | None], tuple[str, str]]] = {
+    (None, "certain"): ("linked", "linked to {name}"),
+    (None, "likely"): ("proposed a parent", "likely parent {name} proposed, found by {found}"),
+    (None, "rejected"): ("with a parent rejected", "parent {name} rejected"),
+    ("likely", "certain"): ("linked", "linked to {name}, which was likely: confirmed"),
+    ("certain", None): ("unlinked", "unlinked from {name}"),
+    ("likely", None): ("with a proposal withdrawn", "likely parent {name} no longer proposed"),
+    ("rejected", None): ("with a rejection withdrawn", "parent {name} no longer rejected"),
+}
+_ASSETS_TOLD: Final = 20
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
@@ -72,7 +86,7 @@ def history(uid: str | None, limit: int, cursor: int | None, as_json: bool, **li
             if as_json:
                 console.emit_json({"items": operations})
             else:
-                _print_operations(operations, limit)
+                _print_operations(registry, operations, limit)
             return 0
         known = registry.resolve_uid(uid) or registry.resolve_removed_uid(uid) or uid
         newest = registry.history(known, limit=1)
@@ -219,6 +233,8 @@ def describe_entry(entry: HistoryEntry) -> str:
             told = f"new content: version {after.get('version')}"
         case "asset_provenance_added":
             told = f"provenance from {after.get('source')}"
+        case "asset_facts_read":
+            told = f"what made it was read: {after.get('tool')} (reader {after.get('reader')})"
         case "asset_healed":
             told = "the hash of an older release, which never matched the stamped file, was put right"
         case "asset_missing":
@@ -285,7 +301,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
     yield from _differences({"licence": old.get("license")}, {"licence": new.get("license")})
     yield from _differences(_plain_meta(old), _plain_meta(new))
     yield from _differences(before.get("extra") or {}, after.get("extra") or {})
-    yield from _differences(_parents(before), _parents(after))
+    yield from (told for _, told in _line_changes(before, after))
     for name, value in (after.get("overruled") or {}).items():
         yield f"the sidecar's {name} overruled {_shown(value)}"
 
@@ -294,8 +310,23 @@ def _plain_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in meta.items() if name not in _DERIVED}
 
 
-def _parents(said: Mapping[str, Any]) -> dict[str, str]:
-    return {f"{each['kind']} of {each['parent']}": each["certainty"] for each in said.get("lineage") or ()}
+def _line_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what became of an asset's links to its parents: in a word, and with the parent."""
+    old, new = _parents(before), _parents(after)
+    for each in {**old, **new}:
+        (was, found_before), (now, found) = old.get(each, _NO_LINK), new.get(each, _NO_LINK)
+        name = f"{each[0]} ({each[1]})"
+        if was != now:
+            word, told = _LINKS.get((was, now)) or _LINKS[None, now]
+            yield word, told.format(name=name, found=found)
+        elif found_before != found:
+            yield "linked", f"link to {name} found by {found}, no longer by {found_before}"
+
+
+def _parents(said: Mapping[str, Any]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return how sure each link to a parent is and how it was found, by the parent's uid and its kind."""
+    links = said.get("lineage") or ()
+    return {(each["parent"], each["kind"]): (each["certainty"], each["found"]) for each in links}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -311,11 +342,10 @@ def _shown(value: object) -> str:
     return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"
 
 
-def _print_operations(operations: list[OperationRecord], limit: int) -> None:
+def _print_operations(registry: AssetRegistry, operations: list[OperationRecord], limit: int) -> None:
     rows = []
     for each in operations:
-        counts = [f"{count} {_EVENTS[event]}" for event, count in each["events"].items() if event in _EVENTS]
-        what = ", ".join(counts) or "sidecars written"
+        what = ", ".join(_what_was_done(registry, each)) or "sidecars written"
         what += f" (undoes operation {each['undoes']})" if each["undoes"] else ""
         what += f" (undone by operation {each['undone_by']})" if each["undone_by"] else ""
         rows.append((_time(each["at"]), str(each["operation"]), each["actor"] or "", what))
@@ -326,9 +356,38 @@ def _print_operations(operations: list[OperationRecord], limit: int) -> None:
         console.echo(f"More: add --cursor {operations[-1]['operation']}.")
 
 
+def _what_was_done(registry: AssetRegistry, operation: OperationRecord) -> Iterator[str]:
+    """Yield what an operation did, and how often; edits that changed nothing are left out."""
+    for event, count in operation["events"].items():
+        if event == _EDITED and operation["assets"] <= _ASSETS_TOLD:
+            edits = list(_edits(registry, operation["operation"]))
+            if operation["assets"] == len(edits) == 1 and edits[0][0] != "edited":
+                yield f"{operation['path']} {edits[0][1]}"
+            else:
+                yield from (f"{many} {word}" for word, many in Counter(word for word, _ in edits).items())
+        elif event in _EVENTS:
+            yield f"{count} {_EVENTS[event]}"
+
+
+def _edits(registry: AssetRegistry, operation: int) -> Iterator[tuple[str, str]]:
+    """Yield each edit of an operation in a word and in full; of one that only changed links, each link."""
+    with registry.library.read() as rows:
+        uids = [uid for _, uid in rows.uids_of(operation, _ASSETS_TOLD)]
+        found = [row for each in rows.rows_of(operation, uids).values() for row in each]
+    for row in found:
+        if row.event != _EDITED:
+            continue
+        before, after = row.before or {}, row.after or {}
+        links, changes = list(_line_changes(before, after)), list(_changes(before, after))
+        if len(changes) > len(links):
+            yield "edited", "; ".join(changes)
+        else:
+            yield from links
+
+
 def _print_entries(registry: AssetRegistry, uid: str, limit: int, cursor: int | None) -> None:
-    """Print what happened to an asset; written sidecars follow from the rest and say nothing."""
-    told = (entry for entry in _entries(registry, uid, cursor) if entry["event"] != "asset_sidecar_written")
+    """Print what happened to an asset; written sidecars and edits that changed nothing are left out."""
+    told = (entry for entry in _entries(registry, uid, cursor) if _is_telling(entry))
     shown = list(itertools.islice(told, limit))
     rows = [
         (_time(entry["at"]), str(entry["operation"]), entry["actor"] or "", describe_entry(entry))
@@ -338,6 +397,13 @@ def _print_entries(registry: AssetRegistry, uid: str, limit: int, cursor: int | 
     _print_table(("when (UTC)", "operation", "who", "what"), rows)
     if len(shown) == limit:
         console.echo(f"More: add --cursor {shown[-1]['seq']}.")
+
+
+def _is_telling(entry: HistoryEntry) -> bool:
+    if entry["event"] == _EDITED:
+        before, after = entry["before"] or {}, entry["after"] or {}
+        return "undoes" in after or next(_changes(before, after), None) is not None
+    return entry["event"] != "asset_sidecar_written"
 
 
 def _entries(registry: AssetRegistry, uid: str, cursor: int | None) -> Iterator[HistoryEntry]:

@@ -23,6 +23,7 @@ from comfyvn.importers import (
     ImportSkip,
     ImportSource,
     SupportsWatch,
+    check_tables,
     load_adapter,
 )
 from comfyvn.importers.walking import real_path, why_no_asset
@@ -205,11 +206,13 @@ def opened_sources(
 
     Raises:
         UnknownAdapter: there is none of that name.
+        UnknownTable: settings are for one that there is not, by a slip.
         SourceMissing: there is no such source.
         ImportFailed: it is none that the adapter knows, or the adapter fails.
         InvalidSetting: a setting can't be what it must be.
     """
     adapter = load_adapter(name)
+    check_tables(config.importers)
     with ExitStack() as stack:
         opened = []
         for path in paths:

@@ -23,7 +23,7 @@ from comfyvn.errors import (
 )
 from comfyvn.importers import ImportItem
 from comfyvn.importers.walking import real_path, type_of_medium, walk, why_no_asset
-from comfyvn.model import fold, numbered_key, parse_facts, parse_provenance
+from comfyvn.model import fold, normalise_license, numbered_key, parse_facts, parse_provenance
 from comfyvn.registry.imports import OpenedSource, Told, opened_sources
 from comfyvn.storage import open_source
 from comfyvn.studio.core import AssetRecord, AssetRegistry
@@ -63,7 +63,8 @@ class IngestItem:
     """What became of one file; ``reason`` says why it was skipped or failed, and what to do.
 
     The rest is what a plan tells where an import adapter was asked: what would be recorded, and of which
-    asset's path this is a duplicate.
+    asset's path this is a duplicate. ``type`` and ``license`` are always those that the asset will have;
+    ``stays`` names those of them that known content keeps, whatever was said of this file.
     """
 
     file: str
@@ -77,6 +78,7 @@ class IngestItem:
     metadata: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] | None = None
     duplicate_of: str | None = None
+    stays: Mapping[str, str | None] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the item as JSON values, without what does not apply."""
@@ -220,10 +222,14 @@ def plan(selection: Selection, registry: AssetRegistry) -> Iterator[IngestItem]:
 
 @dataclass(slots=True)
 class _Seen:
-    """What came before a file in a plan: paths by their hashes, and those that are taken, case aside."""
+    """What came before a file in a plan: paths by their hashes, and those that are taken, case aside.
+
+    ``known``: type and licence of content by its hash, as they will be.
+    """
 
     paths: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    known: dict[str, tuple[str, str | None]] = field(default_factory=dict)
 
     def place(self, planned: Mapping[str, Any]) -> str:
         """Return the path at which a planned file will be, or that of its twin."""
@@ -234,21 +240,37 @@ class _Seen:
             self.taken.add(fold(path))
         return self.paths.setdefault(planned["hash"], path)
 
+    def meet(self, content: str, wanted: str | None, *, keeps_license: bool) -> dict[str, str | None]:
+        """Note that known content comes once more, with a licence or none; return what it keeps."""
+        kind, had = self.known[content]
+        licence = had or wanted if keeps_license or wanted is None else wanted
+        self.known[content] = kind, licence
+        return {"type": kind} | ({"license": had} if licence == had else {})
+
 
 def _planned(found: _Found, selection: Selection, registry: AssetRegistry, seen: _Seen) -> IngestItem:
     """Tell what would become of one file."""
     arguments = _arguments(found, selection, registry, is_plan=True)
-    provenance, _ = arguments.pop("provenance"), arguments.pop("keep_license", None)
+    provenance, keeps_license = arguments.pop("provenance"), arguments.pop("keep_license", False)
     try:
         planned = registry.plan_file(**arguments)
         described = {} if found.told is None else _described(found, arguments, provenance, registry)
+        wanted = normalise_license(arguments["metadata"].get("license"))
     except (ComfyVNError, OSError) as error:
         return IngestItem(found.shown, "failed", reason=str(error))
-    is_new = planned["status"] == "new" and planned["hash"] not in seen.paths
-    path = seen.place(planned)
-    if found.told is not None and not is_new:
-        described["duplicate_of"] = path
-    return IngestItem(found.shown, "new" if is_new else "known", planned["uid"], path, **described)
+    uid, path = planned["uid"], seen.place(planned)
+    record = registry.get_asset(uid) if planned["status"] == "known" else None
+    if record is not None:
+        seen.known.setdefault(planned["hash"], (record["type"], record["license"]))
+    if planned["hash"] not in seen.known:
+        seen.known[planned["hash"]] = found.asset_type, wanted
+        return IngestItem(found.shown, "new", uid, path, **described)
+    stays = seen.meet(planned["hash"], wanted, keeps_license=keeps_license)
+    kind, licence = seen.known[planned["hash"]]
+    told = {**described, "type": kind, "license": licence, "stays": stays}
+    if found.told is not None:
+        return IngestItem(found.shown, "known", uid, path, **told, duplicate_of=path)
+    return IngestItem(found.shown, "known", uid, path, _why_other_type(record, selection), **told)
 
 
 def _described(

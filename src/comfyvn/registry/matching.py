@@ -79,4 +79,4 @@ def _described(item: MatchRecord) -> str:
     if item["status"] == "ambiguous":
         why = item["reason"] or "each of them could be meant"
         return f"{path} may be of {', '.join(item['candidates'])}: {why}"
-    return f"{path}: {item['reason'] or 'no other picture is like it, or its origin is known'}"
+    return f"{path}: {item['reason']}"

@@ -54,9 +54,10 @@ class RebuildReport:
     """What a rebuild found and did.
 
     ``processed`` counts files seen, ``touched`` those whose time changed but not their content. ``conflicts``
-    holds ``{"path", "why", "candidates"}``, ``skipped`` and ``failed`` ``{"path", "why"}``; the other lists
-    hold ``{"uid", "path"}``. ``healed``: the hash of an older release, which never matched the file that it
-    had stamped, was put right. ``rotten``: damaged without a trace in size and time; found by ``verify``.
+    holds ``{"path", "why", "candidates"}``, ``skipped`` and ``failed`` ``{"path", "why"}``, of files and, in
+    ``skipped``, of what of a sidecar is not understood; the other lists hold ``{"uid", "path"}``. ``healed``:
+    the hash of an older release, which never matched the file that it had stamped, was put right.
+    ``rotten``: damaged without a trace in size and time; found by ``verify``.
     ``recovered``: uids whose files a killed removal had left in the trash.
     """
 
@@ -188,6 +189,9 @@ class Rescan:
 
     def take_lost(self, sidecars: Iterable[tuple[str, Sidecar]]) -> None:
         """Record assets that the ledger does not know and of which only the sidecar is left."""
+        sidecars = list(sidecars)
+        for key, found in sidecars:
+            self._warn_of(key, found)
         for asset in self._registrar.register_missing(sidecars, self._request):
             self._note(self._report.missing, asset.uid, asset.key)
 
@@ -354,6 +358,7 @@ class Rescan:
                 self._fail(key, error)
                 is_broken = True
             else:
+                self._warn_of(key, found)
                 if found is not None and found.project not in (None, library.ledger.project_id):
                     why = f"its sidecar belongs to the project {found.project!r}; put the right one back"
                     self._conflict(key, why, [asset.uid])
@@ -492,6 +497,7 @@ class Rescan:
         if why_not is not None:
             self._report.skipped.append({"path": key, "why": why_not})
             return None
+        self._warn_of(key, found)
         reading = self._read(key)
         return _Stranger(key, found, reading, _uid_of(reading.marker))
 
@@ -831,7 +837,7 @@ class Rescan:
             size_bytes=reading.size_bytes,
             versions=(present, *older, *before),
             preview=self._library.planned_preview(asset.uid, reading.preview_kind),
-            media=self._library.first_media(reading),
+            media=self._library.first_media(reading, is_in_place=asset.is_in_place),
         )
         change.rows.set_versions(healed)
         change.tell("asset_healed", healed, before={"hash": asset.digest}, after={"hash": healed.digest})
@@ -952,6 +958,13 @@ class Rescan:
     def _conflict(self, key: str, why: str, candidates: Sequence[str | None]) -> None:
         uids = [uid for uid in candidates if uid]
         self._report.conflicts.append({"path": key, "why": why, "candidates": uids})
+
+    def _warn_of(self, key: str, found: Sidecar | None) -> None:
+        """Report what of a file's sidecar is not understood, once: some are read again and again."""
+        if found is not None and found.warning is not None:
+            told = {"path": self._library.sidecar_key(key), "why": found.warning}
+            if told not in self._report.skipped:
+                self._report.skipped.append(told)
 
     def _note(self, items: list[dict[str, str]], uid: str, key: str) -> None:
         items.append({"uid": uid, "path": key})

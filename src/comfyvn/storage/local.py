@@ -43,7 +43,17 @@ from comfyvn.storage.keys import OWN_FOLDERS
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["LocalStorage", "PlainStat", "Source", "Staged", "Writes", "borrow_source", "open_source"]
+__all__ = [
+    "LocalStorage",
+    "PlainStat",
+    "Source",
+    "Staged",
+    "Writes",
+    "borrow_source",
+    "move_exclusive",
+    "open_source",
+    "try_lock",
+]
 
 _log = logging.getLogger(__name__)
 _OWN: Final = ".comfyvn"
@@ -357,7 +367,7 @@ class LocalStorage:
         payload = {"library": library_id or str(uuid.uuid4()), "created_at": utc_now()}
         with self.writing(), suppress(FileExistsError):  # another process was first: its id counts
             data = (json.dumps(payload, indent=2) + "\n").encode()
-            self._put(data, self._library_path, _move_exclusive, Writes(is_wanted=False))
+            self._put(data, self._library_path, move_exclusive, Writes(is_wanted=False))
         return str(self.library_id())
 
     # -- reading --------------------------------------------------------------------------------------
@@ -468,11 +478,11 @@ class LocalStorage:
             on_wait: called again and again while another one has it and we wait; what it raises ends that.
         """
         with open_source(self._own / "library.json") as source:
-            if not _try_lock(
+            if not try_lock(
                 source.file, if_unknown=True
             ):  # without locks, as on some network drives, we go on
                 on_wait()
-                while not _try_lock(source.file, if_unknown=True):
+                while not try_lock(source.file, if_unknown=True):
                     time.sleep(_LOCK_POLL_S)
                     on_wait()
             yield
@@ -490,7 +500,7 @@ class LocalStorage:
         with self.writing():
             file = path.open("ab", buffering=0)
         with file:
-            yield _try_lock(file, if_unknown=True)
+            yield try_lock(file, if_unknown=True)
 
     # -- writing --------------------------------------------------------------------------------------
 
@@ -514,7 +524,7 @@ class LocalStorage:
         """
         staged.file.close()
         target = self._prepare(key, writes)
-        _move_exclusive(staged.place, target)
+        move_exclusive(staged.place, target)
         staged.is_done = True
         writes.note(target)
         return _file_stat(os.lstat(target))
@@ -575,7 +585,7 @@ class LocalStorage:
             OutsideLibrary: the folder leads out of the root.
         """
         target = self._prepare(key, writes)
-        return self._put(data, target, _move_exclusive, writes)
+        return self._put(data, target, move_exclusive, writes)
 
     def _put(self, data: bytes, target: str, move: Callable[[str, str], None], writes: Writes) -> FileStat:
         path, number = self._make(_create_new)
@@ -633,7 +643,7 @@ class LocalStorage:
         def move_back() -> None:
             for place, trashed in reversed(moved):
                 try:
-                    _move_exclusive(str(trashed), str(place))
+                    move_exclusive(str(trashed), str(place))
                 except FileExistsError:  # somebody put another file there meanwhile
                     _log.warning("%s is taken by another file; what lay there is now %s", place, trashed)
 
@@ -698,7 +708,7 @@ class LocalStorage:
         try:
             for old, new in keys.items():
                 trashed, place = self._trashed(folder, old), self._prepare(new, writes)
-                _move_exclusive(str(trashed), place)
+                move_exclusive(str(trashed), place)
                 moved.append((Path(place), trashed))
                 writes.note(place)
                 _drop_empty(trashed.parent, self._own / "trash")
@@ -846,7 +856,7 @@ class _StagingFolder:
             path.mkdir()
             lock = (path / "lock").open("xb", buffering=0)
             try:
-                if _try_lock(lock):
+                if try_lock(lock):
                     lock.write(b"claimed")  # from now on a free lock means that we are dead
                     return path, lock
             except OSError:  # the disk is full
@@ -870,7 +880,7 @@ def _sweep(folder: Path) -> None:
         return
     try:
         with (folder / "lock").open("r+b") as lock:
-            is_dead = _try_lock(lock) and (os.fstat(lock.fileno()).st_size > 0 or _is_old(folder))
+            is_dead = try_lock(lock) and (os.fstat(lock.fileno()).st_size > 0 or _is_old(folder))
     except FileNotFoundError:
         if _is_old(folder):
             with suppress(OSError):  # not empty: then we did not make it
@@ -898,7 +908,7 @@ def _is_old(folder: Path) -> bool:
         return False
 
 
-def _try_lock(file: IO[bytes], *, if_unknown: bool = False) -> bool:
+def try_lock(file: IO[bytes], *, if_unknown: bool = False) -> bool:
     """Lock a file for this process if nobody else has; the lock goes with the open file.
 
     ``if_unknown`` is the answer where the file system has no locks.
@@ -940,7 +950,7 @@ def _write_and_close(number: int, data: bytes) -> None:
         os.close(number)
 
 
-def _move_exclusive(staged: str, target: str) -> None:
+def move_exclusive(staged: str, target: str) -> None:
     """Give a file its final name, or raise FileExistsError; both are on one volume."""
     if sys.platform == "win32":
         os.rename(staged, target)  # on Windows a rename never replaces
@@ -962,7 +972,7 @@ def _rename_exclusive(source: str, target: str) -> None:
     if sys.platform == "win32" or _is_other_case(source, target):
         os.rename(source, target)  # on Windows a rename never replaces
     elif not _rename(source, target, _RENAME_NOREPLACE):
-        _move_exclusive(source, target)
+        move_exclusive(source, target)
 
 
 def _rename(source: str, target: str, flag: int) -> bool:
@@ -1005,7 +1015,7 @@ def _replace_known(known: FileStat, staged: str, target: str) -> None:
         if is_known and not _rename(staged, target, _RENAME_EXCHANGE):
             return os.replace(staged, target)
     except FileNotFoundError:
-        return _move_exclusive(staged, target)
+        return move_exclusive(staged, target)
     if is_known and _file_stat(os.lstat(staged)) == known:
         return os.unlink(staged)
     if is_known:

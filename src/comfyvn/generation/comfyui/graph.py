@@ -12,6 +12,7 @@ __all__ = [
     "CONTROLS",
     "MOST_INPUTS",
     "MOST_NODES",
+    "UNNAMED",
     "Graph",
     "Link",
     "Node",
@@ -28,6 +29,8 @@ MOST_NODES: Final = 20_000
 """A graph with more is taken for damage."""
 MOST_INPUTS: Final = 1_000
 """A node with more is taken for damage too, and keeps none."""
+UNNAMED: Final = "widgets_values"
+"""The input that stands for all values whose names aren't known: they tell no facts, but workflows apart."""
 _LONGEST_NAME: Final = 80
 _MEDIA: Final = re.compile(
     r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic|jxl|psd|exr|mp4|webm|mkv|mov|avi|m4v|wav|mp3|flac|ogg|opus|m4a)"

@@ -16,6 +16,7 @@ from comfyvn.generation.comfyui.graph import (
     CONTROLS,
     MOST_INPUTS,
     MOST_NODES,
+    UNNAMED,
     Graph,
     Link,
     Node,
@@ -28,8 +29,6 @@ __all__ = ["read_workflow"]
 _VIRTUAL: Final = frozenset({"Reroute", "PrimitiveNode", "GetNode", "SetNode", "Note", "MarkdownNote"})
 _MUTED: Final = 2
 _BYPASSED: Final = 4
-_UNNAMED: Final = "widgets_values"
-"""The input that stands for all values whose names aren't known: they tell no facts, but workflows apart."""
 _DEEPEST_SUBGRAPH: Final = 10
 # The page chooses one of the texts, and cuts out comments, before it runs the graph.
 _DYNAMIC: Final = re.compile(r"\{[^{}]*\|[^{}]*\}|/\*")
@@ -37,7 +36,8 @@ _MOST_HOPS: Final = 100
 _MOST_HOPS_IN_ALL: Final = 200_000
 
 # The widgets of nodes that come with ComfyUI, in the order of their documentation; frontends before 1.16 save
-# values without names. I: integer, F: number, S: text, C: choice.
+# values without names, and later ones name not all. I: integer, F: number, S: text, C: choice, B: true or
+# false; "...": what follows is another with each version, and stays without names.
 _WIDGETS: Final[dict[str, str]] = {
     "KSampler": "seed:I steps:I cfg:F sampler_name:C scheduler:C denoise:F",
     "KSamplerAdvanced": "add_noise:C noise_seed:I steps:I cfg:F sampler_name:C scheduler:C start_at_step:I"
@@ -45,10 +45,14 @@ _WIDGETS: Final[dict[str, str]] = {
     "SamplerCustom": "add_noise:B noise_seed:I cfg:F",
     "KSamplerSelect": "sampler_name:C",
     "BasicScheduler": "scheduler:C steps:I denoise:F",
+    "SDTurboScheduler": "steps:I denoise:F",
+    "Flux2Scheduler": "steps:I width:I height:I",
+    "LTXVScheduler": "steps:I max_shift:F base_shift:F stretch:B terminal:F",
     "RandomNoise": "noise_seed:I",
     "CFGGuider": "cfg:F",
     "FluxGuidance": "guidance:F",
     "CheckpointLoaderSimple": "ckpt_name:C",
+    "ImageOnlyCheckpointLoader": "ckpt_name:C",
     "UNETLoader": "unet_name:C weight_dtype:C",
     "UnetLoaderGGUF": "unet_name:C",
     "VAELoader": "vae_name:C",
@@ -56,9 +60,26 @@ _WIDGETS: Final[dict[str, str]] = {
     "LoraLoaderModelOnly": "lora_name:C strength_model:F",
     "CLIPSetLastLayer": "stop_at_clip_layer:I",
     "CLIPTextEncode": "text:S",
+    "CLIPTextEncodeSDXL": "width:I height:I crop_w:I crop_h:I target_width:I target_height:I text_g:S"
+    " text_l:S",
+    "CLIPTextEncodeSDXLRefiner": "ascore:F width:I height:I text:S",
+    "CLIPTextEncodeSD3": "clip_l:S clip_g:S t5xxl:S empty_padding:C",
+    "CLIPTextEncodeFlux": "clip_l:S t5xxl:S guidance:F",
+    "CLIPTextEncodeHiDream": "clip_l:S clip_g:S t5xxl:S llama:S",
     "TextEncodeAceStepAudio": "tags:S lyrics:S lyrics_strength:F",
+    "TextEncodeAceStepAudio1.5": "tags:S lyrics:S seed:I ...",
+    "TextEncodeQwenImageEdit": "prompt:S",
+    "TextEncodeQwenImageEditPlus": "prompt:S",
     "EmptyHunyuanLatentVideo": "width:I height:I length:I batch_size:I",
+    "EmptyLTXVLatentVideo": "width:I height:I length:I batch_size:I",
     "WanImageToVideo": "width:I height:I length:I batch_size:I",
+    "WanFirstLastFrameToVideo": "width:I height:I length:I batch_size:I",
+    "WanHuMoImageToVideo": "width:I height:I length:I batch_size:I",
+    "WanVaceToVideo": "width:I height:I length:I batch_size:I strength:F",
+    "LTXVImgToVideo": "width:I height:I length:I batch_size:I strength:F",
+    "SVD_img2vid_Conditioning": "width:I height:I video_frames:I ...",
+    "EmptyFlux2LatentImage": "width:I height:I batch_size:I",
+    "EmptyChromaRadianceLatentImage": "width:I height:I batch_size:I",
     "EmptyLatentImage": "width:I height:I batch_size:I",
     "EmptySD3LatentImage": "width:I height:I batch_size:I",
     "LatentUpscale": "upscale_method:C width:I height:I crop:C",
@@ -72,12 +93,24 @@ _WIDGETS: Final[dict[str, str]] = {
     "VAEEncodeForInpaint": "grow_mask_by:I",
     "LoadImage": "image:C",
     "LoadImageMask": "image:C channel:C",
+    "LoadVideo": "file:C",
     "SaveImage": "filename_prefix:S",
+    "SaveImageAdvanced": "filename_prefix:S ...",
+    "SaveAnimatedWEBP": "filename_prefix:S ...",
+    "SaveVideo": "filename_prefix:S ...",
+    "SaveWEBM": "filename_prefix:S ...",
+    "SaveAudio": "filename_prefix:S",
+    "SaveAudioMP3": "filename_prefix:S ...",
+    "SaveAudioOpus": "filename_prefix:S ...",
+    "SaveAudioAdvanced": "filename_prefix:S ...",
     "PrimitiveInt": "value:I",
     "PrimitiveFloat": "value:F",
     "PrimitiveString": "value:S",
     "PrimitiveStringMultiline": "value:S",
+    "PrimitiveBoolean": "value:B",
+    "StringConcatenate": "string_a:S string_b:S delimiter:S",
 }
+_REST: Final = "..."
 _LETTERS: Final = {"I": "INT", "F": "FLOAT", "S": "STRING", "C": "COMBO", "B": "BOOLEAN"}
 
 
@@ -353,11 +386,14 @@ def _widgets(raw: dict[str, Any]) -> dict[str, Any]:
         for socket in _mappings(raw.get("inputs"))
         if isinstance(socket.get("widget"), dict) and isinstance(socket["widget"].get("name"), str)
     ]
-    known = [each.split(":") for each in _WIDGETS.get(str(raw.get("type")), "").split()]
+    documented = _WIDGETS.get(str(raw.get("type")), "").split()
+    known = [(name, _LETTERS[kind]) for name, _, kind in (each.partition(":") for each in documented) if kind]
     # First what is known: older frontends list only widgets that were made inputs, in any order.
-    for spec in ([(name, _LETTERS[letter]) for name, letter in known], listed):
+    for spec in (known, listed):
         if (named := _named(spec, held)) is not None:
             return named
+    if _REST in documented and (named := _named(known, held, is_open=True)):
+        return named
     seeds = [value for value, control in pairwise(held) if _is_seed(value) and _controls(control)]
     unnamed = [
         value
@@ -365,11 +401,13 @@ def _widgets(raw: dict[str, Any]) -> dict[str, Any]:
         if not (_controls(value) or is_media_file(value) or (_is_seed(value) and _controls(control)))
     ]
     named = {"seed": seeds[0]} if len(seeds) == 1 else {}
-    return {**named, _UNNAMED: unnamed} if unnamed else named
+    return {**named, UNNAMED: unnamed} if unnamed else named
 
 
-def _named(spec: Sequence[tuple[str, Any]], held: list[Any]) -> dict[str, Any] | None:
-    """Give each value its name; None unless every value fits and none is left."""
+def _named(
+    spec: Sequence[tuple[str, Any]], held: list[Any], *, is_open: bool = False
+) -> dict[str, Any] | None:
+    """Give each value its name; None unless every value fits and, but where it is open, none is left."""
     named: dict[str, Any] = {}
     at = 0
     for name, kind in spec:
@@ -379,6 +417,8 @@ def _named(spec: Sequence[tuple[str, Any]], held: list[Any]) -> dict[str, Any] |
         at += 1
         if at < len(held) and _is_seed(held[at - 1]) and _controls(held[at]):
             at += 1
+    if is_open and spec:
+        return {**named, UNNAMED: held[at:]}
     return named if spec and held[at:] in ([], ["image"]) else None
 
 

@@ -7,13 +7,17 @@ from typing import Final, NamedTuple
 
 from comfyvn.generation.comfyui.graph import Link, Node, one_of, words
 from comfyvn.generation.comfyui.literals import Literals, places
-from comfyvn.generation.comfyui.roles import is_bus, is_sampler, is_way, loaded_file, media_links, medium_of
+from comfyvn.generation.comfyui.roles import is_bus, is_sampler, is_way, loaded_file, media_links, medium
 
 __all__ = ["input_images"]
 
 _NOT_A_PICTURE: Final = one_of(
     "width height seed steps cfg denoise text prompt string filename prefix size count fps rate"
 )
+
+
+_GUIDE: Final = "guide"
+"""The role of what only guides, and of all behind it, even if that was sampled from another picture."""
 
 
 class _Use(NamedTuple):
@@ -39,7 +43,8 @@ def input_images(saver: Node, literals: Literals) -> tuple[list[dict[str, str]],
             continue
         seen.add((use.node.id, use.role, use.medium))
         if file := loaded_file(use.node):
-            found.setdefault((file[1], use.role), literals.place(use.node, file[0]))
+            role = None if use.role == _GUIDE else use.role
+            found.setdefault((file[1], role), literals.place(use.node, file[0]))
         else:
             onward = [_Use(literals.node(link), *how) for link, *how in _uses(use, literals)]
             waiting += reversed(onward)
@@ -60,25 +65,25 @@ def _links_used(use: _Use) -> Iterator[tuple[Link, str | None, str | None]]:
     named = {name: words(name) for name in node.links}
     is_masked = any("mask" in each for each in named.values())
     controls = any({"control", "net"} <= each or "controlnet" in each for each in named.values())
-    samples, carries = is_sampler(node) and role != "control", is_bus(node)
+    samples, carries = is_sampler(node) and role not in ("control", _GUIDE), is_bus(node)
     ways = {link for link, _ in media_links(node, use.medium)} if is_way(node, use.medium) else set()
     for name, link in node.links.items():
-        medium = medium_of(name)
-        is_elsewhere = carries and medium and (link not in ways or use.medium is None)
+        brought = medium(node, name)
+        is_elsewhere = carries and brought and (link not in ways or use.medium is None)
         if is_elsewhere or not named[name].isdisjoint(_NOT_A_PICTURE):
             continue
         if "mask" in named[name]:
-            yield link, "mask" if role in ("img2img", "inpaint", "mask") else role, medium
-        elif medium and controls:
-            yield link, "control", medium
+            yield link, "mask" if role in ("img2img", "inpaint", "mask") else role, brought
+        elif brought and controls:
+            yield link, "control", brought
         elif samples:
-            yield link, ("inpaint" if is_masked else "img2img") if medium else None, medium
+            yield link, ("inpaint" if is_masked else "img2img") if brought else _GUIDE, brought
         elif link in ways:
-            yield link, "inpaint" if is_masked and role == "img2img" else role, medium
+            yield link, "inpaint" if is_masked and role == "img2img" else role, brought
         elif not words(name).isdisjoint({"pipe", "ctx", "context"}):
             yield link, role, use.medium
         else:
-            yield link, None, medium
+            yield link, role if len(node.links) == 1 else _GUIDE, brought
 
 
 def _told_images(found: dict[tuple[str, str | None], str]) -> tuple[list[dict[str, str]], str] | None:

@@ -10,7 +10,16 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, TypeGuard
 
-from comfyvn.generation.comfyui.graph import Link, Node, is_media_file, is_number, natural, one_of, words
+from comfyvn.generation.comfyui.graph import (
+    UNNAMED,
+    Link,
+    Node,
+    is_media_file,
+    is_number,
+    natural,
+    one_of,
+    words,
+)
 
 __all__ = [
     "IMAGE",
@@ -27,7 +36,9 @@ __all__ = [
     "is_weight",
     "is_whole",
     "loaded_file",
+    "makes_unseen",
     "media_links",
+    "medium",
     "medium_of",
     "only_link",
     "pipes",
@@ -48,6 +59,7 @@ _MEDIA: Final = _LATENTS | one_of(
 _NO_MEDIA: Final = one_of(
     "mask masks ref reference control embed embeds clip vision model vae style width height size count prompt"
     " text noise prefix filename name path index bbox segs face seed fps rate ipadapter negative positive"
+    " number num offset length duration amount limit strength weight"
 )
 _PIPES: Final = one_of("pipe ctx context bus tuple")
 _BUSES: Final = one_of("context ctx pipe bus")
@@ -64,9 +76,13 @@ _NEUTRAL_TEXTS: Final = one_of(
     " user_prompt caption txt"
 )
 _TEXT_ORDER: Final = ("text", "prompt", "populated_text", "text_g", "clip_g", "text_l", "clip_l", "t5xxl",
-                      "tags", "lyrics")  # fmt: skip
+                      "tags", "style", "caption", "lyrics")  # fmt: skip
 _NONE: Final = one_of("none null undefined")
 _TEXT_WORDS: Final = one_of("text prompt string txt")
+_CUTS_OUT: Final = one_of(
+    "segment segmentation segmenter sam mask detect detector detection dino matting crop"
+)
+_SEVERAL_WORDS: Final = re.compile(r"\S+(?:\s+\S+){3}")
 _ASKS_OTHERWISE: Final = one_of("resolution aspect ratio dimensions preset swap invert orientation")
 
 Fits = Callable[[object], bool]
@@ -130,6 +146,23 @@ def is_sampler(node: Node) -> bool:
     return by_model and has_latent and "positive" in node.links
 
 
+def makes_unseen(node: Node) -> bool:
+    """Does this node make another picture of those that it is given, by a prompt, where nobody can see how?
+
+    So do the nodes that ask a service (https://docs.comfy.org/tutorials/partner-nodes/overview). What sampled
+    the pictures before it did not make its own. A node whose values have no names takes a prompt if one of
+    them has several words. What cuts something out, by words that say what, makes no other picture.
+    """
+    if is_saver(node) or not media_links(node) or not words(node.kind).isdisjoint(_CUTS_OUT):
+        return False
+    unnamed = node.values.get(UNNAMED)
+    texts = unnamed if isinstance(unnamed, list) else []
+    return any(
+        "prompt" in words(name) and (name in node.links or bool(value))
+        for name, value in [*node.values.items(), *node.links.items()]
+    ) or any(isinstance(text, str) and _SEVERAL_WORDS.match(text) is not None for text in texts)
+
+
 def media_links(node: Node, want: str | None = None) -> list[tuple[Link, str]]:
     """Return the links that bring pictures, films, sounds or latents, each with which: `IMAGE` or `LATENT`.
 
@@ -137,10 +170,16 @@ def media_links(node: Node, want: str | None = None) -> list[tuple[Link, str]]:
         node: the node.
         want: what is looked for; if any link brings it, the others don't count.
     """
-    found = [(link, medium) for name, link in node.links.items() if (medium := medium_of(name))]
+    found = [(link, brought) for name, link in node.links.items() if (brought := medium(node, name))]
     alike = [each for each in found if each[1] == want]
     # What makes latents from latents takes pictures as guides only; a bus carries each on its own way.
     return alike if alike or (want and is_bus(node)) else found
+
+
+def medium(node: Node, name: str) -> str | None:
+    """Return what this input of a node is given, as `medium_of` does; nodes for images may say `input`."""
+    is_plain = name == "input" and not words(node.kind).isdisjoint({"image", "images"})
+    return IMAGE if is_plain else medium_of(name)
 
 
 def medium_of(name: str) -> str | None:
@@ -240,7 +279,7 @@ def text_names(node: Node, role: str, *, is_shared: bool) -> list[str]:
     own, neutral = [], []
     for name in sorted([*node.values, *node.links], key=_text_order):
         named = words(name)
-        if name in _NEUTRAL_TEXTS:
+        if name in _NEUTRAL_TEXTS or (name == "style" and "lyrics" in [*node.values, *node.links]):
             neutral.append(name)
         elif not named.isdisjoint(mine := {role, role[:3]}) and named <= mine | _TEXT_WORDS | {"g", "l"}:
             if name in node.values or not named.isdisjoint(_TEXT_WORDS):
@@ -288,11 +327,12 @@ def is_weight(value: Any) -> bool:
 def is_way(node: Node, want: str | None) -> bool:
     """Do the pictures that a node is given go on in what it gives?
 
-    Nodes that take both prompts, or a size and a number of frames, and give a latent make an empty one, for
-    which pictures are guides, unless a mask says which part of a picture stays.
+    Nodes that take both prompts or encode one, or a size and a number of frames, and give a latent make an
+    empty one, for which pictures are guides, unless a mask says which part of a picture stays.
     """
-    takes_prompts = role_links(node, "positive") and role_links(node, "negative")
-    if want != LATENT or is_sampler(node) or not (takes_prompts or _is_sized(node)):
+    takes_prompts = bool(role_links(node, "positive") and role_links(node, "negative"))
+    encodes = bool(role_links(node, "clip") and text_names(node, "positive", is_shared=True))
+    if want != LATENT or is_sampler(node) or not (takes_prompts or encodes or _is_sized(node)):
         return True
     is_masked = any("mask" in words(name) for name in node.links)
     return is_masked or is_bus(node) or any(medium == LATENT for _, medium in media_links(node))

@@ -18,6 +18,7 @@ from comfyvn.generation.comfyui.roles import (
     is_short,
     is_way,
     is_whole,
+    makes_unseen,
     media_links,
     only_link,
     pipes,
@@ -130,6 +131,9 @@ class Walk:
             if is_sampler(node):
                 behind.samplers.append(node)
                 continue
+            if want != LATENT and makes_unseen(node):
+                behind.starts.append((node, want))
+                continue
             if want == IMAGE and role_links(node, "vae"):
                 behind.decoders.append(node)
             behind.is_masked = behind.is_masked or any("mask" in words(name) for name in node.links)
@@ -204,6 +208,8 @@ class Walk:
                 facts[name] = "\n".join(texts), places(texts.values())
             if role == "positive":
                 encoders = prompt.encoders
+        if facts.get("prompt") == facts.get("negative_prompt"):
+            facts.pop("negative_prompt", None)  # both inputs are wired to one text: it says what is wanted
         layers = [_sure(self._clip_skip, node) for node in encoders]
         facts |= agreed([{"clip_skip": layer} if layer else {} for layer in layers])
         return facts | self._size(starts)

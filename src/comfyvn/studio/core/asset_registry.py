@@ -512,7 +512,7 @@ class AssetRegistry:
         Raises:
             InvalidFilter: a condition of a wrong type, or a limit below 1.
         """
-        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
+        wanted = _wanted("list_assets", asset_type, conditions)
         _check_page(limit, cursor)
         if cursor is None and limit is None:
             return [self._record(asset, with_inputs=False) for asset in self._library.ledger.iterate(wanted)]
@@ -524,7 +524,7 @@ class AssetRegistry:
         self, asset_type: str | Iterable[str] | None = None, **conditions: Unpack[Conditions]
     ) -> Iterator[AssetRecord]:
         """Yield what `list_assets` returns, page by page: memory does not grow with the library."""
-        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
+        wanted = _wanted("iter_assets", asset_type, conditions)
         for asset in self._library.ledger.iterate(wanted):
             yield self._record(asset, with_inputs=False)
 
@@ -533,7 +533,7 @@ class AssetRegistry:
     ) -> int:
         """Return how many assets match; conditions as in `list_assets`."""
         with self._library.read() as rows:
-            return rows.count(AssetFilter.build(asset_type=asset_type, **conditions))
+            return rows.count(_wanted("count_assets", asset_type, conditions))
 
     def iter_ids(
         self,
@@ -558,7 +558,7 @@ class AssetRegistry:
         """
         if sort not in SORTS:
             raise InvalidFilter(why=f"there is no order {sort!r:.40}; there are {', '.join(SORTS)}")
-        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
+        wanted = _wanted("iter_ids", asset_type, conditions)
         return self._library.ledger.iterate_ids(wanted, sort)
 
     def facets(
@@ -583,7 +583,7 @@ class AssetRegistry:
             InvalidFilter: a condition of a wrong type, or ``top_tags`` below 1.
         """
         _check_number("top_tags", top_tags)
-        wanted = AssetFilter.build(asset_type=asset_type, **conditions)
+        wanted = _wanted("facets", asset_type, conditions)
         with self._library.read() as rows:
             found = rows.facets(wanted, top_tags)
         problems = [ProblemCount(value=name, count=count) for name, count in found.problems]
@@ -1553,11 +1553,30 @@ def _check_number(name: str, value: object) -> None:
         raise InvalidFilter(why=f"{name} must be a whole number of at least 1, not {value!r:.40}")
 
 
+def _wanted(method: str, asset_type: str | Iterable[str] | None, conditions: Conditions) -> AssetFilter:
+    """Build the filter that a method was called with.
+
+    Raises:
+        TypeError: there is no such condition, which Python would say of a function of ours.
+        InvalidFilter: a condition of a wrong type.
+    """
+    if (why := _unknown_condition(conditions)) is not None:
+        raise TypeError(f"{method}(): {why}")
+    return AssetFilter.build(asset_type=asset_type, **conditions)
+
+
 def _filter_of(conditions: Mapping[str, Any]) -> AssetFilter:
     """Build the filter of conditions by the names that `AssetRegistry.list_assets` has for them."""
-    if unknown := set(conditions) - {"asset_type", *Conditions.__annotations__}:
-        raise InvalidFilter(why=f"there is no condition {sorted(unknown, key=str)[0]!r:.80}")
+    if (why := _unknown_condition(conditions)) is not None:
+        raise InvalidFilter(why=why)
     return AssetFilter.build(**conditions)
+
+
+def _unknown_condition(conditions: Mapping[str, Any]) -> str | None:
+    """Return which condition there is not, and those that there are; None where all are known."""
+    known = ("asset_type", *Conditions.__annotations__)
+    unknown = sorted((name for name in conditions if name not in known), key=str)
+    return f"there is no condition {unknown[0]!r:.80}; there are {', '.join(known)}" if unknown else None
 
 
 def _relative(path: object, name: str = "dest_relative") -> str:

@@ -61,6 +61,8 @@ __all__ = ["Beside", "Library", "Move", "Transaction", "facts_told", "provenance
 
 _log = logging.getLogger(__name__)
 _COMMIT_HASH_MAX_AGE_S: Final = 5.0
+_NEVER_WRITTEN: Final = "it was registered where it lies, and such files are never written to"
+_SAVED_WITHOUT: Final = "it was last saved without one"
 _OLDEST_SUFFIX: Final = ".json"
 _DAY_S: Final = 86_400.0
 
@@ -991,12 +993,12 @@ class Library:
         return Preview(kind, "pending", recipe=media.RECIPES[kind], path=f"{self.config.thumbs_rel}/{name}")
 
     @staticmethod
-    def first_media(look: media.Look) -> dict[str, Any]:
+    def first_media(look: media.Look, *, is_in_place: bool) -> dict[str, Any]:
         """Return what is known of a file by its structure: its format, and whether it carries our marker."""
         is_filled = isinstance(look, media.Reading) and bool(look.slots)
         if is_filled or (look.marker is not None and look.refusal is None):
             return {"format": look.format, "stamped": True}
-        why = look.refusal or "it was registered where it lies, and such files are never written to"
+        why = look.refusal or (_NEVER_WRITTEN if is_in_place else _SAVED_WITHOUT)
         return {"format": look.format, "stamped": False, "not_stamped_because": why}
 
     def preview_paths(self, asset: Asset) -> list[Path]:

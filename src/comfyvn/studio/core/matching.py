@@ -7,7 +7,7 @@ if nothing else in the library could be meant: expressions of one sprite look al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, TypedDict
@@ -42,14 +42,28 @@ _PICTURES: Final = 256
 _PAIRS: Final = 65_536
 _PREVIEW: Final = 256
 _CROWDED: Final = "more pictures look like it than can be compared"
+_ALONE: Final = "no other picture is like it"
+_TELLS: Final = "what made it is known, so it passes for an origin itself and not for a copy"
+_MARKED: Final = "its marker told where it came from"
+_OLDEST: Final = "of the pictures that are like it, it passes for the origin itself: it is the oldest"
+_MEANWHILE: Final = "it, or what it may be of, was changed, linked or removed meanwhile"
+_NOT_COMPARED: Final = "it can't be compared: "
+_SMALL: Final = f"{_NOT_COMPARED}it is smaller than 64 x 96 px, or four times as long as wide"
+_PLAIN: Final = f"{_NOT_COMPARED}it has hardly any edges by which it could be known again"
+_UNREADABLE: Final = f"{_NOT_COMPARED}its preview can't be read; `comfyvn previews build` makes it anew"
+_SETTLED: Final[Mapping[Certainty, str]] = {
+    "certain": "its origin is known: {name}",
+    "likely": "that it came from {name} waits for confirmation already",
+    "rejected": "it looks like {name}, but somebody has rejected that it came from there",
+}
 
 
 class MatchRecord(TypedDict):
     """What was found out about one picture.
 
     ``status``: ``linked`` (certain), ``proposed`` (waits for confirmation), ``ambiguous`` (several could be
-    meant: ``candidates``, by uid), ``nothing``, or ``failed`` (``reason``). The parent is None but for the
-    first two. ``difference``: 0 to 255, where the two pictures differ most.
+    meant: ``candidates``, by uid), ``nothing``, or ``failed``; ``reason`` says why, of these two always. The
+    parent is None but for the first two. ``difference``: 0 to 255, where the two pictures differ most.
     """
 
     uid: str
@@ -123,7 +137,7 @@ class Matcher:
         """Look for the origins of pictures that have fingerprints; see `AssetRegistry.match`."""
         waiting: list[_Match] = []
         for known in self._pictures(uids):
-            found = _nothing(known) if isinstance(known, Asset) else self._look(known)
+            found = _incomparable(known) if isinstance(known, Asset) else self._look(known)
             on_look()
             if isinstance(found, _Match) and not is_dry_run:
                 waiting.append(found)
@@ -156,19 +170,29 @@ class Matcher:
     def _look(self, child: Known) -> _Match | MatchRecord:
         """Look for the picture that one came of."""
         if child.looks is None:
-            return _nothing(child)
+            return _nothing(child, self._why_plain(child))
         with self._library.read() as rows:
             ids, is_cut = rows.prints.near(child.looks, _DISTANCE, _LOOKED_AT)
             others = rows.prints.of(fingerprint.RECIPE, [each for each in ids if each != child.id])
         measured = {each: self._difference(child, each) for each in others}
         fitting = [each for each in others if measured[each] <= _FITS]
         if is_cut:
-            return _ambiguous(child, fitting, _CROWDED) if fitting else _told(child, "nothing", (), _CROWDED)
+            return _ambiguous(child, fitting, _CROWDED) if fitting else _nothing(child, _CROWDED)
         if not fitting:
-            return _nothing(child)
+            return _nothing(child, _ALONE)
         twins = [each for each in fitting if self._has_same_pixels(child, each)]
         found = _by_pixels(child, twins) if twins else self._by_looks(child, measured, fitting)
-        return _nothing(child) if found is None or self._is_settled(found, fitting) else _judged(found)
+        if found is None:
+            return _nothing(child, _TELLS if child.has_facts else _MARKED if child.is_marked else _OLDEST)
+        settled = self._why_settled(found, fitting)
+        return _judged(found) if settled is None else _nothing(child, settled)
+
+    def _why_plain(self, child: Known) -> str:
+        """Return why a picture has nothing by which it could be known again."""
+        try:
+            return _SMALL if self._picture(child.uid) is None else _PLAIN
+        except (OSError, PreviewFailed):
+            return _UNREADABLE
 
     def _by_looks(
         self, child: Known, measured: dict[Known, float], fitting: Sequence[Known]
@@ -183,18 +207,21 @@ class Matcher:
         others = tuple(each for each in rivals if self._difference(parent, each) > _FITS)
         return _Match(child, parent, "likely", "similar", measured[parent], others)
 
-    def _is_settled(self, found: _Match, fitting: Sequence[Known]) -> bool:
-        """Tell whether somebody has linked or rejected this already, or it would go in a circle."""
+    def _why_settled(self, found: _Match, fitting: Sequence[Known]) -> str | None:
+        """Return why this is not to be said, such as that somebody has linked or rejected it; else None."""
         child, parent = found.child.uid, found.parent.uid
         with self._library.read() as rows:
             uids = [child, *(each.uid for each in fitting)]
             edges = rows.lines.edges_among(uids, len(uids) ** 2, with_rejected=True)
             is_circle = rows.lines.way_up(parent, child) is not None
-        return is_circle or any(
-            {edge.child_uid, edge.parent_uid} == {child, parent}
-            or (edge.child_uid == child and edge.certainty == "certain")
-            for edge in edges
-        )
+        name = f"{found.parent.key} ({parent})"
+        if is_circle:
+            return f"it looks like {name}, which came from it"
+        for edge in edges:
+            if {edge.child_uid, edge.parent_uid} == {child, parent}:
+                return _SETTLED[edge.certainty].format(name=name)
+        known = next((e.parent_uid for e in edges if e.child_uid == child and e.certainty == "certain"), None)
+        return None if known is None else f"its origin is known: {known}"
 
     # -- comparing ------------------------------------------------------------------------------------
 
@@ -263,7 +290,7 @@ class Matcher:
     def _record_one(self, change: Transaction, match: _Match) -> MatchRecord:
         child, parent = (change.rows.asset(each.uid) for each in (match.child, match.parent))
         if child is None or parent is None or not _is_as_seen(change.rows, match, child, parent):
-            return _nothing(match.child)
+            return _nothing(match.child, _MEANWHILE)
         found = Parent(parent.uid, match.kind, match.certainty, match.found)
         try:
             with change.attempt():
@@ -330,10 +357,22 @@ def _ambiguous(child: Known, candidates: Sequence[Known], reason: str | None = N
     return _told(child, "ambiguous", [each.uid for each in candidates[:_SHOWN]], reason)
 
 
-def _nothing(asset: Known | Asset) -> MatchRecord:
-    is_told = isinstance(asset, Known) and asset.looks is not None
-    why = None if is_told else "it can't be compared: no still picture, too small or plain, or no preview"
-    return _told(asset, "nothing", reason=why)
+def _nothing(asset: Known | Asset, reason: str) -> MatchRecord:
+    return _told(asset, "nothing", reason=reason)
+
+
+def _incomparable(asset: Asset) -> MatchRecord:
+    """Return why an asset has no fingerprint."""
+    state, why = asset.preview.state, _UNREADABLE
+    if asset.missing_since is not None:
+        why = f"{_NOT_COMPARED}its file is gone"
+    elif asset.preview.kind != "thumbnail":
+        why = f"{_NOT_COMPARED}it is no still picture"
+    elif state == "failed":
+        why = f"{_NOT_COMPARED}its preview can't be made: {asset.preview.reason}"
+    elif state != "ready":
+        why = f"{_NOT_COMPARED}it has no preview yet; `comfyvn previews build` makes it"
+    return _nothing(asset, why)
 
 
 def _told(

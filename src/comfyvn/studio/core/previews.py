@@ -212,7 +212,8 @@ def renew(library: Library, asset: Asset, *, is_forced: bool = False) -> None:
     if not is_forced and asset.preview == replace(preview, state="ready"):
         is_whole = all(path.is_file() for path in library.preview_paths(asset))
         preview = asset.preview if is_whole else preview
-    planned = replace(asset, preview=preview, media={**asset.media, **library.first_media(look)})
+    told = library.first_media(look, is_in_place=asset.is_in_place)
+    planned = replace(asset, preview=preview, media={**asset.media, **told})
     if preview.state in ("none", "failed"):
         _note(library, [planned])
     else:

@@ -703,7 +703,7 @@ class Registrar:
             preview=self._library.planned_preview(uid, reading.preview_kind),
             file=placed.stat,
             is_in_place=not request.is_copy,
-            media=self._library.first_media(reading),
+            media=self._library.first_media(reading, is_in_place=not request.is_copy),
         )
         found = said if said is not None or placed.is_bare else self._sidecar_in_place(key)
         if found is None and request.is_rebuild and uid == request.wanted_uid:
@@ -943,7 +943,7 @@ class Registrar:
                 size_bytes=reading.size_bytes,
                 version=version,
                 preview=library.planned_preview(current.uid, reading.preview_kind),
-                media=library.first_media(reading),
+                media=library.first_media(reading, is_in_place=current.is_in_place),
                 file=arrival.stat,
                 missing_since=None,
                 updated_at=arrival.created_at,
