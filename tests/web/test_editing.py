@@ -372,7 +372,7 @@ def test_several_quick_digits_end_at_the_last(studio: Gallery) -> None:
     studio.press("1", "2", "3", "5")
 
     expect(studio.card("mara_29")).to_contain_text("★★★★★")
-    assert studio.record("mara_29")["meta"]["rating"] == 5
+    studio.wait_until(lambda: studio.record("mara_29")["meta"]["rating"] == 5)
 
 
 # -- names ------------------------------------------------------------------------------------------------
