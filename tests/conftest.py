@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -19,6 +20,11 @@ from support import Answer
 
 # The first starts a page in half the time of the others.
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the thousands of tests out of Python's looks for garbage: they stay to the end."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +115,7 @@ def art() -> Path:
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """Odd files from the sources of Pillow and mutagen; CI must have them, elsewhere tests are skipped."""
+    """Odd files of Pillow, mutagen and others; CI must have them, elsewhere such tests are skipped."""
     folder = os.environ.get("COMFYVN_TEST_CORPUS")
     if folder is None:
         if os.environ.get("CI") == "true":

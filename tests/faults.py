@@ -10,6 +10,7 @@ Run as a program this is a small server: it forks a process for each kill, so th
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import io
 import json
 import math
@@ -20,16 +21,19 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 import wave
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from PIL import Image
 
 import legacy
+from comfyvn.media.isolation import WORKERS
 from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRegistry
 from support import TIMEOUT_S, open_library, settle
@@ -480,9 +484,31 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 # -- the server, in the process that forks --------------------------------------------------------------
 
 
+def get_ready_to_fork() -> None:
+    """Load here what makes and fills a library, and no Python for previews, so that no process has to.
+
+    A process tells which modules that takes: the library itself would leave threads here.
+    """
+    Image.init()
+    WORKERS._is_hopeless = True  # previews are made in the process that wants them
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        with tempfile.TemporaryDirectory() as folder:
+            build_library(Path(folder) / "home")
+        os.write(writing, json.dumps([name for name in sys.modules if name != "__main__"]).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        names = json.load(pipe)
+    os.wait()
+    for name in names:
+        with suppress(ImportError):  # what is no module of its own, such as those of the migrations
+            importlib.import_module(name)
+
+
 def serve() -> None:
     """Do one operation in a process of its own for each line of standard input, and answer what it told."""
-    Image.init()
+    get_ready_to_fork()
     for line in sys.stdin:
         wanted = json.loads(line)
         reading, writing = os.pipe()

@@ -35,7 +35,7 @@ class Gallery:
 
     def open(self, query: str = "", count: int | None = None) -> None:
         """Go to the gallery and wait for its first card (or for nothing, where ``count`` is 0)."""
-        self.page.goto(f"{self.address}/studio/{query}")
+        self.page.goto(f"{self.address}/studio/{query}", wait_until="load" if count == 0 else "commit")
         if count != 0:
             self.page.locator("[role=option][data-uid]").first.wait_for(timeout=TIMEOUT_MS)
 

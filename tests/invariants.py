@@ -309,7 +309,9 @@ class Mortal:
 
 
 def _serve() -> None:
-    Image.init()
+    from faults import get_ready_to_fork
+
+    get_ready_to_fork()
     for line in sys.stdin:
         reading, writing = os.pipe()
         child = os.fork()

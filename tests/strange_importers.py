@@ -36,7 +36,10 @@ class Shapeless:
 
 
 class StrangeAdapter:
-    """The strange adapter. The settings ``open``, ``files`` and ``close`` name what goes wrong there."""
+    """The strange adapter. The settings ``open``, ``files`` and ``close`` name what goes wrong there.
+
+    With ``twice`` each file of an archive is two assets.
+    """
 
     name = "strange"
     summary = "Files that tell an adapter how to misbehave."
@@ -64,6 +67,8 @@ class StrangeSource:
         if file.suffix == ".zip":
             for name, path in unpack_zip(file, self.context):
                 yield ImportItem(path=path, asset_type="unpacked", name=name)
+                if self.context.settings.get("twice"):
+                    yield ImportItem(path=path, asset_type="unpacked", name=f"again/{name}")
             return
         what = file.read_text().split()[1]
         item = ImportItem(path=file, asset_type="strange", name=file.name, tags=("strange",))

@@ -140,7 +140,7 @@ class TroubleFormat:
         """Die, and leave a child of another group behind that holds all that was open."""
         if os.fork() == 0:
             os.setsid()
-            time.sleep(8)
+            time.sleep(4)
         os._exit(3)
 
     def _chatter(self) -> NoReturn:

@@ -23,8 +23,11 @@ __all__ = [
     "ExtraMissing",
     "FactsAtOrigin",
     "FactsMissing",
+    "FactsProposed",
+    "FactsUnmatched",
     "FileMissing",
     "ForeignLibrary",
+    "GraphAtOrigin",
     "GraphMissing",
     "HeadersTooLarge",
     "HostRefused",
@@ -259,11 +262,27 @@ class FactsAtOrigin(FactsMissing):
     by {found}), of which that is known: `comfyvn facts show {uid}`."""
 
 
+class FactsProposed(FactsMissing):
+    """{path}: nothing in this file, or kept from it, tells what made it. It may have come from {parent}
+    ({parent_uid}; {kind}, found by {found}), which waits for your word: `comfyvn proposal confirm {uid}
+    {parent_uid}`, or `comfyvn proposal reject {uid} {parent_uid}`."""
+
+
+class FactsUnmatched(FactsMissing):
+    """{path}: nothing in this file, or kept from it, tells what made it. `comfyvn match {uid}` looks for the
+    picture that it came from."""
+
+
 class GraphMissing(ComfyVNError, LookupError):
     """{path}: no graph of ComfyUI is known of it. What else is known of its making tells `comfyvn facts
     show`."""
 
     status, exit_code = 404, 3
+
+
+class GraphAtOrigin(GraphMissing):
+    """{path}: no graph of ComfyUI is known of it. It came from {parent} ({uid}; {kind}, found by {found}), of
+    which one is known: `comfyvn workflow extract {uid}`, or over HTTP `GET /assets/{uid}/workflow`."""
 
 
 class NoGraph(ComfyVNError, ValueError):

@@ -127,6 +127,7 @@ _encode_canonical: Final = json.JSONEncoder(
 _encode_ascii: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 _MODEL_SUFFIXES: Final = (".safetensors", ".sft", ".ckpt", ".gguf", ".pth", ".pt", ".bin")
+_STATED_LISTS: Final = {"models": ("models", "model", "checkpoint"), "loras": ("loras", "lora")}
 _SEED_DIGITS: Final = 20
 _FILTER_VALUES: Final = 100
 _UID_PREFIX: Final = re.compile("[0-9a-f]{4,64}")
@@ -917,16 +918,52 @@ def generation_of(rows: Iterable[Provenance]) -> dict[str, Any]:
     """Return what the newest of some provenance rows that tells of it says of the making of a file.
 
     That is the object under ``generation`` in its inputs (``docs/provenance.md``), without where its facts
-    were read; {} where no row has one. Sidecars may be edited: what is of the wrong type is left out.
+    were read. Where no row of this content or a newer one has one, it is what a script stated among the
+    inputs of one, such as ``seed`` and ``model``; {} where that is nothing. ``hash`` names the content that
+    the row tells of, which need not be the present one. Sidecars may be edited: what is of the wrong type is
+    left out.
     """
+    stated: dict[str, Any] = {}
     for row in rows:
         told = row.inputs.get("generation")
         facts = told.get("facts") if isinstance(told, Mapping) else None
         if isinstance(told, Mapping) and isinstance(facts, Mapping):
-            texts = {name: told[name] for name in ("tool", "tool_version") if isinstance(told.get(name), str)}
+            if stated and stated.get("hash") != row.inputs.get("asset_hash"):
+                return stated  # of newer content than the file told of
+            names = ("tool", "tool_version", "workflow_hash")
+            texts = {name: told[name] for name in names if isinstance(told.get(name), str)}
             reader = {"reader": told["reader"]} if type(told.get("reader")) is int else {}
-            return {**reader, **texts, "facts": dict(facts)}
-    return {}
+            return {**reader, **texts, **_content_of(row), "facts": dict(facts)}
+        if not stated and (found := _stated_facts(row.inputs)):
+            stated = {**_content_of(row), "facts": found}
+    return stated
+
+
+def _content_of(row: Provenance) -> dict[str, Any]:
+    digest = row.inputs.get("asset_hash")
+    return {"hash": digest} if isinstance(digest, str) else {}
+
+
+def _stated_facts(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts that a script states of the making of a file, as readers tell them."""
+    facts: dict[str, Any] = {
+        name: inputs[name]
+        for name in ("prompt", "negative_prompt", "sampler")
+        if isinstance(inputs.get(name), str) and inputs[name].strip()
+    }
+    seed = inputs.get("seed")
+    if is_seed(text := str(seed) if type(seed) is int else seed):
+        facts["seed"] = text
+    for name, words in _STATED_LISTS.items():
+        held = next((inputs[word] for word in words if inputs.get(word)), ())
+        named = [held] if isinstance(held, str) else held if isinstance(held, (list, tuple)) else ()
+        entries = [{"name": each} if isinstance(each, str) else each for each in named]
+        entries = [
+            dict(each) for each in entries if isinstance(each, Mapping) and isinstance(each.get("name"), str)
+        ]
+        if entries:
+            facts[name] = entries
+    return facts
 
 
 EVERYTHING: Final = AssetFilter()

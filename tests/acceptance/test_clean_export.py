@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -233,6 +232,7 @@ def test_only_the_wanted_assets_are_exported(
     [
         ["--tag", "x"],
         ["--keep-credit"],
+        ["--names", "uid"],
         ["0123"],
         ["--clean", "a", "--output", "b"],
         ["--clean", "a", "b", "--tag", "x"],
@@ -405,6 +405,83 @@ def test_odd_names_are_exported_as_they_are(registry: AssetRegistry, tmp_path: P
     assert list(files_of(tmp_path / "public")) == [record["path"]]
 
 
+A1111 = (
+    "lighthouse keeper, (old man:1.2), storm\nNegative prompt: bad hands\nSteps: 20, Seed: 4455, CFG scale: 7"
+)
+TELLING = [
+    ("00001-4455-mara.png", "its seed (4455)"),
+    ("00001-lighthouse keeper.png", "words of its prompt ('lighthouse keeper')"),
+    ("Lighthouse_Keeper__old_man.png", "words of its prompt ('lighthouse keeper')"),
+    ("2026-01-02/old-man-storm/1.png", None),
+    ("a/keeper, (old man/1.png", "words of its prompt ('keeper old man')"),
+    ("bad hands 2.png", "words of its prompt ('bad hands')"),
+    ("14455.png", None),
+    ("2026-01-02/lighthouse.png", None),
+]
+
+
+@pytest.mark.parametrize(("path", "told"), TELLING)
+def test_a_path_that_has_the_prompt_or_the_seed_is_not_published(
+    registry: AssetRegistry, run: Run, tmp_path: Path, path: str, told: str | None
+) -> None:
+    """The copy would be clean, and its name would tell what was taken out of it."""
+    source = draw(tmp_path / "source.png", 1, {"parameters": A1111})
+    uid = registry.register_file(source, "art", dest_relative=f"art/{path}")["uid"]
+
+    answer = run("export", "--clean", tmp_path / "public", "--json", uid)
+    renamed = run("export", "--clean", tmp_path / "public2", "--names", "uid", "--json", uid)
+
+    [item] = answer.document["items"]
+    if told is None:
+        assert (item["status"], list(files_of(tmp_path / "public"))) == ("written", [f"art/{path}"])
+    else:
+        advice = "rename it with `comfyvn move`, or add --names uid"
+        assert (item["status"], item["reason"]) == ("refused", f"its path has {told}; {advice}")
+        assert files_of(tmp_path / "public") == {}
+    [item] = renamed.document["items"]
+    assert (item["status"], item["path"], item["copy"]) == ("written", f"art/{path}", f"art/{uid}.png")
+    assert list(files_of(tmp_path / "public2")) == [f"art/{uid}.png"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "is_refused"),
+    [
+        ({"prompt": "夕暮れの灯台"}, "00001-夕暮れの灯台.png", True),
+        ({"generation": {"facts": {"passes": [{"seed": "98765"}]}}}, "98765.png", True),
+        ({"seed": 98765}, "98765.png", True),
+        ({"seed": 1}, "1.png", False),
+        ({"prompt": "mara smile"}, "mara_smile.png", True),
+        ({"prompt": "mara smile, at the window"}, "mara_smile.png", False),
+        ({"file": "mara at the window.png"}, "mara at the window.png", False),
+        ({"game": "Mara at the Window"}, "mara at the window.png", False),
+    ],
+)
+def test_what_was_stated_of_the_making_is_looked_for_in_the_path(
+    registry: AssetRegistry, tmp_path: Path, inputs: dict[str, Any], name: str, is_refused: bool
+) -> None:
+    """A script's prompts are prompts, too; a file's own name and a game's are none."""
+    source = draw(tmp_path / "source.png", 1, {})
+    record = registry.register_file(source, "art", dest_relative=f"art/{name}", provenance={"inputs": inputs})
+
+    [item] = export_clean(registry, [record["uid"]], tmp_path / "public")
+
+    assert item.status == ("refused" if is_refused else "written"), item.reason
+
+
+def test_files_called_as_comfyui_was_told_are_published(registry: AssetRegistry, tmp_path: Path) -> None:
+    """The prefix of a file name stands in the graph, a title too; each such picture would be refused."""
+    inputs = {"filename_prefix": "mara smile happy", "seed": 123456}
+    graph = {"9": {"class_type": "SaveImage", "inputs": inputs}}
+    note = {"nodes": [{"type": "Note", "widgets_values": ["makes mara smile happy"]}, {"type": ["odd"]}]}
+    told = {"prompt": json.dumps(graph), "workflow": json.dumps(note), "Title": "Mara Smile Happy"}
+    source = draw(tmp_path / "mara smile happy_00001_.png", 1, told)
+    uid = registry.register_file(source, "art")["uid"]
+
+    [item] = export_clean(registry, [uid], tmp_path / "public")
+
+    assert (item.status, item.path) == ("written", "art/mara smile happy_00001_.png")
+
+
 @pytest.mark.corpus
 @pytest.mark.timeout(60)
 @pytest.mark.filterwarnings("ignore")
@@ -561,14 +638,50 @@ def test_a_refused_insert_leaves_nothing_behind(run: Run, graph: Path, tmp_path:
         insert(jpeg, {"workflow": "{}"}, tmp_path / "b.jpg")
 
 
-def test_a_stamped_file_keeps_its_marker(
-    registry: AssetRegistry, uids: dict[str, str], run: Run, graph: Path, tmp_path: Path
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_a_copy_with_another_graph_does_not_pass_for_the_asset(
+    registry: AssetRegistry, run: Run, graph: Path, tmp_path: Path, suffix: str
 ) -> None:
-    """The copy comes from that asset, and its lineage is found by the marker."""
-    shutil.copy("assets/characters/mara_smile.png", tmp_path / "a.png")
+    """With the marker of the asset, it would look like a damaged original."""
+    record = registry.register_file(draw(tmp_path / f"mara{suffix}", 4), "characters")
+    stamped = Path("assets") / record["path"]
+    assert run("stamp", "show", stamped).code == 0
 
-    run("workflow", "insert", tmp_path / "a.png", graph, "-o", tmp_path / "b.png")
+    inserted = run("workflow", "insert", record["uid"], graph, "-o", tmp_path / f"b{suffix}")
 
-    info = info_of(tmp_path / "b.png")
-    assert json.loads(info["comfyvn_provenance"])["uid"] == uids["smile"]
-    assert "prompt" not in info
+    assert inserted.code == 0, inserted.err
+    assert run("stamp", "show", tmp_path / f"b{suffix}").code == 3
+    assert run("stamp", "show", stamped).code == 0
+    with Image.open(stamped) as first, Image.open(tmp_path / f"b{suffix}") as second:
+        assert second.tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize(("suffix", "wrong"), [(".png", "b.webp"), (".png", "b.JPG"), (".webp", "b.png")])
+def test_a_copy_is_called_as_what_it_is(
+    run: Run, graph: Path, tmp_path: Path, suffix: str, wrong: str
+) -> None:
+    """A PNG under the name of a WebP is refused by the next program, or mistaken."""
+    source = draw(tmp_path / f"a{suffix}")
+
+    refused = run("workflow", "insert", source, graph, "-o", tmp_path / wrong)
+    copied = run("workflow", "copy", draw(tmp_path / "from.png"), source, "-o", tmp_path / wrong)
+    plain = run("workflow", "insert", source, graph, "-o", tmp_path / "no-suffix")
+
+    assert (refused.code, copied.code, plain.code) == (4, 4, 0)
+    assert f"give it a name that ends with {suffix}" in refused.err
+    assert not (tmp_path / wrong).exists()
+
+
+def test_a_copy_without_a_graph_names_the_origin_that_has_one(
+    registry: AssetRegistry, uids: dict[str, str], run: Run, tmp_path: Path
+) -> None:
+    """Who has the edited picture alone would think that the graph is lost."""
+    plain = registry.register_file(draw(tmp_path / "painted.png", 8, {}), "characters")["uid"]
+    registry.link(plain, uids["smile"])
+
+    answer = run("workflow", "extract", plain)
+
+    assert answer.code == 3
+    assert f"It came from characters/mara_smile.png ({uids['smile']}; manual" in answer.err
+    assert f"`comfyvn workflow extract {uids['smile']}`" in answer.err
+    assert f"`GET /assets/{uids['smile']}/workflow`" in answer.err

@@ -273,6 +273,30 @@ def test_control_characters_of_names_and_metadata_never_reach_the_terminal(
     assert all("\\x1b[31m" in text for text in told)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ["--text", "doe ines"],
+            "No asset has the text 'doe ines' in its path, metadata, tags or prompt; words that need not"
+            " stand together go in a --text each.",
+        ),
+        (["--text", "zzz"], "No asset has the text 'zzz' in its path, metadata, tags or prompt."),
+        (["--tag", "mara", "--tag", "ines"], "Each of these conditions finds something, but no asset meets"),
+        (["--type", "generic", "--text", "doe"], "Each of these conditions finds something, but no asset"),
+        (["--license", "", "--type", "characters"], "Each of these conditions finds something, but no asset"),
+    ],
+)
+def test_list_says_why_it_found_nothing(
+    options: list[str], said: str, run: Callable[..., Answer], library: dict[str, AssetRecord]
+) -> None:
+    """Nobody could tell a slip of the finger from conditions that never meet."""
+    answer = run("list", *options)
+
+    assert answer.err.startswith(said)
+    assert len(answer.err.splitlines()) == 1
+
+
 # -- show -------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +321,29 @@ def test_show_tells_people_all_that_is_known(
         f"{record['uid']}_256.webp",
     ):
         assert expected.replace(" ", "") in words
+
+
+def test_show_tells_in_short_what_made_it_and_where_it_came_from(
+    run: Callable[..., Answer], library: dict[str, AssetRecord], make_png: Callable[..., Path]
+) -> None:
+    """A prompt in a cut line of JSON tells nobody where to read on, and the lineage would stay unknown."""
+    mara, ellis, ines = (library[name]["uid"] for name in ("mara.png", "ellis.png", "ines.png"))
+    facts = {"models": [{"name": "anima_v2"}], "seed": "4455", "prompt": "mara at the window"}
+    said = {"inputs": {"generation": {"tool": "ComfyUI", "facts": facts}}}
+    with AssetRegistry() as registry:
+        made = registry.register_file(make_png("made.png", seed=20), "characters", provenance=said)["uid"]
+        registry.link(made, mara)
+        registry.link(ellis, made)
+        registry.link(ines, made)
+
+    lines = {re.sub(r"\s+", " ", line) for line in run("show", made).out.splitlines()}
+    plain = run("show", library["sky.png"]["uid"]).out
+
+    assert f"made with ComfyUI, anima_v2, seed 4455 (comfyvn facts show {made})" in lines
+    assert f"came from characters/mara.png (comfyvn lineage {made})" in lines
+    assert f"came of it 2 (comfyvn lineage {made})" in lines
+    assert not any("at the window" in line or "{" in line for line in lines)
+    assert not re.search("^(made with|came from|came of it)", plain, re.MULTILINE)
 
 
 def test_show_on_a_terminal_wraps_prose_and_keeps_each_path_whole(

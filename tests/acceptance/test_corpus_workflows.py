@@ -214,6 +214,26 @@ def test_every_single_value_stands_in_the_node_that_it_is_said_to_be_from(told: 
     assert count > 1_600
 
 
+PLAIN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "*"}
+HOLDERS = {"PrimitiveInt", "PrimitiveFloat", "PrimitiveStringMultiline", "SeedNode"}
+
+
+def test_a_value_that_came_over_a_link_is_from_a_node_that_only_holds_it(told: list[Told]) -> None:
+    """What a node made a value from would be told as what it made: of 16:9 and one megapixel, 1 x 1."""
+    wrong, count = [], 0
+    for each in told:
+        for name, _, places in each.each():
+            for place in places if name in SINGLE or name.endswith("prompt") else ():
+                node = way_to(each.workflow, place)[-1]
+                if "outputs" in node and {output["type"] for output in node["outputs"]} <= PLAIN:
+                    is_joined = node["type"] == "StringConcatenate" and name.endswith("prompt")
+                    count += 1
+                    wrong += [] if is_joined or node["type"] in HOLDERS else [(str(each), name, node["type"])]
+
+    assert wrong == []
+    assert count > 100
+
+
 def test_every_name_in_a_list_stands_in_one_of_the_nodes_named(told: list[Told]) -> None:
     """A model, LoRA or picture would be told of files that never saw it."""
     wrong, count = [], 0

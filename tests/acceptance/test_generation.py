@@ -205,6 +205,182 @@ def test_an_editor_that_strips_a_file_takes_nothing_away(
     assert [each["uid"] for each in registry.list_assets(seed=1)] == [pictures[0]]
 
 
+def regenerate(registry: AssetRegistry, uid: str, draw: Draw, seed: int) -> Path:
+    """Have another picture, with facts of its own, written over the file of an asset."""
+    place = registry.resolve_path(uid)
+    assert place is not None
+    shutil.copyfile(draw(seed, parameters=PARAMETERS.format(seed=seed)), place)
+    return place
+
+
+def seeds(registry: AssetRegistry, uid: str) -> list[str | None]:
+    """Return the seed that each provenance row of an asset tells, the newest first."""
+    told = [row["inputs"].get("generation") for row in registry.list_provenance(uid)]
+    return [each and each["facts"]["seed"] for each in told]
+
+
+def check_seed(registry: AssetRegistry, uid: str, seed: int, older: int) -> None:
+    """Assert that an asset has the facts of one picture, and that of another nothing is left but history."""
+    told = facts_of(registry, uid)
+    assert told["facts"]["seed"] == str(seed)
+    assert (told["told_by_version"], told["version"], told["in_file"]) == (2, 2, True)
+    assert [each["uid"] for each in registry.list_assets(seed=seed)] == [uid]
+    assert registry.list_assets(seed=older) == []
+    assert seeds(registry, uid) == [str(seed), str(older)]
+    sidecar = registry.read_sidecar(uid)
+    assert sidecar["provenance"]["inputs"]["generation"]["facts"]["seed"] == str(seed)
+
+
+@pytest.mark.parametrize("door", ["rebuild", "rebuild after the ledger was lost", "watch", "register"])
+def test_a_picture_that_was_made_anew_in_its_place_tells_its_own_facts(
+    registry: AssetRegistry,
+    draw: Draw,
+    pictures: list[str],
+    open_registry: Callable[..., AssetRegistry],
+    door: str,
+) -> None:
+    """The seed of a picture that is gone would be used for the next expression."""
+    registry.wait_for_thumbnails()
+    place = regenerate(registry, pictures[1], draw, 777)
+
+    if door == "register":
+        registry.register_file(place, "characters")
+    elif door == "watch":
+        rebuild(registry, only=["characters/mara_00002_.png"])
+    elif door == "rebuild":
+        rebuild(registry)
+    else:
+        registry.close()
+        shutil.rmtree("comfyvn")
+        registry = open_registry()
+        rebuild(registry)
+
+    check_seed(registry, pictures[1], 777, 2)
+
+
+def test_a_picture_that_was_made_anew_before_facts_were_read_gets_its_own(
+    registry: AssetRegistry, draw: Draw, pictures: list[str], run: Run
+) -> None:
+    """Libraries in which that happened would tell the older picture's facts for ever."""
+    regenerate(registry, pictures[1], draw, 777)
+    rebuild(registry)
+    forget_newest(registry, pictures[1])
+    assert [each["uid"] for each in registry.list_assets(seed=2)] == [pictures[1]]
+
+    report = run("facts", "refresh", "--json").document
+
+    assert report["counts"] == {"read": 1, "current": 2, "nothing": 1, "failed": 0}
+    assert [each["changed"] for each in report["items"]] == [["seed"]]
+    check_seed(registry, pictures[1], 777, 2)
+    assert {item.status for item in refresh(registry)} == {"current", "nothing"}
+
+
+def test_an_older_version_that_comes_in_again_does_not_tell_of_the_present_one(
+    registry: AssetRegistry, draw: Draw, pictures: list[str]
+) -> None:
+    """Who registers last month's file once more would turn back what is known of today's."""
+    regenerate(registry, pictures[1], draw, 777)
+    rebuild(registry)
+
+    again = registry.register_file(draw(2, parameters=PARAMETERS.format(seed=2)), "characters")
+
+    assert (again["uid"], again["duplicate"]) == (pictures[1], True)
+    assert facts_of(registry, pictures[1])["facts"]["seed"] == "777"
+    assert facts_of(registry, pictures[1])["told_by_version"] == 2
+    assert [each["uid"] for each in registry.list_assets(seed=777)] == [pictures[1]]
+    assert registry.list_assets(seed=2) == []
+
+
+def test_facts_that_were_kept_stay_those_of_the_newest_version_that_tells(
+    registry: AssetRegistry, draw: Draw, pictures: list[str]
+) -> None:
+    """Painted over after it was made anew, it would be told of the first of its pictures."""
+    regenerate(registry, pictures[1], draw, 777)
+    rebuild(registry)
+    place = registry.resolve_path(pictures[1])
+    assert place is not None
+    repaint(place)
+    rebuild(registry)
+
+    registry.register_file(draw(2, parameters=PARAMETERS.format(seed=2)), "characters")
+    list(refresh(registry, is_forced=True))
+
+    told = facts_of(registry, pictures[1])
+    assert (told["facts"]["seed"], told["told_by_version"], told["version"]) == ("777", 2, 3)
+    assert [each["uid"] for each in registry.list_assets(seed=777)] == [pictures[1]]
+    assert registry.list_assets(seed=2) == []
+
+
+def test_a_seed_that_a_script_states_of_new_content_counts_before_kept_facts(
+    registry: AssetRegistry, pictures: list[str]
+) -> None:
+    """Filters would find the painted picture by the seed of the one below it."""
+    place = registry.resolve_path(pictures[1])
+    assert place is not None
+    repaint(place)
+
+    registry.register_file(place, "characters", provenance={"source": "repaint.py", "seed": 99})
+
+    assert [each["uid"] for each in registry.list_assets(seed=99)] == [pictures[1]]
+    assert registry.list_assets(seed=2) == []
+
+
+def test_of_a_picture_that_was_made_anew_the_new_graph_comes_out(
+    registry: AssetRegistry, draw: Draw, tmp_path: Path
+) -> None:
+    """One would queue the graph of a picture that nobody has any more."""
+    graphs = [{"3": {"class_type": "KSampler", "inputs": {"seed": seed}}} for seed in (2, 777)]
+    first, second = (draw(number, prompt=json.dumps(graph)) for number, graph in enumerate(graphs, 2))
+    uid = registry.register_file(first, "characters")["uid"]
+    place = registry.resolve_path(uid)
+    assert place is not None
+    shutil.copyfile(second, place)
+
+    rebuild(registry)
+
+    assert json.loads(workflow_of(registry, uid)) == graphs[1]
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_a_source_that_somebody_stated_outlives_an_import(
+    registry: AssetRegistry, draw: Draw, run: Run, is_made: bool
+) -> None:
+    """An adapter's name would stand where it said who painted it."""
+    path = draw(4, **({"parameters": PARAMETERS.format(seed=4)} if is_made else {}))
+    run("ingest", path, "--source", "painted by Ann")
+    [asset] = registry.list_assets()
+
+    for number, order in enumerate([("--adapter", "comfyui"), ()]):
+        done = run("ingest", path.parent, *order, "--json")
+
+        now = registry.get_asset(asset["uid"])
+        assert done.code == 0
+        assert now is not None
+        assert now["provenance"]["source"] == "painted by Ann"  # type: ignore[index]
+        rows = len(registry.list_provenance(asset["uid"]))
+        sources = {row["source"] for row in registry.list_provenance(asset["uid"])}
+        assert "comfyui" in sources
+        run("ingest", path.parent, *order)
+        assert len(registry.list_provenance(asset["uid"])) == rows, number
+    registry.undo(registry.operations()[0]["operation"])
+    after = registry.get_asset(asset["uid"])
+    assert after is not None
+    assert after["provenance"]["source"] == "painted by Ann"  # type: ignore[index]
+
+
+def test_an_import_after_another_tells_its_own_source(registry: AssetRegistry, draw: Draw, run: Run) -> None:
+    """What the newer adapter knows would be hidden behind a name that nobody has stated."""
+    path = draw(4)
+    run("ingest", path.parent, "--adapter", "folders")
+    [asset] = registry.list_assets()
+
+    run("ingest", path.parent, "--adapter", "comfyui")
+
+    now = registry.get_asset(asset["uid"])
+    assert now is not None
+    assert now["provenance"]["source"] == "comfyui"  # type: ignore[index]
+
+
 def test_without_the_ledger_a_rebuild_knows_it_all_again(
     registry: AssetRegistry, pictures: list[str], open_registry: Callable[..., AssetRegistry]
 ) -> None:
@@ -266,6 +442,29 @@ def forget(registry: AssetRegistry, uids: list[str]) -> None:
         payload["provenance"].update(source="unspecified", workflow_hash=None, inputs={})
         path.write_text(json.dumps(payload, indent=2))
         registry.update_asset_meta(uid, {"touched": True})
+
+
+def forget_newest(registry: AssetRegistry, uid: str) -> None:
+    """Make the newest version of an asset one that came in when only registrations read facts."""
+    registry.wait_for_thumbnails()
+    path = registry.sidecar_path(uid)
+    assert path is not None
+    payload = json.loads(path.read_text())
+    row = payload["provenance"]
+    older = row["history"][0]["inputs"]["generation"]["facts"]
+    del row["inputs"]["generation"]
+    row.update(source="unspecified", workflow_hash=None)
+    with closing(sqlite3.connect(registry.db_path)) as ledger, ledger:
+        columns = "source = 'unspecified', workflow_hash = NULL, inputs_json = ?"
+        ledger.execute(
+            f"UPDATE provenance SET {columns} WHERE id = ?", (json.dumps(row["inputs"]), row["id"])
+        )
+        ledger.execute(
+            "UPDATE assets_registry SET generation = ?, seed = ? WHERE uid = ?",
+            (json.dumps({"facts": older}), older["seed"], uid),
+        )
+    path.write_text(json.dumps(payload, indent=2))
+    registry.update_asset_meta(uid, {"touched": True})
 
 
 def test_facts_are_read_again_from_what_was_kept(registry: AssetRegistry, pictures: list[str]) -> None:

@@ -18,6 +18,7 @@ from comfyvn.errors import ImportFailed
 from comfyvn.importers import ImportAdapter, ImportContext, ImportItem, ImportSkip
 from comfyvn.registry.ingest import Selection, ingest, plan
 from comfyvn.studio.core import AssetRecord, AssetRegistry
+from importing import card
 from outputs import PARAMETERS, draw, write_a1111_outputs, write_comfyui_output
 from strange_importers import install
 from support import Answer
@@ -273,6 +274,35 @@ def test_the_folder_of_comfyui_itself_stands_for_its_output(run: Run, tmp_path: 
     run("ingest", tmp_path / "ComfyUI", "--adapter", "comfyui")
 
     assert len(records()) == 4
+
+
+@needs_posix
+def test_a_name_that_can_be_no_tag_costs_the_tag_and_not_the_file(run: Run, tmp_path: Path) -> None:
+    """A finished picture would stay out because of what we guess from its name."""
+    output = os.fsencode(tmp_path / "output")
+    content = [draw(tmp_path / "x.png", seed).read_bytes() for seed in range(2)]
+    names = [b"mara\nsmile_00001_.png"] + ([b"\xff\xfe_00001_.png"] if sys.platform == "linux" else [])
+    Path(os.fsdecode(output)).mkdir()
+    for name, data in zip(names, content, strict=False):
+        Path(os.fsdecode(output + b"/" + name)).write_bytes(data)
+
+    answer = run("ingest", tmp_path / "output", "--adapter", "comfyui")
+
+    assert answer.code == 0, answer.err
+    told = {str(record["provenance"]["inputs"]["file"]): record["tags"] for record in records().values()}  # type: ignore[index]
+    wanted = {"mara\nsmile_00001_.png": ["mara smile"], "\\udcff\\udcfe_00001_.png": []}
+    assert told == dict(list(wanted.items())[: len(names)])
+
+
+def test_a_plan_tells_the_type_as_it_then_is(run: Run, tmp_path: Path) -> None:
+    """The name of a folder may end in a blank, which no type does."""
+    draw(tmp_path / "output" / "mara " / "a_00001_.png", 1)
+
+    planned = run("ingest", tmp_path / "output", "--adapter", "comfyui", "--dry-run", "--json")
+    run("ingest", tmp_path / "output", "--adapter", "comfyui")
+
+    assert [record["type"] for record in records().values()] == ["mara"]
+    assert items(planned)["a_00001_.png"]["type"] == "mara"
 
 
 def test_rules_of_comfyui_overrule_what_folders_say(run: Run, project: Path, tmp_path: Path) -> None:
@@ -669,6 +699,50 @@ def test_what_an_archive_held_is_registered_and_the_scratch_folder_removed(
     assert {item["file"] for item in answer.document["items"]} == {str(folder / "cards.zip")}
     assert [item["status"] for item in planned.document["items"]] == ["known", "known"]
     assert list(scratch.iterdir()) == []
+
+
+def test_what_an_archive_held_is_gone_once_its_card_is_done(
+    registry: AssetRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every card of a large folder would lie unpacked in the temporary folder till the end of the run."""
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    for number in range(3):
+        assets = [
+            {"type": "emotion", "name": name, "uri": f"embeded://{name}.png", "ext": "png"} for name in "ab"
+        ]
+        with zipfile.ZipFile(tmp_path / f"{number}.charx", "w") as packed:
+            packed.writestr("card.json", json.dumps(card(3, name=f"Mara {number}", assets=assets)))
+            for name in "ab":
+                content = draw(tmp_path / "x.png", number + 10 * ord(name)).read_bytes()
+                packed.writestr(f"{name}.png", content)
+    sources = [tmp_path / f"{number}.charx" for number in range(3)]
+    selection = Selection(sources, adapter="sillytavern", exclude=("2.charx",))
+    left: dict[str, int] = {}
+
+    for work in (plan, ingest):
+        for item in work(selection, registry):  # type: ignore[operator]
+            left[work.__name__] = sum(path.is_file() for path in scratch.rglob("*"))
+            assert (item.status == "skipped") is item.file.endswith("2.charx")
+
+    assert left == {"plan": 0, "ingest": 0}
+    assert registry.count_assets() == 6
+
+
+def test_a_file_that_an_adapter_hands_on_twice_is_there_for_both(
+    run: Run, strange: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A plan would tell a failure that then nobody has."""
+    folder = strange()
+    with zipfile.ZipFile(folder / "cards.zip", "w") as packed:
+        packed.writestr("a.png", draw(tmp_path / "a.png", 1).read_bytes())
+
+    planned = run("ingest", folder, "--adapter", "strange", "--set", "twice=true", "--dry-run", "--json")
+    answer = run("ingest", folder, "--adapter", "strange", "--set", "twice=true", "--json")
+
+    assert planned.document["counts"] == {"new": 1, "known": 1}
+    assert answer.document["counts"] == {"registered": 1, "known": 1}
 
 
 # -- from Python ------------------------------------------------------------------------------------------

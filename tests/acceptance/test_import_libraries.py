@@ -135,6 +135,68 @@ def test_a_second_run_registers_nothing_twice(
     assert len(registry.list_assets()) == len(wanted)
 
 
+def eagle_twins(folder: Path) -> Path:
+    """Return a library with two items of the same content, of which Eagle says different things."""
+    write(folder / "metadata.json", json.dumps({"folders": []}))
+    said = {
+        "A": {"tags": ["sea"], "star": 5, "annotation": "the good one", "url": "https://example.com/a"},
+        "B": {"tags": ["dup"], "star": 1, "annotation": "a copy", "url": "https://example.com/b"},
+    }
+    for key, more in said.items():
+        write(folder / f"images/{key}.info/metadata.json", json.dumps({"name": "x", "ext": "png", **more}))
+        write(folder / f"images/{key}.info/x.png", picture(1))
+    return folder
+
+
+LEFT_OUT = {"rating": 1, "annotation": "a copy", "origin": "https://example.com/b"}
+
+
+def test_of_two_items_with_one_content_the_first_one_counts_and_the_rest_is_told(
+    tmp_path: Path, run: Run, registry: AssetRegistry
+) -> None:
+    """The note, the stars and the origin of the second would replace those of the first, in silence."""
+    source = eagle_twins(tmp_path / "library")
+
+    planned = run("ingest", source, "--adapter", "eagle", "--dry-run", "--json")
+    answer = run("ingest", source, "--adapter", "eagle", "--json")
+    people = run("ingest", source, "--adapter", "eagle")
+
+    (asset,) = registry.list_assets()
+    assert asset["meta"]["annotation"] == "the good one"
+    assert (asset["meta"]["rating"], asset["meta"]["origin"]) == (5, "https://example.com/a")
+    assert asset["tags"] == ["sea", "dup"]
+    for told in (planned, answer):
+        first, second = items(told)
+        assert ("left_out" in first, second["left_out"]) == (False, LEFT_OUT)
+    assert (
+        "left out: rating 1, annotation 'a copy', origin 'https://example.com/b'" in people.out + people.err
+    )
+
+
+def test_what_somebody_has_set_in_the_library_stays_and_what_is_new_comes(
+    tmp_path: Path, run: Run, registry: AssetRegistry
+) -> None:
+    """Taking in once more would undo what was looked at and set right here."""
+    source = eagle(tmp_path / "library")
+    run("ingest", source, "--adapter", "eagle")
+    (asset,) = registry.list_assets()
+    registry.update_asset_meta(asset["uid"], {**asset["meta"], "rating": 2, "origin": "Ann"})
+    told = json.loads((source / "images/GOOD.info/metadata.json").read_text("utf-8"))
+    write(source / "images/GOOD.info/metadata.json", json.dumps({**told, "annotation": "sings"}))
+
+    planned = run("ingest", source, "--adapter", "eagle", "--dry-run", "--json")
+    lines = run("ingest", source, "--adapter", "eagle", "--dry-run").out
+    answer = run("ingest", source, "--adapter", "eagle", "--json")
+
+    (asset,) = registry.list_assets()
+    meta = asset["meta"]
+    assert (meta["rating"], meta["origin"], meta["annotation"]) == (2, "Ann", "sings")
+    for each in (planned, answer):
+        (known,) = [item for item in items(each) if item["status"] == "known"]
+        assert known["left_out"] == {"rating": 4, "origin": "https://example.com/1"}
+    assert "left out, as other values stay: rating, origin" in lines
+
+
 def items(answer: Answer) -> list[dict[str, Any]]:
     document = answer.document
     return list(document["items"] if isinstance(document, dict) else document)

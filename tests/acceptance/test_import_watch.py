@@ -277,6 +277,48 @@ def test_a_library_that_is_away_is_told_once_and_the_file_tried_again(
     assert len(told.troubles) <= 1
 
 
+@pytest.mark.parametrize(
+    ("way", "polling"), [("dots", False), ("dots", True), ("relative", False), ("link", False)]
+)
+def test_a_folder_may_be_named_by_any_path_that_leads_there(
+    way: str, polling: bool, watching: Callable[..., object], output: Path, project: Path
+) -> None:
+    """A watch would be deaf without a word: the system tells another path than the one that was typed."""
+    (project / "near").mkdir()
+    (project / "link").symlink_to(Path("..") / output.name, target_is_directory=True)
+    folder = {"dots": Path("..") / output.name, "relative": Path("near"), "link": Path("link")}[way]
+
+    with watching(folder, polling=polling) as told:  # type: ignore[attr-defined]
+        time.sleep(MOMENT_S if polling else 0)
+        draw(folder / "characters" / "mara_00001_.png", 1)
+        item = told.wait_for_file("mara_00001_.png")
+
+    assert (item.status, item.file) == ("registered", str(folder / "characters" / "mara_00001_.png"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there may a name be any bytes")
+def test_a_name_that_is_no_text_costs_a_moment_and_nothing_is_read_again(
+    watching: Callable[..., object], output: Path, registry: AssetRegistry
+) -> None:
+    """One file of a foreign disk would have the watch begin anew for ever, and read all that is there."""
+    draw(output / "old_00001_.png", 1)
+    strange = Path(os.fsdecode(os.fsencode(output) + b"/\xff\xfe_00001_.png"))
+
+    with watching(output) as told:  # type: ignore[attr-defined]
+        told.wait_for_file("old_00001_.png")
+        strange.write_bytes(draw(output.parent / "x.png", 2).read_bytes())
+        told.wait_for_file(strange.name)
+        draw(output / "new_00001_.png", 3)
+        told.wait_for_file("new_00001_.png")
+        os.utime(strange, (1, 1))
+        draw(output / "last_00001_.png", 4)
+        told.wait_for_file("last_00001_.png")
+
+    assert [item.status for item in told.items if item.file.endswith("old_00001_.png")] == ["registered"]
+    assert told.troubles == []
+    assert registry.count_assets() == 5
+
+
 def test_a_faulty_adapter_does_not_end_the_watch(
     watching: Callable[..., object], output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,8 @@ import pytest
 from PIL import Image
 
 from comfyvn import media
+from comfyvn.registry.facts import facts_of
+from comfyvn.registry.rebuild import rebuild
 from comfyvn.studio.core import AssetRegistry
 
 DOCUMENTED_SQL = """
@@ -858,3 +860,31 @@ def test_a_plan_tells_what_registering_would_do_and_changes_nothing(
     info = registry.register_file(make_png("new/mara.png", seed=2), "x")
     assert (known["status"], known["path"]) == ("known", "x/mara.png")
     assert new == {"status": "new", "uid": info["uid"], "path": info["path"], "hash": info["hash"]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "seed", "models"),
+    [
+        ({"seed": 8251907, "model": "anything-v5"}, "8251907", ["anything-v5"]),
+        ({"seed": "18446744073709551615", "models": ["a.safetensors"]}, "18446744073709551615", ["a"]),
+        ({"seed": True, "model": {"name": "x"}}, None, []),
+    ],
+)
+def test_what_a_script_states_of_the_making_is_found_by_it(
+    registry: AssetRegistry,
+    make_png: Callable[..., Path],
+    inputs: dict[str, Any],
+    seed: str | None,
+    models: list[str],
+) -> None:
+    """The README's own example could not be found by the seed and the model that it states."""
+    uid = registry.register_file(make_png(), "characters", provenance={"inputs": inputs})["uid"]
+
+    for _ in range(2):
+        assert [each["value"] for each in registry.facets()["models"]] == models
+        found = registry.list_assets(seed=seed, models=models) if seed else []
+        assert [record["uid"] for record in found] == ([uid] if seed else [])
+        assert all(registry.count_assets(models=[name]) == 1 for name in models)
+        rebuild(registry)
+    if seed:
+        assert facts_of(registry, uid)["facts"]["seed"] == seed

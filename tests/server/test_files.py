@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from comfyvn.server import files
 from comfyvn.studio.core import AssetRegistry
@@ -219,6 +220,27 @@ def test_head_tells_all_but_the_content(client: httpx.Client, large: tuple[str, 
     assert head.content == b""
     assert [head.headers[name] for name in names] == [whole.headers[name] for name in names]
     assert head.headers["content-length"] == str(len(data))
+
+
+def test_a_copy_without_a_graph_names_the_origin_that_has_one(
+    registry: AssetRegistry, client: httpx.Client, make_png: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A program would have to walk the lineage to find what it asked for."""
+    info = PngInfo()
+    info.add_text("prompt", json.dumps({"9": {"class_type": "SaveImage", "inputs": {}}}))
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "mara.png", pnginfo=info)
+    origin = registry.register_file(tmp_path / "mara.png", "characters")["uid"]
+    copy = registry.register_file(make_png("copy.png"), "characters")["uid"]
+    before = client.get(f"/assets/{copy}/workflow").json()
+    registry.link(copy, origin)
+
+    after = client.get(f"/assets/{copy}/workflow")
+
+    assert before["type"].endswith(":graph-missing")
+    assert (after.status_code, after.json()["type"]) == (404, "urn:comfyvn:problem:graph-at-origin")
+    assert f"characters/mara.png ({origin}; manual, found by " in after.json()["detail"]
+    assert f"`GET /assets/{origin}/workflow`" in after.json()["detail"]
+    assert client.get(f"/assets/{origin}/workflow").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,17 @@ def test_an_unknown_asset_is_a_problem_with_a_type(client: httpx.Client) -> None
     assert answer.json()["type"] == "urn:comfyvn:problem:asset-not-found"
 
 
+def test_the_beginning_of_a_uid_is_said_to_be_too_little_over_http(
+    client: httpx.Client, known: list[dict[str, Any]]
+) -> None:
+    """Who is used to the commands would believe that the asset is gone."""
+    short = client.get(f"/assets/{known[0]['uid'][:8]}").json()["detail"]
+    unknown = client.get("/assets/0123456789abcdef").json()["detail"]
+
+    assert short.endswith("a uid must be whole, as `GET /assets` lists it; its beginning is not enough.")
+    assert unknown.endswith("List the uids with `comfyvn list`.")
+
+
 @pytest.mark.parametrize(
     ("asked", "condition"),
     [

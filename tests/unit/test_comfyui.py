@@ -236,29 +236,274 @@ def test_a_circle_has_a_workflow_that_does_not_depend_on_ids() -> None:
     assert len(workflow_of(graph)) == len(graph)
 
 
-# --- Hostile input
+# --- What a node computes, and what it hands on
+
+
+def facts_of(graph: dict[str, Any]) -> dict[str, Any]:
+    found = parse(embedded({"prompt": graph}), "ComfyUI_00001_.png")
+    assert found is not None
+    return found.facts
+
+
+def fed(node_id: str, name: str, source: Any, **others: Any) -> dict[str, Any]:
+    """Return a graph in which one input comes from node 99; the nodes behind that are ``n100`` and so on."""
+    graph = with_nodes(n99=source, **others)
+    graph[node_id]["inputs"][name] = ["99", 0]
+    return graph
+
+
+NUMBER, TEXT = node("PrimitiveInt", value=3), node("PrimitiveString", value="a dog")
 
 
 @pytest.mark.parametrize(
-    ("kind", "inputs", "seed"),
+    ("kind", "inputs"),
     [
-        ("PrimitiveInt", {"value": 5}, "5"),
-        ("Seed (rgthree)", {"seed": 5}, "5"),
-        ("SimpleMath+", {"value": "a+1", "a": 5}, None),
-        ("Random Number", {"minimum": 0, "maximum": 9, "seed": 5, "number_type": "integer"}, None),
+        ("SimpleMath+", {"value": "a+1", "a": 5}),
+        ("Random Number", {"minimum": 0, "maximum": 9, "seed": 5, "number_type": "integer"}),
+        ("easy seedList", {"min_num": 0, "max_num": 99, "method": "random", "total": 1, "seed": 5}),
+        ("FL_Counter", {"start": 3, "id": "x"}),
+        ("SeedHash", {"text": "abc", "digits": 8}),
+        ("Random Seed", {"seed": 5}),
+        ("CR Integer Multiple", {"integer": ["100", 0], "multiple": 8.0}),
+        ("ImpactNeg", {"value": ["100", 0]}),
+        ("SeedOffset", {"seed": ["100", 0], "offset": 1.0}),
+        ("BatchCount+", {"batch": ["101", 0]}),
+        ("StringLength", {"string": ["101", 0]}),
     ],
 )
-def test_a_seed_that_a_node_computes_is_unknown(kind: str, inputs: dict[str, Any], seed: str | None) -> None:
-    """Who enters one of its inputs gets another picture."""
-    graph = graph_of("txt2img")
-    sampler = next(each for each in graph.values() if "seed" in each["inputs"])
-    graph["99"] = node(kind, **inputs)
-    sampler["inputs"]["seed"] = ["99", 0]
+@pytest.mark.parametrize("name", ["seed", "steps"])
+def test_a_number_that_a_node_computes_is_unknown(name: str, kind: str, inputs: dict[str, Any]) -> None:
+    """Who enters one of the numbers that went into it gets another picture."""
+    graph = fed("3", name, node(kind, **inputs), n100=NUMBER, n101=node("Box", text="x", n=4))
 
-    found = parse(embedded({"prompt": graph}), "ComfyUI_00001_.png")
+    facts = facts_of(graph)
 
-    assert found is not None
-    assert found.facts.get("seed") == seed
+    assert name not in facts
+    assert facts["sampler"] == "euler"
+
+
+def test_a_fraction_that_a_node_computes_is_unknown() -> None:
+    """The weight of a LoRA would be a hundred times what it was, or a guidance one that nobody set."""
+    graph = fed("3", "cfg", node("FloatToInt", a=["100", 0]), n100=node("PrimitiveFloat", value=3.7))
+    graph["3"]["inputs"]["model"] = ["10", 0]
+    graph["10"] = node(
+        "LoraLoaderModelOnly", model=["4", 0], lora_name="x.safetensors", strength_model=["11", 0]
+    )
+    graph["11"] = node("IntToPercent", value=["12", 0])
+    graph["12"] = node("PrimitiveInt", value=80)
+
+    facts = facts_of(graph)
+
+    assert "cfg" not in facts
+    assert facts["loras"] == [{"name": "x.safetensors"}]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        node("ResolutionSelector", aspect_ratio="16:9 (Widescreen)", megapixels=1),
+        node("SDXLAspect", aspect="16:9", size=1024),
+        node("GetImageSize", image=["100", 0]),
+        node("PrimitiveInt", value=512),
+    ],
+)
+def test_a_size_is_known_by_the_output_that_it_comes_from(source: Any) -> None:
+    """A picture of one megapixel would be told as 1 x 1, or its height as what is its width."""
+    graph = fed("5", "width", source, n100=node("LoadImageOutput", image="q.png", n=3))
+    graph["5"]["inputs"]["height"] = ["99", 1]
+
+    facts = facts_of(graph)
+
+    assert facts.keys() & {"width", "height"} == set()
+    assert facts["seed"] == "156680208700286"
+
+
+def test_each_output_of_a_node_that_holds_several_values_has_its_own() -> None:
+    """The steps of the refiner would be told as those of the picture."""
+    config = {
+        "steps_total": 30,
+        "refiner_step": 24,
+        "cfg": 5.5,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "karras",
+    }
+    graph = with_nodes(n99=node("KSampler Config (rgthree)", **config))
+    graph["3"]["inputs"] |= {"cfg": ["99", 2], "sampler_name": ["99", 3], "scheduler": ["99", 4]}
+    total, refiner, none = (copy.deepcopy(graph) for _ in range(3))
+    total["3"]["inputs"]["steps"] = ["99", 0]
+    refiner["3"]["inputs"]["steps"] = ["99", 1]
+    none["3"]["inputs"]["steps"] = ["99", 9]
+
+    found = [facts_of(each) for each in (total, refiner, none)]
+
+    assert [each.get("steps") for each in found] == [30, 24, None]
+    assert {(each["cfg"], each["sampler"], each["scheduler"]) for each in found} == {
+        (5.5, "dpmpp_2m", "karras")
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("PromptPreset", {"preset": "cinematic"}),
+        ("CSVPrompt", {"path": "D:/x.csv"}),
+        ("Base64Decode", {"text": "YWJj"}),
+        ("TextUppercase+", {"text": ["100", 0]}),
+        ("PromptEnhance", {"text": ["100", 0]}),
+        ("Prompt Upsampler", {"prompt": ["100", 0]}),
+        ("Show Prompt Enhanced", {"text": ["100", 0]}),
+        ("Prompt Selector", {"text": ["100", 0], "index": 2}),
+        ("Join And Shorten", {"text_a": "a cat", "text_b": ["100", 0], "delimiter": ", "}),
+        ("Text Multiline", {"text": "a cat\n# sits on [time(%Y)]"}),
+        ("Text Multiline", {"text": ["102", 0]}),
+        ("StringConstantMultiline", {"string": "a cat\nsits", "strip_newlines": True}),
+        ("PrimitiveString", {"value": ["100", 1]}),
+        ("ShowText|pysssss", {"text_0": "what another run showed"}),
+    ],
+)
+def test_a_text_that_a_node_changes_or_looks_up_is_no_prompt(kind: str, inputs: dict[str, Any]) -> None:
+    """The words of a prompt would be what a node was given, and not what it made of that."""
+    tokens = node("PrimitiveString", value="[user] sits")
+    graph = fed("6", "text", node(kind, **inputs), n100=TEXT, n102=tokens)
+
+    facts = facts_of(graph)
+
+    assert "prompt" not in facts
+    assert facts["negative_prompt"] == "lowres, bad hands"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("PrimitiveStringMultiline", "value"),
+        ("Primitive string multiline [Crystools]", "string"),
+        ("String Literal", "string"),
+        ("String Literal (Image Saver)", "string"),
+        ("StringConstant", "string"),
+        ("StringConstantMultiline", "string"),
+        ("String", "String"),
+        ("Textbox", "text"),
+        ("Text Multiline", "text"),
+        ("Text String", "text"),
+        ("CR Prompt Text", "prompt"),
+        ("CR Text", "text"),
+        ("easy positive", "positive"),
+        ("LayerUtility: TextBox", "text"),
+        ("ShowText|pysssss", "text"),
+        ("PreviewAny", "source"),
+        ("Reroute", ""),
+    ],
+)
+def test_a_text_that_a_node_hands_on_is_the_prompt(kind: str, name: str) -> None:
+    """The rule against what nodes compute would cost the prompts of whoever keeps them in a box."""
+    own, linked = fed("6", "text", node(kind, **{name: "a dog"})), fed("6", "text", node(kind), n100=TEXT)
+    linked["99"]["inputs"][name] = ["100", 0]
+    is_viewer = kind.startswith(("Show", "Preview"))
+
+    found = [facts_of(each).get("prompt") for each in (own, linked)]
+
+    assert found == [None if is_viewer else "a dog", "a dog"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("PrimitiveInt", {"value": 5, "control_after_generate": "randomize"}),
+        ("PrimitiveInt", {"value": ["100", 0]}),
+        ("INTConstant", {"value": 5}),
+        ("Int Literal (Image Saver)", {"int": 5}),
+        ("Primitive integer [Crystools]", {"int": 5}),
+        ("Seed (rgthree)", {"seed": 5}),
+        ("Seed Everywhere", {"seed": 5}),
+        ("Seed Generator", {"seed": 5}),
+        ("SeedNode", {"seed": 5}),
+        ("CR Seed", {"seed": 5}),
+        ("easy seed", {"seed": 5}),
+        ("easy int", {"value": 5}),
+        ("ImpactInt", {"value": 5}),
+        ("SimpleMathInt+", {"value": 5}),
+        ("LayerUtility: Seed", {"seed": 5}),
+    ],
+)
+def test_a_seed_that_a_node_hands_on_is_known(kind: str, inputs: dict[str, Any]) -> None:
+    """The rule against what nodes compute would cost the seeds of whoever sets them in one place."""
+    graph = fed("3", "seed", node(kind, **inputs), n100=node("PrimitiveInt", value=5))
+
+    assert facts_of(graph)["seed"] == "5"
+
+
+SWITCHED = [
+    ({"switch": ["100", 0]}, None),
+    ({"switch": ["101", 0]}, "1"),
+    ({"switch": ["102", 0]}, "2"),
+    ({"switch": True}, "1"),
+    ({"switch": False}, "2"),
+    ({"switch": False, "on_false": 7}, None),
+    ({"switch": ["100", 0], "on_false": 7}, None),
+    ({"switch": True, "on_false": 7}, "1"),
+]
+
+
+@pytest.mark.parametrize(("inputs", "seed"), SWITCHED)
+def test_a_switch_tells_the_branch_that_ran_or_none(inputs: dict[str, Any], seed: str | None) -> None:
+    """The seed and the prompt would be those of the branch that did not run."""
+    inputs = {"on_true": ["103", 0], "on_false": ["104", 0]} | inputs
+    others = {
+        "n100": node("InvertBooleanNode", boolean=["101", 0]),
+        "n101": node("PrimitiveBoolean", value=True),
+        "n102": node("BOOLConstant", value=False),
+        "n103": node("PrimitiveInt", value=1),
+        "n104": node("PrimitiveInt", value=2),
+    }
+
+    found = [
+        facts_of(fed("3", "seed", node(kind, **inputs), **others))
+        for kind in ("ComfySwitchNode", "LazySwitch")
+    ]
+
+    assert [each.get("seed") for each in found] == [seed, seed]
+
+
+@pytest.mark.parametrize(("inputs", "seed"), SWITCHED[:5])
+def test_a_switch_of_prompts_tells_the_one_that_was_used_or_none(
+    inputs: dict[str, Any], seed: str | None
+) -> None:
+    """A picture would be found by the prompt that it was not made from."""
+    graph = with_nodes(
+        n99=node("ComfySwitchNode", on_true=["103", 0], on_false=["6", 0], **inputs),
+        n100=node("InvertBooleanNode", boolean=["101", 0]),
+        n101=node("PrimitiveBoolean", value=True),
+        n102=node("BOOLConstant", value=False),
+        n103=node("CLIPTextEncode", clip=["4", 1], text="a boy"),
+    )
+    wanted = {None: None, "1": "a boy", "2": graph["6"]["inputs"]["text"]}[seed]
+    graph["3"]["inputs"]["positive"] = ["99", 0]
+
+    facts = facts_of(graph)
+
+    assert facts.get("prompt") == wanted
+
+
+@pytest.mark.parametrize("text", ["an old man", "a dog"])
+def test_a_switch_that_holds_a_text_of_its_own_is_not_taken_for_the_other(text: str) -> None:
+    """The text on the link would be told though the one in the switch may have been used."""
+    switch = node("Text Switch", select=["101", 0], text1=["100", 0], text2=text)
+    graph = fed("6", "text", switch, n100=TEXT, n101=node("CountLines", text="x"))
+
+    assert "prompt" not in facts_of(graph)
+
+
+def test_a_lora_that_is_chosen_by_its_picture_is_told_like_any_other() -> None:
+    """A list of LoRAs would lack one, and read as if the picture had been made without it."""
+    graph = graph_of("loras_chain")
+    wanted = facts_of(graph)["loras"]
+    name = graph["10"]["inputs"]["lora_name"]
+    graph["10"]["inputs"]["lora_name"] = {"content": name, "image": "lora.preview.png"}
+
+    assert facts_of(graph)["loras"] == wanted
+
+
+# --- Hostile input
 
 
 def chain(count: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyvn.errors import ImportFailed
@@ -250,6 +250,7 @@ def test_a_deep_tree_of_folders_comes_to_an_end(tmp_path):
     assert Look(ADAPTER, library).all()[0].tags == ("f399",)
 
 
+@settings(deadline=None)  # the first one loads much
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=9),

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyvn.errors import ImportFailed
@@ -67,6 +67,37 @@ class TestText:
             "urls": ["https://example.com/1"],
             "notes": "translation: she says hello\nsecond line",
         }
+
+    def test_a_file_whose_own_name_ends_in_such_a_word_keeps_its_sidecar(self, folder):
+        """The tags of one picture would be the notes of another."""
+        write(folder / "a.png", picture(1))
+        write(folder / "a.notes.png", picture(2))
+        write(folder / "a.notes.txt", "lighthouse")
+        write(folder / "b.png", picture(3))
+        write(folder / "b.notes.txt", "she smiles")
+
+        look = Look(ADAPTER, folder)
+
+        assert look.only("a.notes.png").tags == ("lighthouse",)
+        assert (look.only("a.png").tags, look.only("a.png").metadata) == ((), {})
+        assert look.only("b.png").metadata == {"notes": "she smiles"}
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+    def test_a_sidecar_in_unicode_is_read(self, encoding, folder):
+        """Editors of Windows save UTF-16, and its bytes would become tags."""
+        write(folder / "b.png", picture())
+        mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+        write(folder / "b.png.txt", mark + "mara\nlächeln".encode(encoding))
+
+        assert Look(ADAPTER, folder).only("b.png").tags == ("mara", "lächeln")
+
+    @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+    def test_a_sidecar_in_another_encoding_fails_its_file(self, encoding, folder):
+        """Garbage would be searched for and shown as tags for ever."""
+        write(folder / "b.png", picture())
+        write(folder / "b.png.txt", "mara\nlächeln".encode(encoding))
+
+        assert "not in UTF-8" in Look(ADAPTER, folder).failed["b.png"]
 
     def test_an_address_among_tags_is_an_address(self, folder):
         """Exports of several kinds in one file would give tags that are links."""
@@ -193,6 +224,7 @@ class TestJson:
         assert list(look.items) == ["good.png"]
         assert sidecar.exists()
 
+    @settings(deadline=None)  # the first one loads much
     @given(
         value=st.recursive(
             st.none()

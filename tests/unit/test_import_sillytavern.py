@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyvn.errors import ImportFailed, InvalidSetting
-from comfyvn.importers import ImportAdapter
+from comfyvn.importers import ImportAdapter, ImportContext
 from comfyvn.importers.sillytavern import SillyTavernAdapter
 from comfyvn.studio.core import AssetRegistry
 from importing import Look, card, chunk, data_uri, picture, tree, with_card, with_text, write
@@ -183,6 +183,7 @@ class TestPng:
 
         assert "larger than 32 MiB" in look.failed["huge.png"]
 
+    @settings(deadline=None)  # the first one loads much
     @given(content=st.binary(max_size=300), at=st.integers(0, 200))
     def test_bytes_of_any_kind_never_raise(self, tmp_path_factory, content, at):
         """A file that only looks like a card would end the batch."""
@@ -194,6 +195,7 @@ class TestPng:
 
         Look(ADAPTER, folder)
 
+    @settings(deadline=None)  # the first one loads much
     @given(
         value=st.recursive(
             st.none() | st.booleans() | st.integers() | st.text(max_size=20),
@@ -432,6 +434,63 @@ class TestCharx:
 
         assert set(look.by_name()) == {"characters/Mara/mara.json", "characters/Mara/ok.png"}
         assert why in look.skipped["mara.charx"][0]
+
+    def test_one_picture_under_two_addresses_is_one_asset(self, folder):
+        """Two items would have one file, of which the first to be registered takes it away from the other."""
+        both = [asset("emotion", "joy", "embeded://a.png"), asset("emotion", "love", "embedded://./a.png")]
+        path = charx(folder / "mara.charx", card(3, assets=both), **{"a.png": picture()})
+
+        look = Look(ADAPTER, path)
+
+        assert look.by_name()["characters/Mara/joy.png"].tags == ("Mara", "joy", "love")
+        assert look.skipped == {}
+        assert len(look.all()) == 2
+
+    @pytest.mark.parametrize("uri", ["embeded://./assets/b.png", "embeded://assets//b.png"])
+    def test_a_place_in_the_archive_may_be_written_in_other_words(self, uri, folder):
+        """An asset that is there would be told not to be."""
+        told = card(3, assets=[asset("emotion", "joy", uri)])
+        path = charx(folder / "mara.charx", told, **{"assets/b.png": picture()})
+
+        assert "characters/Mara/joy.png" in Look(ADAPTER, path).by_name()
+
+    def test_what_can_be_no_asset_is_not_unpacked(self, folder):
+        """A few cards could fill the temporary folder with what is thrown away."""
+        assets = [
+            asset("x-model", "rig", "embeded://rig.bin", "bin"),
+            asset("emotion", "ok", "embeded://ok.png"),
+        ]
+        files = {"rig.bin": bytes(5_000_000), "ok.png": picture()}
+        path = charx(folder / "mara.charx", card(3, assets=assets), **files)
+
+        look = Look(ADAPTER, path, archive_bytes=1_000_000)
+
+        assert set(look.by_name()) == {"characters/Mara/mara.json", "characters/Mara/ok.png"}
+        assert "neither a picture nor a sound nor a film" in look.skipped["mara.charx"][0]
+
+    def test_a_card_that_unpacks_to_too_much_is_refused_before_it_does(self, folder, monkeypatch):
+        """A few kilobytes could fill the temporary folder, for a text that is refused afterwards."""
+        monkeypatch.setattr("comfyvn.importers.cards.CARD_BYTES", 1_000_000)
+        charx(folder / "mara.charx", bytes(2_000_000))
+
+        assert "1,000,000 bytes are enough" in Look(ADAPTER, folder).failed["mara.charx"]
+
+    def test_nothing_is_left_of_a_card_that_fails(self, folder, tmp_path):
+        """What was unpacked before would lie in the temporary folder till the end."""
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        told = card(3, assets=[asset("emotion", at, f"embeded://{at}.png") for at in ("a", "b")])
+        path = charx(folder / "mara.charx", told, **{"a.png": picture(), "b.png": bytes(2_000_000)})
+        write(folder / "none.charx", charx(tmp_path / "x.charx", {"hello": 1}).read_bytes())
+        write(folder / "none/sprite.png", picture())
+        opened = ADAPTER.open(folder, ImportContext(scratch=scratch, archive_bytes=1_000_000))
+        assert [each.reason for each in opened.items(folder / "none/sprite.png")]
+
+        for file in (path, folder / "none.charx"):
+            with pytest.raises(ImportFailed):
+                list(opened.items(file))
+
+        assert list(scratch.rglob("*")) == []
 
     def test_files_that_the_card_does_not_name_are_told(self, folder):
         """Somebody would think that all of the archive is in the library."""

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyvn.errors import ImportFailed, InvalidSetting
@@ -405,6 +405,7 @@ class TestJson:
         with pytest.raises(ImportFailed, match=why):
             Look(ADAPTER, folder)
 
+    @settings(deadline=None)  # the first one loads much
     @given(
         value=st.recursive(
             st.none() | st.booleans() | st.integers() | st.text(max_size=9),

@@ -113,10 +113,13 @@ def test_a_first_read_that_fails_says_why_and_can_be_tried_again(
             expect(told.get_by_role("heading", name="The assets could not be read")).to_be_visible()
             assert len(told.locator("p").inner_text()) > 20
             ledger.execute("ALTER TABLE away RENAME TO assets_registry")
-            # it tries again by itself, too, and may have done so by now
-            page.evaluate("() => document.querySelector('[role=alert] button')?.click()")
 
-            expect(studio.card("mara_29")).to_be_visible()
+            def has_come() -> bool:
+                # it tries again by itself, too: the button may be away at this moment, and come back
+                page.evaluate("() => document.querySelector('[role=alert] button')?.click()")
+                return bool(studio.card("mara_29").is_visible())
+
+            studio.wait_until(has_come)
 
 
 def test_a_slow_first_read_shows_where_cards_will_be(studio: Gallery) -> None:

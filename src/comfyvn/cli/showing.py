@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 _NAME_CELLS: Final = 30
+_PARENTS_SHOWN: Final = 3
+_TOLD_ELSEWHERE: Final = ("asset_uid", "asset_hash", "generation")
 
 
 @click.command()
@@ -66,8 +68,43 @@ def _print_record(registry: AssetRegistry, record: AssetRecord, history: list[di
     derived = {"tags", "license", "version", "preview", "thumbnails"}
     derived |= {"media"} if record["meta"].get("media") == told else set()
     rows |= {name: _inline(value) for name, value in record["meta"].items() if name not in derived}
+    rows |= {"made with": _made_with(record["uid"], history), **_lineage(registry, record["uid"])}
     shown = [(name, str(value)) for name, value in rows.items() if value is not None]
     _print_rows([*shown, *(("provenance", _describe(row)) for row in history)])
+
+
+def _made_with(uid: str, history: list[dict[str, Any]]) -> str | None:
+    """Return in a line what made an asset, and where all of it is told; None where nothing is known."""
+    told = next((row["inputs"]["generation"] for row in history if "generation" in row["inputs"]), None)
+    if not isinstance(told, dict):
+        return None
+    facts = told["facts"] if isinstance(told.get("facts"), dict) else {}
+    models = facts["models"] if isinstance(facts.get("models"), list) else []
+    parts = [told.get("tool"), *(each.get("name") for each in models[:1] if isinstance(each, dict))]
+    parts += [f"seed {facts['seed']}"] if facts.get("seed") else []
+    made = ", ".join(part for part in parts if isinstance(part, str))
+    return f"{made} (comfyvn facts show {uid})".strip()
+
+
+def _lineage(registry: AssetRegistry, uid: str) -> dict[str, str]:
+    """Return in a line each what an asset came from, and how much came of it, as far as there is any."""
+    found = registry.lineage(uid, depth=1)
+    paths = {node["uid"]: node["path"] or f"{node['uid']} (not in the library)" for node in found["nodes"]}
+    parents = [
+        paths[each["parent"]] + (" (likely)" if each["certainty"] == "likely" else "")
+        for each in found["edges"]
+        if each["child"] == uid
+    ]
+    below = {each["child"]: each["certainty"] for each in found["edges"] if each["parent"] == uid}
+    likely = sum(certainty == "likely" for certainty in below.values())
+    more = f" and {len(parents) - _PARENTS_SHOWN:,} more" if len(parents) > _PARENTS_SHOWN else ""
+    where = f" (comfyvn lineage {uid})"
+    lines = {}
+    if parents:
+        lines["came from"] = ", ".join(parents[:_PARENTS_SHOWN]) + more + where
+    if below:
+        lines["came of it"] = f"{len(below):,}{f', {likely:,} of them likely' if likely else ''}{where}"
+    return lines
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:
@@ -112,11 +149,12 @@ def _cells(text: str) -> int:
 
 
 def _describe(row: dict[str, Any]) -> str:
-    inputs = {key: value for key, value in row["inputs"].items() if key not in ("asset_uid", "asset_hash")}
+    inputs = {key: value for key, value in row["inputs"].items() if key not in _TOLD_ELSEWHERE}
     parts = [f"{row['id']} from {row['source']}", f"{row['created_at']} UTC"]
     parts += [f"by {row['user_id']}"] if row["user_id"] else []
     # one derived from nothing says nothing
-    parts += [f"workflow {row['workflow_hash'][:16]}"] if row["workflow_hash"] and inputs else []
+    is_known = bool(inputs) or "generation" in row["inputs"]
+    parts += [f"workflow {row['workflow_hash'][:16]}"] if row["workflow_hash"] and is_known else []
     parts += [f"commit {row['commit_hash'][:12]}"] if row["commit_hash"] else []
     parts += [_inline(inputs)] if inputs else []
     return ", ".join(parts)

@@ -228,8 +228,8 @@ def _watch(selection: Selection, library: dict[str, str | None], *, polling: boo
     def show(item: IngestItem) -> None:
         if as_json:
             click.echo(console.to_json(item.as_dict()))
-        elif item.status in ("registered", "failed"):
-            told = f"{item.file} -> {item.path}" if item.uid else _with_file(item)
+        elif item.status in ("registered", "failed") or item.left_out:
+            told = f"{item.file} -> {item.path}" if item.status == "registered" else _with_file(item)
             console.echo(f"{datetime.now():%H:%M:%S}  {item.status:<10} {told}", err=item.uid is None)
 
     def trouble(text: str) -> None:
@@ -302,9 +302,10 @@ class _Tally:
         self.counts: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
-        self.lines = 0
+        self.lines: Counter[str] = Counter()
         self.new_uids: set[str | None] = set()
         self.twins = 0
+        self.kept = 0
         self.rest: dict[str, Any] = {}
 
     @property
@@ -333,9 +334,10 @@ class _Tally:
                 console.echo(f"{item.status:<10} {shown}")
                 for line in _planned(item, is_twin=item.uid in self.new_uids):
                     console.echo(f"{'':<10} {line}")
-            elif item.status != "skipped" and item.reason is not None and self.lines < _PROBLEMS_SHOWN:
-                self.lines += 1
-                bar.echo(f"{item.status:<10} {_with_file(item)}")
+            elif item.status != "skipped" and item.reason is not None:
+                self.lines[item.status] += 1
+                if self.lines[item.status] <= _PROBLEMS_SHOWN:
+                    bar.echo(f"{item.status:<10} {_with_file(item)}")
         self._end(finish)
 
     def _end(self, finish: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -352,6 +354,7 @@ class _Tally:
                     self.examples.setdefault(reason, []).append(item.file)
             else:
                 bar.advance()
+            self.kept += bool(item.left_out)
             if item.status in ("registered", "new"):
                 self.new_uids.add(item.uid)
             self.twins += item.status == "known" and item.uid in self.new_uids
@@ -376,8 +379,10 @@ class _Tally:
         shown += f"; {len(failures)} without preview" if failures else ""
         files_word = "file" if self.total == 1 else "files"
         console.echo(f"{self.total} {files_word}: {shown}." if self.counts else "There are no files.")
-        if self.counts["failed"] > self.lines and not each:
+        if self.lines["failed"] > _PROBLEMS_SHOWN:
             console.echo("Not every reason is shown; --json lists them all.", err=True)
+        if self.kept and self.lines["known"] > _PROBLEMS_SHOWN:
+            console.echo(f"Of {self.kept} known files something was left out; --json lists it.", err=True)
         if self.counts["failed"] and not each:
             console.echo("Mend what failed and run the same command again; nothing is done twice.", err=True)
         return code
@@ -400,6 +405,8 @@ def _planned(item: IngestItem, *, is_twin: bool) -> Iterator[str]:
     yield f"source {item.provenance.get('source')}{_made(item.provenance.get('inputs') or {})}"
     if item.metadata:
         yield f"metadata {', '.join(item.metadata)}"
+    if item.left_out:
+        yield f"left out, as other values stay: {', '.join(item.left_out)}"
 
 
 def _made(inputs: Mapping[str, Any]) -> str:

@@ -37,7 +37,11 @@ _NEAR: Final = " UNION ".join(
 )
 _KNOWN: Final = (
     "SELECT a.id, a.uid, a.path_full, a.hash, json_extract(a.media, '$.width'),"
-    " json_extract(a.media, '$.height'), a.generation IS NOT NULL, n.workflow_hash,"
+    " json_extract(a.media, '$.height'),"
+    " a.generation IS NOT NULL AND (coalesce(json_extract(a.generation, '$.hash'), a.hash) = a.hash"
+    " OR EXISTS (SELECT 1 FROM asset_versions v WHERE v.asset_id = a.id AND v.version = 0"
+    " AND v.hash = json_extract(a.generation, '$.hash'))),"
+    " coalesce(json_extract(a.generation, '$.workflow_hash'), n.workflow_hash), a.seed,"
     " EXISTS (SELECT 1 FROM asset_lineage l WHERE l.project_id = a.project_id AND l.child_uid = a.uid"
     f" AND l.certainty = 'certain' AND l.found = 'marker'), f.pixels, {', '.join(_BANDS)}"
     " FROM asset_fingerprints f JOIN assets_registry a ON a.id = f.asset_id"
@@ -56,8 +60,8 @@ class Fingerprint(NamedTuple):
 class Known(NamedTuple):
     """A picture with a fingerprint, and what decides of two whether one came of the other.
 
-    Sizes in px, None where they are not known. ``has_facts``: what made it is known; ``is_marked``: its
-    marker said of what it came.
+    Sizes in px, None where they are not known. ``has_facts``: what made its present content is known, by
+    ``workflow_hash`` and ``seed``; ``is_marked``: its marker said of what it came.
     """
 
     id: int
@@ -68,6 +72,7 @@ class Known(NamedTuple):
     height: int | None
     has_facts: bool
     workflow_hash: str | None
+    seed: str | None
     is_marked: bool
     pixels: str | None
     looks: int | None
@@ -149,9 +154,9 @@ class Fingerprints:
 
 
 def _known(row: tuple[Any, ...]) -> Known:
-    has_facts, workflow_hash, is_marked, pixels = row[6:10]
-    looks = None if row[10] is None else _joined(row[10:])
-    told = (bool(has_facts), workflow_hash, bool(is_marked), pixels, looks)
+    has_facts, workflow_hash, seed, is_marked, pixels = row[6:11]
+    looks = None if row[11] is None else _joined(row[11:])
+    told = (bool(has_facts), workflow_hash, seed, bool(is_marked), pixels, looks)
     return Known._make((*row[:6], *told))
 
 

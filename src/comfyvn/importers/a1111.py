@@ -17,7 +17,7 @@ from comfyvn.errors import ImportFailed
 from comfyvn.importers.adapters import ImportContext, ImportItem, ImportSkip
 from comfyvn.importers.finished import GrowingFolder
 from comfyvn.importers.rules import below_type, judge, read_rules
-from comfyvn.importers.walking import type_of_medium
+from comfyvn.importers.walking import type_of_medium, written_name
 from comfyvn.model import EmbeddedText
 
 __all__ = ["A1111Adapter"]
@@ -95,7 +95,7 @@ class _Outputs(GrowingFolder):
                 tags=(*own, *verdict.tags),
                 license=verdict.license,
                 metadata=verdict.metadata,
-                provenance={"source": "a1111", "inputs": {"file": relative}},
+                provenance={"source": "a1111", "inputs": {"file": written_name(relative)}},
                 texts=_texts_beside(file),
             )
 

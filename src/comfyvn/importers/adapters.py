@@ -68,8 +68,9 @@ class ImportSkip:
 class ImportContext:
     """What an adapter may use.
 
-    ``scratch`` is an empty folder for unpacked files; each is removed once it is registered. ``settings`` is
-    the table ``[importers.NAME]`` of ``comfyvn.toml``, and over it what ``--set key=value`` says: those keys
+    ``scratch`` is an empty folder for unpacked files; each is removed once all items with it are registered
+    or left out. What is unpacked and never handed on stays there till the end of the run. ``settings`` is the
+    table ``[importers.NAME]`` of ``comfyvn.toml``, and over it what ``--set key=value`` says: those keys
     are in ``stated``, and their values are texts. `flag`, `text` and `words` read both. At most
     ``archive_files`` files and ``archive_bytes`` bytes may be unpacked from one archive (settings of these
     names).

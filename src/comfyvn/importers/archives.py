@@ -9,7 +9,8 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from io import SEEK_END
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
@@ -17,7 +18,7 @@ from typing import IO, Final
 from comfyvn.errors import ImportFailed
 from comfyvn.importers.adapters import ImportContext
 
-__all__ = ["unpack_zip"]
+__all__ = ["clear", "inner_name", "unpack_zip"]
 
 _BLOCK: Final = 1 << 20
 _DIRECTORY_BYTES: Final = 32 << 20
@@ -33,7 +34,10 @@ _DAMAGED: Final = (
 
 
 def unpack_zip(
-    archive: Path, context: ImportContext, wants: Callable[[str], bool] = lambda name: True
+    archive: Path,
+    context: ImportContext,
+    wants: Callable[[str], bool] = lambda name: True,
+    most_bytes: int | None = None,
 ) -> Iterator[tuple[str, Path]]:
     """Unpack a ZIP archive into a new folder of the scratch folder, file by file as they are asked for.
 
@@ -44,6 +48,7 @@ def unpack_zip(
         archive: the file.
         context: says where to, and the limits.
         wants: tells by its name in the archive whether a file is wanted.
+        most_bytes: no more than this is unpacked, if it is less than the limit of the context.
 
     Yields:
         The name in the archive, ``/``-separated and without ``..``, and the file.
@@ -57,7 +62,7 @@ def unpack_zip(
     try:
         _check_directory(archive)
         with zipfile.ZipFile(archive) as opened:
-            yield from _members(archive, opened, folder, context, wants)
+            yield from _members(archive, opened, folder, context, wants, most_bytes)
     except ImportFailed:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -88,9 +93,17 @@ def _check_directory(archive: Path) -> None:
 
 
 def _members(
-    archive: Path, opened: zipfile.ZipFile, folder: Path, context: ImportContext, wants: Callable[[str], bool]
+    archive: Path,
+    opened: zipfile.ZipFile,
+    folder: Path,
+    context: ImportContext,
+    wants: Callable[[str], bool],
+    most_bytes: int | None,
 ) -> Iterator[tuple[str, Path]]:
     left = context.archive_bytes
+    limit = f"the limit archive_bytes is {left:,} bytes"
+    if most_bytes is not None and most_bytes < left:
+        left, limit = most_bytes, f"{most_bytes:,} bytes are enough for its kind"
     count = 0
     for member in opened.infolist():
         name = _safe_name(member)
@@ -106,21 +119,38 @@ def _members(
         with opened.open(member) as packed, target.open("xb") as unpacked:
             written = _copy(packed, unpacked, left)
         if written > left:
-            why = f"it unpacks to too much, the limit archive_bytes is {context.archive_bytes:,} bytes"
-            raise ImportFailed(path=archive, why=why)
+            raise ImportFailed(path=archive, why=f"it unpacks to too much, {limit}")
         left -= written
         yield name, target
 
 
 def _safe_name(member: zipfile.ZipInfo) -> str | None:
     """Return a member's name, None for folders, links, devices and paths that lead out of the archive."""
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    name = member.filename.replace("\\", "/")
+    is_strange = stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG)
+    return None if member.is_dir() or is_strange else inner_name(member.filename)
+
+
+def inner_name(name: str) -> str | None:
+    """Return a path inside of an archive as `unpack_zip` gives it; None for one that leads out.
+
+    >>> inner_name("./art//mara.png"), inner_name("art\\\\mara.png"), inner_name("../mara.png")
+    ('art/mara.png', 'art/mara.png', None)
+    """
+    name = name.replace("\\", "/")
     parts = PurePosixPath(name).parts
-    is_strange = kind not in (0, stat.S_IFREG) or name.startswith("/") or ".." in parts or ":" in name
-    if member.is_dir() or is_strange or not parts or "\0" in name:
+    if not parts or name.startswith("/") or ".." in parts or ":" in name or "\0" in name:
         return None
-    return "/".join(part for part in parts if part != ".")
+    return "/".join(parts)
+
+
+def clear(folder: Path, keep: Collection[Path] = ()) -> None:
+    """Remove a folder with what was unpacked into it, but for some of the files."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path not in keep:
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _copy(packed: IO[bytes], unpacked: IO[bytes], most: int) -> int:

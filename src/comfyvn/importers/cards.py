@@ -227,7 +227,7 @@ def card_in_archive(file: Path, context: ImportContext) -> tuple[Card, Path]:
     Raises:
         ImportFailed: there is none, or it can't be read.
     """
-    for _, text in unpack_zip(file, context, lambda name: name == CARD_NAME):
+    for _, text in unpack_zip(file, context, lambda name: name == CARD_NAME, CARD_BYTES):
         value = parse_json(read_plain(text, CARD_BYTES), file, "its card.json")
         if not is_card(value):
             raise ImportFailed(path=file, why="its card.json is no character card")

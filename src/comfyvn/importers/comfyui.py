@@ -14,8 +14,9 @@ from typing import Final
 from comfyvn.errors import ImportFailed
 from comfyvn.importers.adapters import ImportContext, ImportItem, ImportSkip
 from comfyvn.importers.finished import GrowingFolder
+from comfyvn.importers.foreign import tags_of
 from comfyvn.importers.rules import below_type, judge, read_rules
-from comfyvn.importers.walking import type_of_medium
+from comfyvn.importers.walking import type_of_medium, written_name
 
 __all__ = ["ComfyuiAdapter", "is_date"]
 
@@ -82,14 +83,15 @@ class _Output(GrowingFolder):
                 tags=(*self._own_tags(folders[1:], file), *verdict.tags),
                 license=verdict.license,
                 metadata=verdict.metadata,
-                provenance={"source": "comfyui", "inputs": {"file": relative}},
+                provenance={"source": "comfyui", "inputs": {"file": written_name(relative)}},
             )
 
     def _own_tags(self, folders: list[str], file: Path) -> tuple[str, ...]:
+        """Return what folders and prefix say, made fit for tags: names may hold what no tag may."""
         found = _NAME.fullmatch(file.stem)
         if not self._has_prefix_tags or found is None or found["prefix"].casefold() == _OWN_PREFIX:
-            return tuple(folders)
-        return (*folders, found["prefix"])
+            return tags_of(folders)
+        return tags_of([*folders, found["prefix"]])
 
 
 def is_date(folder: str) -> bool:

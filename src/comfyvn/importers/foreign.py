@@ -6,6 +6,7 @@ or of the wrong types, texts may hold what no sidecar may.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -35,6 +36,7 @@ __all__ = [
     "parse_json",
     "read_json",
     "read_plain",
+    "read_text",
     "tags_of",
     "type_chooser",
 ]
@@ -87,6 +89,23 @@ def read_plain(path: Path, limit_bytes: int) -> bytes:
             path=path, why=f"it is larger than {limit_bytes >> 20} MiB, too large for its kind"
         )
     return data
+
+
+def read_text(path: Path, limit_bytes: int) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 that says so with its first bytes.
+
+    Raises:
+        ImportFailed: it is in another encoding, can't be read, or is larger.
+    """
+    data = read_plain(path, limit_bytes)
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ImportFailed(path=path, why="its text is not in UTF-8; save it so") from error
+    if "\0" in text:  # UTF-16 or UTF-32 that doesn't say so looks like this
+        raise ImportFailed(path=path, why="its text is not in UTF-8; save it so")
+    return text
 
 
 def read_json(path: Path, limit_bytes: int, most_values: int = 1_000_000) -> Any:

@@ -24,12 +24,12 @@ from comfyvn.importers.foreign import (
     link,
     long_text,
     read_json,
-    read_plain,
+    read_text,
     tags_of,
     type_chooser,
 )
 from comfyvn.importers.rules import below_type, judge, read_rules
-from comfyvn.importers.walking import FolderSource, walk, why_no_asset
+from comfyvn.importers.walking import FolderSource, walk, why_no_asset, written_name
 
 __all__ = ["HydrusAdapter"]
 
@@ -126,7 +126,7 @@ class _Export(FolderSource):
             tags=tags_of([*tags, *verdict.tags]),
             license=verdict.license,
             metadata={**metadata, **verdict.metadata},
-            provenance={"source": "hydrus", "inputs": {"file": relative}},
+            provenance={"source": "hydrus", "inputs": {"file": written_name(relative)}},
         )
 
     def _sidecars(self, file: Path) -> list[tuple[Path, str]]:
@@ -139,8 +139,7 @@ class _Export(FolderSource):
         if sidecar.suffix.lower() == ".json":
             _read_values(read_json(sidecar, _SIDECAR_BYTES), kind, told)
             return
-        text = read_plain(sidecar, _SIDECAR_BYTES).decode("utf-8-sig", "replace")
-        for value in text.replace("\r\n", "\n").split(self._separator):
+        for value in read_text(sidecar, _SIDECAR_BYTES).replace("\r\n", "\n").split(self._separator):
             told.add(kind, value)
 
 
@@ -149,6 +148,8 @@ class _Beside:
 
     def __init__(self, folder: Path) -> None:
         self._sidecars: dict[str, list[tuple[str, str]]] = {}
+        self._by_word: dict[str, list[tuple[str, str]]] = {}
+        self._names: set[str] = set()
         self._stems: Counter[str] = Counter()
         for entry in entries(folder):
             path = Path(entry.name)
@@ -157,21 +158,31 @@ class _Beside:
             if path.suffix.lower() in _SIDECARS:
                 self._note(path)
             else:
+                self._names.add(path.name)
                 self._stems[path.stem] += 1
 
     def sidecars(self, file: Path) -> list[tuple[str, str]]:
         """Return names and kinds of a file's sidecars; one that fits two files by its stem fits none."""
-        found = list(self._sidecars.get(file.name, ()))
+        found = self._called(file.name)
         if self._stems[file.stem] == 1 and file.stem != file.name:
-            found += self._sidecars.get(file.stem, ())
+            found += self._called(file.stem)
         return found
+
+    def _called(self, whose: str) -> list[tuple[str, str]]:
+        """Return the sidecars of a name; ``mara.notes.txt`` is that of ``mara.notes.png`` if it is there."""
+        by_word = self._by_word.get(whose, ())
+        return [*self._sidecars.get(whose, ()), *(each for each in by_word if not self._is_own(each[0]))]
+
+    def _is_own(self, sidecar: str) -> bool:
+        whole = Path(sidecar).stem
+        return whole in self._names or whole in self._stems
 
     def _note(self, path: Path) -> None:
         """Note a sidecar under the name before its suffix, and before the word that says what it holds."""
         whose, _, word = path.stem.rpartition(".")
         self._sidecars.setdefault(path.stem, []).append((path.name, "tags"))
         if whose and word.lower() in _KINDS:
-            self._sidecars.setdefault(whose, []).append((path.name, _KINDS[word.lower()]))
+            self._by_word.setdefault(whose, []).append((path.name, _KINDS[word.lower()]))
 
 
 def _read_values(value: Any, kind: str, told: _Told) -> None:

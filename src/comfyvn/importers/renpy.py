@@ -17,7 +17,7 @@ from typing import Any, Final
 from comfyvn.errors import ImportFailed
 from comfyvn.importers.adapters import ImportContext, ImportItem, ImportSkip
 from comfyvn.importers.rules import judge, read_rules
-from comfyvn.importers.walking import FolderSource, type_of_medium, walk
+from comfyvn.importers.walking import FolderSource, type_of_medium, walk, written_name
 
 __all__ = ["RenpyAdapter"]
 
@@ -172,7 +172,8 @@ class _Game(FolderSource):
 
     def _inputs(self, relative: str) -> dict[str, Any]:
         about = self._script.about
-        named = {"game": about.get("name"), "game_version": about.get("version"), "file": relative}
+        game = {"game": about.get("name"), "game_version": about.get("version")}
+        named = {**game, "file": written_name(relative)}
         return {key: value for key, value in named.items() if value}
 
     def _told(self, file: Path, relative: str) -> _Told:

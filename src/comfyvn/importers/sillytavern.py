@@ -7,6 +7,7 @@ Guide") and of its sprites ("Expression Images").
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from comfyvn.errors import ImportFailed
 from comfyvn.importers.adapters import ImportContext, ImportItem, ImportSkip
-from comfyvn.importers.archives import unpack_zip
+from comfyvn.importers.archives import clear, inner_name, unpack_zip
 from comfyvn.importers.cards import (
     CARD_BYTES,
     CARD_NAME,
@@ -36,7 +37,7 @@ from comfyvn.importers.foreign import (
     read_json,
     tags_of,
 )
-from comfyvn.importers.walking import real_path, type_of_medium, walk, why_no_asset
+from comfyvn.importers.walking import real_path, type_of_medium, walk, why_no_asset, written_name
 from comfyvn.model import fold
 
 __all__ = ["SillyTavernAdapter"]
@@ -121,7 +122,7 @@ class _Cards:
             yield ImportSkip(reason)
             return
         checked_file(root.folder, file)
-        inputs = {"file": file.relative_to(root.folder).as_posix()}
+        inputs = {"file": written_name(file.relative_to(root.folder).as_posix())}
         for each in self._told(file, root):
             if isinstance(each, ImportItem):
                 yield replace(each, provenance={**(each.provenance or {}), "inputs": inputs})
@@ -131,66 +132,97 @@ class _Cards:
     def _told(self, file: Path, root: _Root) -> Iterator[ImportItem | ImportSkip]:
         suffix = file.suffix.lower()
         if suffix == ".charx":
-            yield from self._of_archive(file)
+            yield from self._unpacking(lambda context: self._of_archive(file, context))
         elif suffix == ".json":
-            yield from self._of_json(file)
+            yield from self._unpacking(lambda context: self._of_json(file, context))
         elif suffix == ".png" and (texts := PngTexts.read(file)).cards:
-            yield from self._of_png(file, texts)
+            yield from self._unpacking(lambda context: self._of_png(file, texts, context))
         else:
             yield self._expression(file, root)
+
+    def _unpacking(
+        self, told: Callable[[ImportContext], Iterator[ImportItem | ImportSkip]]
+    ) -> Iterator[ImportItem | ImportSkip]:
+        """Yield what is told of a card; of what it unpacked for that only what it hands on is left."""
+        scratch = Path(tempfile.mkdtemp(dir=self._context.scratch))
+        handed_on: set[Path] = set()
+        try:
+            for each in told(replace(self._context, scratch=scratch)):
+                if isinstance(each, ImportItem):
+                    handed_on.add(each.path)
+                yield each
+        except BaseException:
+            handed_on.clear()
+            raise
+        finally:
+            clear(scratch, keep=handed_on)
 
     def close(self) -> None:
         """Nothing is open between two files."""
 
-    def _of_png(self, file: Path, texts: PngTexts) -> Iterator[ImportItem | ImportSkip]:
+    def _of_png(
+        self, file: Path, texts: PngTexts, context: ImportContext
+    ) -> Iterator[ImportItem | ImportSkip]:
         card = card_of(texts, file)
         yield _portrait(card, file, file.name)
-        yield from self._assets(card, lambda uri, suffix: self._from_chunk(uri, suffix, file, texts))
 
-    def _of_json(self, file: Path) -> Iterator[ImportItem | ImportSkip]:
+        def packed(uri: str, suffix: str) -> Path | None:
+            return self._from_chunk(uri, suffix, file, texts, context)
+
+        yield from self._assets(card, packed, context)
+
+    def _of_json(self, file: Path, context: ImportContext) -> Iterator[ImportItem | ImportSkip]:
         value = read_json(file, CARD_BYTES)
         if not is_card(value):
             yield ImportSkip("JSON, and no character card")
             return
         card = Card.parse(value, file.stem)
         yield _portrait(card, file, file.name)
-        yield from self._assets(card, lambda uri, suffix: None)
+        yield from self._assets(card, lambda uri, suffix: None, context)
 
-    def _of_archive(self, file: Path) -> Iterator[ImportItem | ImportSkip]:
-        card, text = card_in_archive(file, self._context)
+    def _of_archive(self, file: Path, context: ImportContext) -> Iterator[ImportItem | ImportSkip]:
+        card, text = card_in_archive(file, context)
         yield _portrait(card, text, f"{file.stem}.json")
-        wanted, passed_over = {_inner(asset.get("uri")) for asset in card.assets}, 0
+        named, passed_over = {_inner(asset.get("uri")) for asset in card.assets}, 0
+        wanted = {
+            _inner(asset["uri"]) for asset in card.assets[: context.archive_files] if _can_be_had(asset)
+        }
 
         def wants(name: str) -> bool:
             nonlocal passed_over
-            passed_over += name not in wanted and name != CARD_NAME
+            passed_over += name not in named and name != CARD_NAME
             return name in wanted
 
-        unpacked = dict(unpack_zip(file, self._context, wants))
-        yield from self._assets(card, lambda uri, suffix: unpacked.get(_inner(uri) or ""))
+        unpacked = dict(unpack_zip(file, context, wants))
+        yield from self._assets(card, lambda uri, suffix: unpacked.get(_inner(uri) or ""), context)
         if passed_over:
             yield ImportSkip(f"{passed_over} more files in the archive, which its card doesn't name")
 
-    def _assets(self, card: Card, packed: _Packed) -> Iterator[ImportItem | ImportSkip]:
+    def _assets(
+        self, card: Card, packed: _Packed, context: ImportContext
+    ) -> Iterator[ImportItem | ImportSkip]:
         """Yield the assets that a card of version 3 names; ``packed`` finds those in the same file."""
-        most = self._context.archive_files
-        found: dict[str, ImportItem] = {}  # one picture may show several expressions
+        most = context.archive_files
+        places: dict[str, Path] = {}
+        found: dict[Path, ImportItem] = {}  # one picture may show several expressions
         for asset in card.assets[:most]:
             name, uri = name_part(asset.get("name"), "main"), asset.get("uri")
             try:
                 if not isinstance(uri, str) or not uri:
                     raise LeftOut("the card doesn't say where it is")
-                item = found.get(uri)
-                path = item.path if item else self._unpacked(asset, uri, packed)
+                path = places.get(uri) or self._unpacked(asset, uri, packed, context)
                 if path is not None:
-                    found[uri] = _asset_item(card, asset, name, path, _suffix(asset, uri), item)
+                    places[uri] = path
+                    found[path] = _asset_item(card, asset, name, path, _suffix(asset, uri), found.get(path))
             except LeftOut as error:
                 yield ImportSkip(f"the asset {name!r} of {card.name!r}: {error}")
         yield from found.values()
         if len(card.assets) > most:
             yield ImportSkip(f"{len(card.assets) - most} more assets, the limit is {most}")
 
-    def _unpacked(self, asset: Mapping[str, Any], uri: str, packed: _Packed) -> Path | None:
+    def _unpacked(
+        self, asset: Mapping[str, Any], uri: str, packed: _Packed, context: ImportContext
+    ) -> Path | None:
         """Return an asset as a file of its own; None if it is the card itself or a default.
 
         Raises:
@@ -204,12 +236,17 @@ class _Cards:
         if head is None and not uri.startswith(_PACKED):
             raise LeftOut(f"{uri!r:.40} is no place that can be read")
         suffix = _suffix(asset, uri)
-        path = packed(uri, suffix) if head is None else self._written(from_base64(uri[head.end() :]), suffix)
+        if head is None:
+            path = packed(uri, suffix)
+        else:
+            path = self._written(from_base64(uri[head.end() :]), suffix, context)
         if path is None:
             raise LeftOut(f"there is no {uri!r:.200} in the file")
         return path
 
-    def _from_chunk(self, uri: str, suffix: str, file: Path, texts: PngTexts) -> Path | None:
+    def _from_chunk(
+        self, uri: str, suffix: str, file: Path, texts: PngTexts, context: ImportContext
+    ) -> Path | None:
         """Return an asset that stands in a text chunk of a PNG."""
         if (place := texts.assets.get(uri.removeprefix("__asset:"))) is None:
             return None
@@ -218,11 +255,11 @@ class _Cards:
             raise LeftOut(f"it is larger than {CARD_BYTES >> 20} MiB, too large for a text in a PNG")
         with open_plain(file) as opened:
             opened.seek(offset)
-            return self._written(from_base64(opened.read(length)), suffix)
+            return self._written(from_base64(opened.read(length)), suffix, context)
 
-    def _written(self, content: bytes, suffix: str) -> Path:
+    def _written(self, content: bytes, suffix: str, context: ImportContext) -> Path:
         """Return a new file of the scratch folder with a content."""
-        path = self._context.scratch / f"card-asset-{next(self._names)}.{suffix}"
+        path = context.scratch / f"card-asset-{next(self._names)}.{suffix}"
         path.write_bytes(content)
         return path
 
@@ -266,9 +303,8 @@ def _summary(file: Path, context: ImportContext) -> Card | None:
             texts = PngTexts.read(file)
             return card_of(texts, file) if texts.cards else None
         if file.suffix.lower() == ".charx":
-            card, text = card_in_archive(file, context)
-            text.unlink()
-            return card
+            with tempfile.TemporaryDirectory(dir=context.scratch) as scratch:
+                return card_in_archive(file, replace(context, scratch=Path(scratch)))[0]
         value = read_json(file, CARD_BYTES) if file.suffix.lower() == ".json" else None
     except ImportFailed:  # told when its own turn comes
         return None
@@ -332,7 +368,15 @@ def _inner(uri: object) -> str | None:
     """Return the path in the archive that the place of an asset names."""
     if not isinstance(uri, str) or not uri.startswith(_PACKED) or "://" not in uri:
         return None
-    return uri.partition("://")[2]
+    return inner_name(uri.partition("://")[2])
+
+
+def _can_be_had(asset: Mapping[str, Any]) -> bool:
+    """Tell whether an asset's place is one in the archive, and its kind one that is taken in."""
+    try:
+        return _inner(asset.get("uri")) is not None and _suffix(asset, str(asset["uri"])) != ""
+    except LeftOut:
+        return False
 
 
 def _suffix(asset: Mapping[str, Any], uri: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FolderSource", "real_path", "type_of_medium", "walk", "why_no_asset"]
+__all__ = ["FolderSource", "real_path", "type_of_medium", "walk", "why_no_asset", "written_name"]
 
 _JUNK: Final = frozenset(
     {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "_output_images_will_be_put_here"}
@@ -78,6 +78,15 @@ def walk(folder: Path, below: str = "", leave_out: Collection[Path] = ()) -> Ite
 def real_path(path: Path) -> Path:
     """Return where a path leads after all links; `Path.resolve` raises on links that lead in a circle."""
     return Path(os.path.realpath(path))
+
+
+def written_name(path: str) -> str:
+    """Return a path as a text that can be recorded: bytes of a name that are no UTF-8 are written out.
+
+    >>> written_name("art/mara.png"), written_name("art/\\udcff.png")
+    ('art/mara.png', 'art/\\\\udcff.png')
+    """
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def type_of_medium(name: str) -> str:

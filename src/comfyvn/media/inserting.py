@@ -20,8 +20,9 @@ from comfyvn.media.clean_pictures import Chunk, png_chunk, png_chunks, riff_chun
 from comfyvn.media.decoding import FAILURES
 from comfyvn.media.formats import HEAD_BYTES, read_at, recognise
 from comfyvn.media.tags import SIGNED
+from comfyvn.model import fold, split_suffix
 
-__all__ = ["GRAPHS", "with_graphs", "with_texts"]
+__all__ = ["GRAPHS", "foreign_suffix", "with_graphs", "with_texts"]
 
 GRAPHS: Final = ("workflow", "prompt")
 """What ComfyUI calls its graphs: with their layout, and as they are queued."""
@@ -29,6 +30,14 @@ _TEXTS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt", b"comf"})
 _TAGS: Final = {"workflow": 0x010F, "prompt": 0x0110}
 _HAS_EXIF, _HAS_ALPHA = 0x08, 0x10
 _CHUNK_LIMIT: Final = 1 << 30
+_SUFFIXES_OF: Final = {"png": frozenset({".png", ".apng"}), "webp": frozenset({".webp"})}
+_SUFFIXES: Final = frozenset(
+    (
+        *(".png", ".apng", ".webp", ".jpg", ".jpeg", ".jfif", ".gif", ".avif", ".heic", ".jxl", ".bmp"),
+        *(".tif", ".tiff", ".psd", ".tga", ".ico", ".dds", ".jp2", ".qoi", ".json", ".mp4", ".webm"),
+    )
+)
+"""The suffixes that say what a file is: programs go by them."""
 
 
 def with_graphs(file: BinaryIO, graphs: Mapping[str, str], *, name: str = "") -> Cleaning:
@@ -49,6 +58,22 @@ def with_graphs(file: BinaryIO, graphs: Mapping[str, str], *, name: str = "") ->
     if kind == "webp":
         return _in_webp(file, graphs)
     raise CantClean("ComfyUI looks for graphs in PNG and WebP, and this is neither")
+
+
+def foreign_suffix(file: BinaryIO, name: str) -> str | None:
+    """Return the suffix that a name should have, where it has that of another format than the picture.
+
+    Args:
+        file: PNG or WebP; seekable.
+        name: of a copy of it.
+
+    >>> import io
+    >>> foreign_suffix(io.BytesIO(b"\\x89PNG"), "mara.webp")
+    '.png'
+    """
+    kind = "png" if read_at(file, 0, 4) == b"\x89PNG" else "webp"
+    suffix = fold(split_suffix(name)[1])
+    return f".{kind}" if suffix in _SUFFIXES - _SUFFIXES_OF[kind] else None
 
 
 def with_texts(file: BinaryIO, texts: Mapping[str, str], *, without: Iterable[str] = ()) -> Cleaning:

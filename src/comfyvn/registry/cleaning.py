@@ -22,18 +22,23 @@ from comfyvn.errors import ComfyVNError, PathConflict, StorageUnwritable
 from comfyvn.media.clean import CantClean, clean, write_clean
 from comfyvn.media.clean_proof import known_texts, prove
 from comfyvn.media.inserting import with_texts
-from comfyvn.model import Asset
+from comfyvn.model import Asset, split_suffix
+from comfyvn.registry.telling_names import what_it_tells
 from comfyvn.storage.local import move_exclusive, try_lock
 from comfyvn.studio.core import AssetRegistry
 from comfyvn.studio.core.library import Library
 from comfyvn.studio.core.workflows import texts_of
 
-__all__ = ["CleanFile", "export_clean"]
+__all__ = ["CleanFile", "Names", "export_clean"]
+
+Names = Literal["path", "uid"]
 
 _LOCK: Final = ".comfyvn-{}.lock"
 """What an export at work has locked in its folder; its unfinished copy is named like it."""
 _PART: Final = ".part"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+_OF_MAKING: Final = ("generation", "prompt", "negative_prompt", "seed")
+"""What of the inputs of a provenance row tells of the making of a file."""
 _OWN_FOLDERS: Final = ("assets_root", "thumbs_root")
 
 
@@ -43,6 +48,7 @@ class CleanFile:
 
     ``removed`` names what the copy does not have; ``bytes_before`` and ``bytes_after`` are sizes; ``credit``
     names what was written of author and licence; ``note`` says why not. ``reason`` tells why it was refused.
+    ``path`` is that in the library; ``copy`` is that of the copy in the folder, where it has another.
     """
 
     uid: str
@@ -54,6 +60,7 @@ class CleanFile:
     credit: tuple[str, ...] = ()
     note: str | None = None
     reason: str | None = None
+    copy: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON values, without what does not apply."""
@@ -64,16 +71,23 @@ class CleanFile:
             "credit": list(self.credit) or None,
             "note": self.note,
             "reason": self.reason,
+            "copy": self.copy,
         }
         return {**shown, **{name: value for name, value in more.items() if value is not None}}
 
 
 def export_clean(
-    registry: AssetRegistry, uids: Iterable[str], folder: Path, *, keeps_credit: bool = False
+    registry: AssetRegistry,
+    uids: Iterable[str],
+    folder: Path,
+    *,
+    keeps_credit: bool = False,
+    names: Names = "path",
 ) -> Iterator[CleanFile]:
-    """Write clean copies of assets into a folder, with paths as in the library; tell what became of each.
+    """Write clean copies of assets into a folder; tell what became of each.
 
-    Nothing is ever written over: a file that is there and equal is fine, another one is a refusal.
+    Nothing is ever written over: a file that is there and equal is fine, another one is a refusal. So is a
+    path that tells of the prompt or the seed.
 
     Args:
         registry: the library.
@@ -81,6 +95,7 @@ def export_clean(
         folder: where to; made if need be.
         keeps_credit: write author (``meta.author``, else ``meta.artist``) and licence into each PNG, nothing
             else.
+        names: ``path``, as in the library; or ``uid``: ``<type>/<uid>`` and the suffix.
 
     Raises:
         PathConflict: the folder is the library's own, or no folder.
@@ -88,15 +103,15 @@ def export_clean(
     """
     folder = Path(os.path.realpath(folder))
     _check_folder(registry.library, folder)
-    return _exported(registry.library, uids, folder, keeps_credit=keeps_credit)
+    return _exported(registry.library, uids, folder, keeps_credit=keeps_credit, names=names)
 
 
 def _exported(
-    library: Library, uids: Iterable[str], folder: Path, *, keeps_credit: bool
+    library: Library, uids: Iterable[str], folder: Path, *, keeps_credit: bool, names: Names
 ) -> Iterator[CleanFile]:
     _sweep(folder)
     with _part(folder) as part:
-        exporter = _Exporter(library, folder, part, keeps_credit)
+        exporter = _Exporter(library, folder, part, keeps_credit, names)
         for uid in uids:
             with library.read() as rows:
                 asset = rows.asset(uid)
@@ -184,16 +199,18 @@ class _Exporter:
     folder: Path
     part: Path
     keeps_credit: bool
+    names: Names
 
     def export(self, asset: Asset) -> CleanFile:
         """Write the clean copy of one asset."""
         try:
+            key = self._named(asset)
             with self.library.storage.open(asset.key) as source:
                 removed, before = self._write(asset, source.file), source.stat.size_bytes
                 source.check_unchanged()
             credit, note = self._credit(asset) if self.keeps_credit else ({}, None)
             after = self.part.stat().st_size
-            status = self._place(asset.key)
+            status = self._place(key)
         except CantClean as refused:
             return _refused(asset, str(refused))
         except ComfyVNError as error:
@@ -203,7 +220,21 @@ class _Exporter:
             if is_ours or error.errno in _FULL:
                 raise StorageUnwritable(path=self.folder, why=error.strerror or str(error)) from error
             return _refused(asset, error.strerror or str(error))
-        return CleanFile(asset.uid, asset.key, status, removed, before, after, tuple(credit), note)
+        copy = None if key == asset.key else key
+        return CleanFile(asset.uid, asset.key, status, removed, before, after, tuple(credit), note, copy=copy)
+
+    def _named(self, asset: Asset) -> str:
+        """Return the path of a copy below the folder.
+
+        Raises:
+            CantClean: it would tell of the prompt or the seed.
+        """
+        name = asset.key.rpartition("/")[2]
+        key = asset.key if self.names == "path" else f"{asset.type}/{asset.uid}{split_suffix(name)[1]}"
+        told = what_it_tells(asset.key if self.names == "path" else asset.type, _making(self.library, asset))
+        if told is not None:
+            raise CantClean(f"its path has {told}; rename it with `comfyvn move`, or add --names uid")
+        return key
 
     def _write(self, asset: Asset, source: BinaryIO) -> tuple[str, ...]:
         """Write a proven copy to ``part``; return what it does not have."""
@@ -267,6 +298,14 @@ class _Exporter:
 
 def _refused(asset: Asset, reason: str) -> CleanFile:
     return CleanFile(asset.uid, asset.key, "refused", reason=reason)
+
+
+def _making(library: Library, asset: Asset) -> list[object]:
+    """Return what is known of the making of an asset: the texts of its tool, and what was stated."""
+    stated = [
+        {name: row.inputs[name] for name in _OF_MAKING if name in row.inputs} for row in asset.all_provenance
+    ]
+    return [*texts_of(library, asset), *stated]
 
 
 def _known(library: Library, asset: Asset) -> set[str]:

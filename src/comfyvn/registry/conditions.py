@@ -32,7 +32,7 @@ _CONDITIONS: Final = (
     click.option(
         "--text",
         multiple=True,
-        help="Only assets whose path or metadata hold this text; repeated: all of them, in any order.",
+        help="Only assets whose path, metadata, tags or prompt hold this text; repeated: all of them.",
     ),
     click.option("--hash", "hash_value", help="Only this SHA-256."),
     click.option(
@@ -81,6 +81,10 @@ _NAMED: Final[Mapping[str, tuple[TermKind, str]]] = {
     "samplers": ("sampler", "was made with the sampler"),
     "tools": ("tool", "was made with the tool"),
 }
+_ALL_OF: Final = frozenset(
+    ("tags", "text", "where", "not_types", "not_tags", "not_licenses", "models", "loras")
+)
+"""The conditions of which each value must hold."""
 
 
 def filtered(command: Callable[..., int]) -> Callable[..., int]:
@@ -103,10 +107,27 @@ def resolved(registry: AssetRegistry, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def tell_unknown(registry: AssetRegistry, wanted: Mapping[str, Any]) -> None:
-    """Say on stderr of which conditions the value is nobody's, where nothing was found: it may be a slip."""
+    """Say on stderr of which conditions the value is nobody's, where nothing was found: it may be a slip.
+
+    Where each has its assets, and there are several, that is said.
+    """
     if not registry.count_assets(**wanted) and registry.count_assets():
-        for line in _unknown(registry, wanted):
+        lines = list(_unknown(registry, wanted))
+        if not lines and _only_never_meet(registry, wanted):
+            lines = ["Each of these conditions finds something, but no asset meets all of them."]
+        for line in lines:
             console.echo(line, err=True)
+
+
+def _only_never_meet(registry: AssetRegistry, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether there are several conditions, of which each finds something by itself."""
+    single: list[dict[str, Any]] = []
+    for name, value in wanted.items():
+        if name in _ALL_OF:
+            single += [{name: [each]} for each in value]
+        elif value not in (None, ()):
+            single.append({name: value})
+    return len(single) > 1 and all(registry.count_assets(**each) for each in single)
 
 
 def _unknown(registry: AssetRegistry, wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -119,6 +140,10 @@ def _unknown(registry: AssetRegistry, wanted: Mapping[str, Any]) -> Iterator[str
         for value in filter(None, wanted[name]):
             if is_nobodys(**{name: [value]}):
                 yield f"No asset {has} {value!r}.{_near(registry, kind, value)}"
+    for text in wanted["text"]:
+        if text and is_nobodys(text=[text]):
+            apart = "; words that need not stand together go in a --text each" if " " in text.strip() else ""
+            yield f"No asset has the text {text!r} in its path, metadata, tags or prompt{apart}."
     workflow, seed, ancestor = (wanted[name] for name in ("workflow", "seed", "descends_from"))
     if workflow and is_nobodys(workflow=workflow):
         how = "Name it by all of its hash, or by eight or more of its first characters"

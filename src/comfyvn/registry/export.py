@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -26,6 +26,9 @@ from comfyvn.model import Asset
 from comfyvn.registry import console
 from comfyvn.registry.conditions import filtered, resolved
 from comfyvn.studio.core import AssetRegistry
+
+if TYPE_CHECKING:
+    from comfyvn.registry.cleaning import Names
 
 __all__ = ["FORMAT", "command", "describe", "export", "export_to_file"]
 
@@ -164,6 +167,13 @@ def _sorted(value: Any) -> Any:
 @click.option("--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
 @click.option("--clean", "folder", type=click.Path(path_type=Path), help="Write clean copies to this folder.")
 @click.option("--keep-credit", "keeps_credit", is_flag=True, help="Clean PNGs name author and licence.")
+@click.option(
+    "--names",
+    type=click.Choice(["path", "uid"]),
+    default="path",
+    show_default=True,
+    help="What clean copies are called: as in the library, or TYPE/UID.",
+)
 @filtered
 @console.library_options
 def command(
@@ -172,6 +182,7 @@ def command(
     output: Path | None,
     folder: Path | None,
     keeps_credit: bool,
+    names: Names,
     wanted: dict[str, Any],
     **library: str | None,
 ) -> int:
@@ -181,21 +192,23 @@ def command(
     belongs to this machine or run. With or without --json the document is the same.
 
     With --clean FOLDER it writes copies of the files instead, for publishing: of all assets, of ASSETS (uids
-    or paths), or of those for which the conditions hold. They have no prompts, graphs, names, places and
-    times, and the same pixels and sound. Each is opened again and checked; what can't be proven clean is not
-    written. Nothing is written over. Exit code 1: some were refused; each is named. 3: nothing to write.
+    or paths), or of those for which the conditions hold. In them are no prompts, graphs, names, places and
+    times, but the same pixels and sound. Each is opened again and checked; what can't be proven clean, or has
+    its prompt or seed in its path, is not written. Nothing is written over. Exit code 1: some were refused;
+    each is named. 3: nothing to write.
     """
     console.set_up_logging()
-    is_choosy = bool(assets or keeps_credit or any(wanted.values()))
+    is_choosy = bool(assets or keeps_credit or names != "path" or any(wanted.values()))
     if folder is None and is_choosy:
-        raise click.UsageError("Assets, conditions and --keep-credit go with --clean FOLDER only.")
+        raise click.UsageError("Assets, conditions, --keep-credit and --names go with --clean FOLDER only.")
     if folder is not None and output is not None:
         raise click.UsageError("Give either --clean or --output.")
     if assets and any(wanted.values()):
         raise click.UsageError("Give either assets or conditions.")
     with console.open_registry(**library, makes=False) as registry:
         if folder is not None:
-            return _export_clean(registry, assets, wanted, folder, as_json=as_json, keeps_credit=keeps_credit)
+            told = {"as_json": as_json, "keeps_credit": keeps_credit}
+            return _export_clean(registry, assets, wanted, folder, names, **told)
         if output is None:
             for piece in export(registry):  # as bytes: the document is UTF-8, whatever the terminal speaks
                 sys.stdout.buffer.write(piece)
@@ -214,6 +227,7 @@ def _export_clean(
     assets: Sequence[str],
     wanted: dict[str, Any],
     folder: Path,
+    names: Names,
     *,
     as_json: bool,
     keeps_credit: bool,
@@ -234,7 +248,7 @@ def _export_clean(
     items = []
     with warnings.catch_warnings(), console.progress("Cleaning", total, quiet=as_json) as bar:
         warnings.simplefilter("ignore")  # Pillow's, of files that are odd
-        for item in export_clean(registry, uids, folder, keeps_credit=keeps_credit):
+        for item in export_clean(registry, uids, folder, keeps_credit=keeps_credit, names=names):
             bar.advance()
             counts[item.status] += 1
             if as_json:

@@ -17,21 +17,38 @@ from comfyvn.errors import (
     ComfyVNError,
     FactsAtOrigin,
     FactsMissing,
+    FactsProposed,
+    FactsUnmatched,
     NoLibrary,
 )
 from comfyvn.generation import READER, Generation, read
-from comfyvn.model import Asset, EmbeddedText, Parent, Provenance, derive_workflow_hash, unite_parents
+from comfyvn.media import fingerprint
+from comfyvn.model import (
+    Asset,
+    Certainty,
+    EmbeddedText,
+    Parent,
+    Provenance,
+    derive_workflow_hash,
+    unite_parents,
+)
 from comfyvn.registry import console
 from comfyvn.storage import open_source
 from comfyvn.studio.core.parents import parents_told
-from comfyvn.studio.core.workflows import describe_told, texts_of, told_by_file
+from comfyvn.studio.core.workflows import (
+    describe_told,
+    is_of_content,
+    row_that_tells,
+    texts_of,
+    told_by_file,
+)
 
 if TYPE_CHECKING:
     from comfyvn.db import Reader
     from comfyvn.studio.core import AssetRegistry
     from comfyvn.studio.core.library import Library, Transaction
 
-__all__ = ["Refreshed", "asset_of", "command", "facts_of", "read_facts", "refresh", "uid_of"]
+__all__ = ["Refreshed", "asset_of", "command", "facts_of", "origins_of", "read_facts", "refresh", "uid_of"]
 
 _CHUNK: Final = 128
 _VALUE_WIDTH: Final = 400
@@ -87,14 +104,16 @@ def facts_of(registry: AssetRegistry, uid: str) -> dict[str, Any]:
     Raises:
         AssetNotFound: no such uid.
         FactsAtOrigin: nothing is known of it, but of an asset that it came from.
+        FactsProposed: nothing is known of it, but an asset that it may have come from waits for a word.
+        FactsUnmatched: nothing is known of it, and nobody has looked for its origin.
         FactsMissing: nothing is known of it.
     """
     asset = asset_of(registry, uid)
-    row = _row_that_tells(asset)
-    told = row.inputs["generation"] if row is not None else None
-    if row is None or not isinstance(told, Mapping):
+    row = row_that_tells(asset)
+    told = row.inputs["generation"] if row is not None else asset.generation
+    if not told:
         raise _nothing_known(registry, asset)
-    by = next((each.version for each in asset.all_versions if each.provenance_id == row.id), None)
+    by = None if row is None else _version_of(row, asset)
     ours = {
         "uid": asset.uid,
         "path": asset.key,
@@ -103,6 +122,14 @@ def facts_of(registry: AssetRegistry, uid: str) -> dict[str, Any]:
         "in_file": _is_in_file(registry.library, asset),
     }
     return ours | {name: value for name, value in told.items() if name != "raw" and name not in ours}
+
+
+def _version_of(row: Provenance, asset: Asset) -> int | None:
+    """Return the version of an asset that a provenance row came with, or else is of; None if unknown."""
+    by_id = (each.version for each in asset.all_versions if each.provenance_id == row.id)
+    digest = row.inputs.get("asset_hash")
+    by_content = (each.version for each in asset.all_versions if each.digest == digest)
+    return next(by_id, next(by_content, None))
 
 
 def _is_in_file(library: Library, asset: Asset) -> bool | None:
@@ -115,16 +142,27 @@ def _is_in_file(library: Library, asset: Asset) -> bool | None:
 
 
 def _nothing_known(registry: AssetRegistry, asset: Asset) -> FactsMissing:
-    """Return the refusal for an asset that tells nothing; it names the asset it came from if that tells."""
-    certain = [parent for parent in asset.facts.parents if parent.certainty == "certain"]
-    with registry.library.read() as rows:
-        known = {each.uid: each for each in rows.assets([parent.uid for parent in certain])}
-    for parent in certain:
-        origin = known.get(parent.uid)
-        if origin is not None and _row_that_tells(origin) is not None:
+    """Return the refusal for an asset that tells nothing; it names where to look, or what to do."""
+    for parent, origin in origins_of(registry, asset, "certain"):
+        if row_that_tells(origin) is not None:
             how = {"kind": parent.kind, "found": parent.found}
             return FactsAtOrigin(path=asset.key, parent=origin.key, uid=origin.uid, **how)
+    for parent, origin in origins_of(registry, asset, "likely"):
+        how = {"kind": parent.kind, "found": parent.found, "uid": asset.uid}
+        return FactsProposed(path=asset.key, parent=origin.key, parent_uid=origin.uid, **how)
+    with registry.library.read() as rows:
+        was_matched = bool(rows.prints.of(fingerprint.RECIPE, [asset.id]))
+    if asset.preview.kind == "thumbnail" and not was_matched:
+        return FactsUnmatched(path=asset.key, uid=asset.uid)
     return FactsMissing(path=asset.key)
+
+
+def origins_of(registry: AssetRegistry, asset: Asset, certainty: Certainty) -> Iterator[tuple[Parent, Asset]]:
+    """Yield how an asset came of others, and these, as far as they are in the library."""
+    parents = [parent for parent in asset.facts.parents if parent.certainty == certainty]
+    with registry.library.read() as rows:
+        known = {each.uid: each for each in rows.assets([parent.uid for parent in parents])}
+    yield from ((parent, known[parent.uid]) for parent in parents if parent.uid in known)
 
 
 def refresh(
@@ -155,11 +193,15 @@ def refresh(
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What is to be recorded of one asset: facts that were read anew, and parents that are found by them."""
+    """What is to be recorded of one asset: facts that were read anew, and parents that are found by them.
+
+    ``is_of_newer``: of a newer version than the facts that are known.
+    """
 
     planned: Refreshed
     told: Generation | None = None
     parents: tuple[Parent, ...] = ()
+    is_of_newer: bool = False
 
 
 def _looked_at(library: Library, rows: Reader, uid: str, asset: Asset | None, *, is_forced: bool) -> _Look:
@@ -168,6 +210,9 @@ def _looked_at(library: Library, rows: Reader, uid: str, asset: Asset | None, *,
     said: object = next(
         (row.inputs["generation"] for row in asset.all_provenance if "generation" in row.inputs), {}
     )
+    if (newer := _told_since(library, asset)) is not None:
+        parents = _new_parents(rows, asset, newer.as_inputs())
+        return _Look(Refreshed(asset.uid, asset.key, "read"), newer, parents, is_of_newer=True)
     reader = said.get("reader") if isinstance(said, Mapping) else None
     is_callers_own = bool(said) and reader is None
     if is_callers_own or (reader == READER and not is_forced):
@@ -180,6 +225,20 @@ def _looked_at(library: Library, rows: Reader, uid: str, asset: Asset | None, *,
         return _Look(Refreshed(asset.uid, asset.key, "nothing"))
     parents = _new_parents(rows, asset, told.as_inputs())
     return _Look(Refreshed(asset.uid, asset.key, "read"), told, parents)
+
+
+def _told_since(library: Library, asset: Asset) -> Generation | None:
+    """Return what the file of an asset tells whose facts are those of an older version; else None."""
+    row = row_that_tells(asset)
+    if row is None or is_of_content(row, asset):
+        return None
+    try:
+        with library.storage.open(asset.key) as source:
+            if asset.file not in (None, source.stat):
+                return None  # a rebuild takes it in, and reads it
+            return told_by_file(source.file, asset.key.rpartition("/")[2])
+    except (ComfyVNError, OSError):
+        return None
 
 
 def _new_parents(rows: Reader, asset: Asset, generation: object) -> tuple[Parent, ...]:
@@ -199,7 +258,7 @@ def _recorded(library: Library, change: Transaction, look: _Look) -> Refreshed:
     before = asset.generation.get("facts") or {}
     try:
         with change.attempt():
-            whole = asset if look.told is None else _with_facts(library, change, asset, look.told)
+            whole = asset if look.told is None else _with_facts(library, change, asset, look)
             facts = replace(asset.facts, parents=unite_parents(asset.facts.parents, look.parents))
             if whole is asset and facts.parents == asset.facts.parents:
                 return replace(planned, status="current")
@@ -210,10 +269,15 @@ def _recorded(library: Library, change: Transaction, look: _Look) -> Refreshed:
     return replace(planned, status="read", changed=(*changed, *(["parents"] if look.parents else [])))
 
 
-def _with_facts(library: Library, change: Transaction, asset: Asset, told: Generation) -> Asset:
+def _with_facts(library: Library, change: Transaction, asset: Asset, look: _Look) -> Asset:
     """Write what was read into the provenance of an asset; the same asset comes back if it says that."""
     assert asset.provenance is not None
-    row = next((row for row in asset.all_provenance if "generation" in row.inputs), asset.provenance)
+    assert look.told is not None
+    told, rows = look.told, asset.all_provenance
+    having = (row for row in rows if "generation" in row.inputs)
+    if look.is_of_newer:
+        having = (row for row in rows if is_of_content(row, asset))
+    row = next(having, asset.provenance)
     reference = library.workflows.keep(told.raw, told.workflow_hash, change.writes)
     newer = _with_told(row, told, describe_told(told, reference))
     if newer == row:
@@ -232,13 +296,6 @@ def _with_told(row: Provenance, told: Generation, described: dict[str, Any]) -> 
     )
     workflow_hash = told.workflow_hash if is_derived and told.workflow_hash else row.workflow_hash
     return replace(row, inputs={**row.inputs, "generation": described}, workflow_hash=workflow_hash)
-
-
-def _row_that_tells(asset: Asset) -> Provenance | None:
-    """Return the newest provenance row of an asset that tells what made it."""
-    return next(
-        (row for row in asset.all_provenance if isinstance(row.inputs.get("generation"), Mapping)), None
-    )
 
 
 def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

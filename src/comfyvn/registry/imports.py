@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -71,6 +72,8 @@ class OpenedSource:
     scratch: Path
     leave_out: tuple[Path, ...] = ()
     _folders: dict[Path, Path] = field(default_factory=dict)
+    _unpacked: Counter[Path] = field(default_factory=Counter)
+    """How many items of each unpacked file are still to be registered."""
 
     def all(self, wants: Callable[[Path], bool] = lambda file: True) -> Iterator[Told]:
         """Yield what becomes of every file of the source that is wanted, as it is asked for."""
@@ -89,12 +92,15 @@ class OpenedSource:
             said = list(islice(self.source.items(file), _ITEMS + 1))
             if len(said) > _ITEMS:
                 raise ImportFailed(path=file, why=f"it becomes more than {_ITEMS:,} assets")
-            return [self._checked(file, each) for each in said]
+            found = [self._checked(file, each) for each in said]
         except (ComfyVNError, OSError) as error:
             return [Told(file, reason=str(error), is_failure=True)]
         except Exception as error:  # a stranger's code
             log.exception("import adapter %s failed at %s", self.adapter.name, file)
             return [self._fault(file, error)]
+        paths = [told.item.path for told in found if told.item is not None]
+        self._unpacked.update(path for path in paths if path.is_relative_to(self.scratch))
+        return found
 
     def is_ours(self, file: Path) -> bool:
         """Tell a file of the library itself, where that lies inside of the source."""
@@ -130,10 +136,15 @@ class OpenedSource:
         return None if is_finished is None else not is_finished
 
     def forget(self, file: Path) -> None:
-        """Remove a file that was unpacked, and is registered now."""
-        if file.is_relative_to(self.scratch):
-            with suppress(OSError):
-                file.unlink()
+        """Remove a file that was unpacked, once all that it becomes is registered or left out."""
+        if file not in self._unpacked:
+            return
+        self._unpacked[file] -= 1
+        if self._unpacked[file] > 0:
+            return
+        del self._unpacked[file]
+        with suppress(OSError):
+            file.unlink()
 
     def _files(self) -> Iterator[Path | Told]:
         """Yield the adapter's files; if it fails on its way, that ends the source with a failure."""

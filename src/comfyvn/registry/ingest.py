@@ -10,7 +10,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,9 +22,9 @@ from comfyvn.errors import (
     OutsideLibrary,
     SourceMissing,
 )
-from comfyvn.importers import ImportItem
+from comfyvn.importers import ImportItem, adapter_names
 from comfyvn.importers.walking import real_path, type_of_medium, walk, why_no_asset
-from comfyvn.model import fold, normalise_license, numbered_key, parse_facts, parse_provenance
+from comfyvn.model import fold, normalise_license, normalise_type, numbered_key, parse_facts, parse_provenance
 from comfyvn.registry.imports import OpenedSource, Told, opened_sources
 from comfyvn.storage import open_source
 from comfyvn.studio.core import AssetRecord, AssetRegistry
@@ -65,6 +66,9 @@ class IngestItem:
     The rest is what a plan tells where an import adapter was asked: what would be recorded, and of which
     asset's path this is a duplicate. ``type`` and ``license`` are always those that the asset will have;
     ``stays`` names those of them that known content keeps, whatever was said of this file.
+
+    ``left_out`` is what an adapter said of this file and is not recorded: its content is known, and has
+    another value there, which stays.
     """
 
     file: str
@@ -79,6 +83,7 @@ class IngestItem:
     provenance: Mapping[str, Any] | None = None
     duplicate_of: str | None = None
     stays: Mapping[str, str | None] | None = None
+    left_out: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the item as JSON values, without what does not apply."""
@@ -189,12 +194,17 @@ def _register(
         found, asset = on_their_way.popleft(), result["asset"]
         if found.source is not None:
             found.source.forget(found.path)
+        left_out: dict[str, Any] = {}
+        if asset is not None and result["status"] == "known":
+            had = {**asset["meta"], "license": asset["license"]}
+            left_out = _other_values(_said(found, selection, registry), had)
         yield IngestItem(
             file=found.shown,
             status=result["status"],
             uid=asset["uid"] if asset else None,
             path=asset["path"] if asset else None,
-            reason=result["error"] or _why_other_type(asset, selection),
+            reason=result["error"] or _why_other_type(asset, selection) or _why_left_out(asset, left_out),
+            left_out=left_out or None,
         )
     yield from aside
 
@@ -224,12 +234,12 @@ def plan(selection: Selection, registry: AssetRegistry) -> Iterator[IngestItem]:
 class _Seen:
     """What came before a file in a plan: paths by their hashes, and those that are taken, case aside.
 
-    ``known``: type and licence of content by its hash, as they will be.
+    ``known``: type, licence and other values of content by its hash, as they will be.
     """
 
     paths: dict[str, str] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
-    known: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    known: dict[str, tuple[str, str | None, dict[str, Any]]] = field(default_factory=dict)
 
     def place(self, planned: Mapping[str, Any]) -> str:
         """Return the path at which a planned file will be, or that of its twin."""
@@ -242,9 +252,9 @@ class _Seen:
 
     def meet(self, content: str, wanted: str | None, *, keeps_license: bool) -> dict[str, str | None]:
         """Note that known content comes once more, with a licence or none; return what it keeps."""
-        kind, had = self.known[content]
+        kind, had, values = self.known[content]
         licence = had or wanted if keeps_license or wanted is None else wanted
-        self.known[content] = kind, licence
+        self.known[content] = kind, licence, values
         return {"type": kind} | ({"license": had} if licence == had else {})
 
 
@@ -252,23 +262,31 @@ def _planned(found: _Found, selection: Selection, registry: AssetRegistry, seen:
     """Tell what would become of one file."""
     arguments = _arguments(found, selection, registry, is_plan=True)
     provenance, keeps_license = arguments.pop("provenance"), arguments.pop("keep_license", False)
+    for how in ("keep_metadata", "unstated_sources"):
+        arguments.pop(how, None)
     try:
         planned = registry.plan_file(**arguments)
+        found = replace(found, asset_type=normalise_type(found.asset_type))
         described = {} if found.told is None else _described(found, arguments, provenance, registry)
         wanted = normalise_license(arguments["metadata"].get("license"))
+        said = _said(found, selection, registry)
     except (ComfyVNError, OSError) as error:
         return IngestItem(found.shown, "failed", reason=str(error))
     uid, path = planned["uid"], seen.place(planned)
     record = registry.get_asset(uid) if planned["status"] == "known" else None
     if record is not None:
-        seen.known.setdefault(planned["hash"], (record["type"], record["license"]))
+        seen.known.setdefault(planned["hash"], (record["type"], record["license"], dict(record["meta"])))
     if planned["hash"] not in seen.known:
-        seen.known[planned["hash"]] = found.asset_type, wanted
+        seen.known[planned["hash"]] = found.asset_type, wanted, said
         return IngestItem(found.shown, "new", uid, path, **described)
     stays = seen.meet(planned["hash"], wanted, keeps_license=keeps_license)
-    kind, licence = seen.known[planned["hash"]]
+    kind, licence, values = seen.known[planned["hash"]]
+    left_out = _other_values(said, {**values, "license": licence})
+    values |= {name: value for name, value in said.items() if name not in left_out}
     told = {**described, "type": kind, "license": licence, "stays": stays}
     if found.told is not None:
+        added = {key: value for key, value in (told["metadata"] or {}).items() if key not in left_out}
+        told |= {"metadata": added or None, "left_out": left_out or None}
         return IngestItem(found.shown, "known", uid, path, **told, duplicate_of=path)
     return IngestItem(found.shown, "known", uid, path, _why_other_type(record, selection), **told)
 
@@ -319,8 +337,17 @@ def _arguments(
         "metadata": metadata | ({"license": license_tag} if license_tag else {}),
         "provenance": provenance,
         "copy_file": not selection.is_in_place,
-        **({} if is_stated else {"keep_license": True}),  # an adapter's replaces none that somebody has set
+        # what an adapter says replaces nothing that somebody has set
+        **({} if is_stated else {"keep_license": True}),
+        **({} if item is None else {"keep_metadata": True}),
+        **({} if selection.source else {"unstated_sources": () if item is None else _adapters()}),
     }
+
+
+@cache
+def _adapters() -> tuple[str, ...]:
+    """Return the sources that nobody states: the names of the adapters."""
+    return tuple(adapter_names())
 
 
 def _with_texts(
@@ -352,6 +379,33 @@ def _kept(told: Generation, registry: AssetRegistry) -> dict[str, Any]:
     reference = registry.library.workflows.keep(told.raw, told.workflow_hash, writes)
     writes.sync()
     return reference
+
+
+def _said(found: _Found, selection: Selection, registry: AssetRegistry) -> dict[str, Any]:
+    """Return what an adapter says of a file that known content may have otherwise, by key.
+
+    Raises:
+        InvalidMetadata: it would be refused.
+    """
+    if found.told is None or found.told.item is None:
+        return {}
+    item = found.told.item
+    license_tag = {} if selection.license is not None else {"license": item.license}
+    facts = parse_facts({**item.metadata, **license_tag}, registry.library.limits)
+    known = {**facts.meta, "origin": facts.origin, "license": facts.license}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _other_values(said: Mapping[str, Any], had: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was said of known content and is not recorded: it has another value there."""
+    return {name: value for name, value in said.items() if had.get(name) is not None and had[name] != value}
+
+
+def _why_left_out(asset: AssetRecord | None, left_out: Mapping[str, Any]) -> str | None:
+    if asset is None or not left_out:
+        return None
+    values = ", ".join(f"{name} {value!r:.80}" for name, value in left_out.items())
+    return f"its content is {asset['path']}, whose own values stay; left out: {values}"
 
 
 def _why_other_type(asset: AssetRecord | None, selection: Selection) -> str | None:
@@ -405,6 +459,8 @@ def _accepted(
     for told in every:
         reason = told.reason or _why_skipped(_below(source.path, told.file), selection, registry)
         if told.item is None or reason is not None:
+            if told.item is not None:
+                source.forget(told.item.path)
             yield IngestItem(str(told.file), "failed" if told.is_failure else "skipped", reason=reason)
             continue
         kind = selection.asset_type or told.item.asset_type

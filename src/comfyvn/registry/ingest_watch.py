@@ -18,7 +18,7 @@ from comfyvn.errors import ComfyVNError
 from comfyvn.importers.walking import real_path, walk, why_no_asset
 from comfyvn.registry.imports import OpenedSource, Told
 from comfyvn.registry.ingest import IngestItem, Selection, open_selection, take_in
-from comfyvn.registry.noticing import changes_below, check_extra, refuse_limit
+from comfyvn.registry.noticing import changes_below, check_extra, is_of_a_name, refuse_limit
 from comfyvn.studio.core import AssetRegistry
 
 __all__ = ["watch_selection"]
@@ -95,6 +95,8 @@ class _Watch:
         self._settle_s = settle_s
         self._seen: dict[Path, _Seen] = {}
         self._trouble: str | None = None
+        self._reals: dict[Path, Path] = {}
+        self._done: set[int] = set()  # a few bytes for each file, so that looking again costs little
 
     def run(self, stop: threading.Event, *, polling: bool) -> None:
         """Watch until told to stop; a folder that goes away is waited for."""
@@ -109,6 +111,9 @@ class _Watch:
                 if isinstance(error, ComfyVNError):
                     raise
                 refuse_limit(error, next(iter(self._sources)), polling=polling)
+                if is_of_a_name(error):  # what we miss meanwhile is looked for
+                    stop.wait(self._settle_s)
+                    continue
                 if self._places() == places:
                     self._tell(f"Watching begins anew: {error}.")
                 stop.wait(_ABSENCE_S)
@@ -116,7 +121,8 @@ class _Watch:
     def _watch_once(self, places: list[_Look], stop: threading.Event, *, polling: bool) -> None:
         """Watch until told to stop, or until a folder is another one or gone."""
         is_new = True
-        for group in changes_below(list(self._sources), stop, polling=polling, is_lenient=False):
+        self._reals = {root: real_path(root) for root in self._sources}  # it is told of by these
+        for group in changes_below(list(self._reals.values()), stop, polling=polling, is_lenient=False):
             if is_new or len(group) > _MANY:  # from the first group on, nothing escapes us
                 is_new = False
                 self._take_in_all(stop)
@@ -148,9 +154,10 @@ class _Watch:
     def _note(self, path: str) -> None:
         """Note a change of a file; of a folder, what came with it, which is not told one by one."""
         for root, source in self._sources.items():
-            file = _below(Path(path), root)
-            if file is None:
+            real = self._reals[root]
+            if not Path(path).is_relative_to(real):
                 continue
+            file = root / Path(path).relative_to(real)
             try:
                 is_folder = stat.S_ISDIR(file.lstat().st_mode)
             except OSError:
@@ -191,8 +198,17 @@ class _Watch:
 
     def _take_in_all(self, stop: threading.Event) -> None:
         for source in self._sources.values():
-            told = source.all(lambda file, source=source: not self._is_kept(file, source))  # type: ignore[misc]
-            self._take_in(source, told, is_stopped=stop.is_set)
+            looks: list[int] = []
+
+            def wants(file: Path, source: OpenedSource = source, looks: list[int] = looks) -> bool:
+                mark = _mark(file)
+                if mark in self._done or self._is_kept(file, source):
+                    return False
+                looks += [] if mark is None else [mark]
+                return True
+
+            self._take_in(source, source.all(wants), is_stopped=stop.is_set)
+            self._done.update(looks)
 
     def _is_kept(self, file: Path, source: OpenedSource) -> bool:
         """Wait for a file that is not finished."""
@@ -218,9 +234,12 @@ class _Watch:
     ) -> None:
         """Register what was told; where something is in the way, ``files`` are tried again later."""
         try:
+            marks = map(_mark, files)
+            looks = [mark for mark in marks if mark is not None]
             self._registry.library.check_place()  # a file must not fail because the library is away
             for item in take_in(source, told, self._selection, self._registry, is_stopped):
                 self._on_item(item)
+            self._done.update(looks)
             self._trouble = None
         except (ComfyVNError, OSError) as error:
             if not files or isinstance(error, BrokenPipeError):  # whoever read our output has gone
@@ -240,12 +259,13 @@ def _look(file: Path) -> _Look | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _below(path: Path, root: Path) -> Path | None:
-    """Return a path as one below a folder; some systems tell where links lead."""
-    if path.is_relative_to(root):
-        return path
-    real = real_path(root)
-    return root / path.relative_to(real) if path.is_relative_to(real) else None
+def _mark(file: Path) -> int | None:
+    """Return a number for a file as it looks now; None where it can't be looked at."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return hash((str(file), status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 def _is_wanted(file: Path, root: Path) -> bool:

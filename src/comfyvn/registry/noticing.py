@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
     Group = set[tuple[watchfiles.Change, str]]
 
-__all__ = ["changes_below", "check_extra", "refuse_limit", "stop_on_signals"]
+__all__ = ["changes_below", "check_extra", "is_of_a_name", "refuse_limit", "stop_on_signals"]
 
 _TICK_MS: Final = 100
 _STEP_MS: Final = 50
 _GROUP_MS: Final = 300
 _POLL_MS: Final = 500
+_NO_NAME: Final = "Unable to decode path"
+"""How watchfiles says that a name is no UTF-8; it tells of no change any more then."""
 _LIMITS: Final = ("limit reached", "too many open files", "no space left")
 
 
@@ -76,6 +78,11 @@ def refuse_limit(error: Exception, path: str | Path, *, polling: bool) -> None:
     """
     if not polling and any(words in str(error).casefold() for words in _LIMITS):
         raise WatchLimit(path=path, why=str(error).partition(" about ")[0]) from error
+
+
+def is_of_a_name(error: Exception) -> bool:
+    """Tell the error of `changes_below` that a file's name is no UTF-8: what changed then is not told."""
+    return _NO_NAME in str(error)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ import click
 
 from comfyvn import media
 from comfyvn.errors import (
+    GraphAtOrigin,
     GraphMissing,
     NoGraph,
     NoLibrary,
@@ -22,10 +24,10 @@ from comfyvn.errors import (
     UnsupportedMedia,
 )
 from comfyvn.media.clean import CantClean, write_clean
-from comfyvn.media.inserting import GRAPHS, with_graphs
-from comfyvn.model import EmbeddedText
+from comfyvn.media.inserting import GRAPHS, foreign_suffix, with_graphs
+from comfyvn.model import Asset, EmbeddedText
 from comfyvn.registry import console
-from comfyvn.registry.facts import asset_of, uid_of
+from comfyvn.registry.facts import asset_of, origins_of, uid_of
 from comfyvn.storage import open_source
 from comfyvn.studio.core import AssetRegistry
 from comfyvn.studio.core.workflows import texts_of
@@ -46,20 +48,30 @@ def workflow_of(registry: AssetRegistry, uid: str, name: Literal["workflow", "pr
 
     Raises:
         AssetNotFound: no such uid.
+        GraphAtOrigin: no such graph is known, but of an asset that it came from.
         GraphMissing: no such graph is known.
     """
     asset = asset_of(registry, uid)
-    graphs = {text.name: text.text for text in reversed(texts_of(registry.library, asset))}
-    for each in GRAPHS if name is None else (name,):
-        if each in graphs:
-            return graphs[each]
+    graph = _graph_among(registry, asset, name)
+    if graph is not None:
+        return graph
+    for parent, origin in origins_of(registry, asset, "certain"):
+        if _graph_among(registry, origin, name) is not None:
+            how = {"kind": parent.kind, "found": parent.found}
+            raise GraphAtOrigin(path=asset.key, parent=origin.key, uid=origin.uid, **how)
     raise GraphMissing(path=asset.key)
+
+
+def _graph_among(registry: AssetRegistry, asset: Asset, name: str | None) -> str | None:
+    graphs = {text.name: text.text for text in reversed(texts_of(registry.library, asset))}
+    return next((graphs[each] for each in (GRAPHS if name is None else (name,)) if each in graphs), None)
 
 
 def insert(source: Path, graphs: Mapping[str, str], target: Path) -> None:
     """Write a copy of a picture that holds some graphs where ComfyUI looks for them, and no older ones.
 
-    Nothing is decoded: the copy differs from the original in these texts alone.
+    Nothing is decoded: the copy differs from the original in these texts alone, and has no marker of ours: it
+    is no asset, and would pass for a damaged one.
 
     Args:
         source: PNG or WebP.
@@ -69,21 +81,34 @@ def insert(source: Path, graphs: Mapping[str, str], target: Path) -> None:
     Raises:
         SourceMissing, SourceUnreadable, SourceChanged: the picture can't be read.
         UnsupportedMedia: it is of another format, signed or damaged.
-        PathConflict: something lies at the target.
+        PathConflict: something lies at the target, or its suffix is that of another format.
         StorageUnwritable: it can't be written.
     """
     plain = {name: _to_ascii(graphs[name]) for name in GRAPHS if name in graphs}
     with open_source(source) as opened:
         try:
-            made = with_graphs(opened.file, plain, name=source.name)
+            bare = _without_marker(opened.file, source.name)
+            made = with_graphs(bare, plain, name=source.name)
+            if suffix := foreign_suffix(bare, target.name):
+                why = f"the copy is in the format of {source.name}; give it a name that ends with {suffix}"
+                raise PathConflict(path=target, why=why)
             with _new_file(target) as file:
-                write_clean(made, opened.file, file)
+                write_clean(made, bare, file)
                 told = {text.name: text.text for text in media.texts(file, name=source.name)}
                 opened.check_unchanged()
                 if plain.items() - told.items():
                     raise CantClean("the graph can't be read back from it")
         except CantClean as refused:
             raise UnsupportedMedia(path=source, why=str(refused)) from refused
+
+
+def _without_marker(file: BinaryIO, name: str) -> BinaryIO:
+    """Return a file as it was before it was stamped: the same one if it has no marker."""
+    if media.read_marker(file, name=name) is None:
+        return file
+    bare = io.BytesIO()
+    media.strip(file, bare, name=name)
+    return bare
 
 
 def graph_of(text: str, path: object) -> str:

@@ -17,7 +17,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from comfyvn.config import Config
-from comfyvn.errors import ComfyVNError
+from comfyvn.errors import AssetNotFound, ComfyVNError
 
 __all__ = [
     "PROBLEM_JSON",
@@ -38,6 +38,8 @@ _ABSOLUTE: Final = re.compile(
     r"(?:/|[A-Za-z]:[\\/]|\\\\)[^\s'\":;,()]*[\\/]([^\s'\":;,()\\/]*)"
 )
 _OF_FACTS: Final = ("uid", "type", "path", "version", "hash", "tags", "license")
+_UID_DIGITS: Final = 16
+"""The least that a uid has."""
 _WORDS: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
@@ -119,7 +121,7 @@ def problem(error: ComfyVNError, config: Config, *, instance: str | None = None)
     ``type`` is ``urn:comfyvn:problem:`` and the name of the error, as in docs/errors.md; ``detail`` is its
     sentence without any folder of this machine.
     """
-    body = problem_body(type(error), scrub(str(error), config))
+    body = problem_body(type(error), scrub(str(error), config) + _of_http(error))
     if instance is not None:
         body["instance"] = instance
     headers = {"cache-control": "no-store"}
@@ -130,6 +132,14 @@ def problem(error: ComfyVNError, config: Config, *, instance: str | None = None)
     if error.status == 429:
         headers["retry-after"] = str(error.fields["seconds"])
     return Response(encode(body), error.status, headers, media_type=PROBLEM_JSON)
+
+
+def _of_http(error: ComfyVNError) -> str:
+    """Return what else is to be said over HTTP, where a uid may not be shortened as in the commands."""
+    uid = error.fields.get("uid") if isinstance(error, AssetNotFound) else None
+    if not isinstance(uid, str) or len(uid) >= _UID_DIGITS:
+        return ""
+    return " Over HTTP a uid must be whole, as `GET /assets` lists it; its beginning is not enough."
 
 
 def problem_body(kind: type[ComfyVNError], detail: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from comfyvn.errors import (
     AssetNotFound,
     Changed,
     FileMissing,
+    GraphAtOrigin,
     GraphMissing,
     InvalidRequest,
     OutsideLibrary,
@@ -244,7 +245,7 @@ async def download_asset(
 
 @router.get(
     "/assets/{uid}/workflow",
-    responses=_GRAPH | problems(AssetNotFound, GraphMissing, TooBusy),
+    responses=_GRAPH | problems(AssetNotFound, GraphMissing, GraphAtOrigin, TooBusy),
     response_class=Response,
 )
 async def download_workflow(

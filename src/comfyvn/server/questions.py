@@ -95,8 +95,8 @@ async def _conditions(  # async: FastAPI hands what is not to a thread, which co
     q: Annotated[
         list[str] | None,
         Query(
-            description="A part of the path, of the metadata's texts or of the file's own, ignoring case; "
-            "repeated: all of them, in any order."
+            description="A part of the path, of the metadata's texts, of the file's own or of the prompt, "
+            "ignoring case; repeated: all of them, in any order."
         ),
     ] = None,
     where: Annotated[

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from comfyvn.generation.comfyui.graph import CONTROLS, Graph, Link, Node, natural, one_of, words
-from comfyvn.generation.comfyui.roles import Fits, choices, is_bus, is_group, is_whole, shows
+from comfyvn.generation.comfyui.graph import Graph, Link, Node, natural, one_of
+from comfyvn.generation.comfyui.handing import JOINERS, handed_on, keeps
+from comfyvn.generation.comfyui.roles import Fits, choices, is_branch, is_group, is_whole
 
 __all__ = ["Facts", "Literals", "Unsure", "agreed", "places"]
 
@@ -23,16 +24,6 @@ _DEEPEST_TEXT: Final = 16
 _LONGEST_TEXT: Final = 100_000
 _MOST_PLACES: Final = 10
 _LONGEST_PLACE: Final = 80
-# A node that offers several values hands them on by their names; a size or a count of steps it may change.
-_NAMED: Final = one_of("seed noise_seed cfg sampler_name scheduler")
-_CHANGES_TEXT: Final = one_of(
-    "wildcard wildcards random translate translator translation llm gpt chat lower upper case reverse replace"
-    " load file style styler tagger interrogate generate generator ollama trim strip regex split parse parser"
-)
-_COMPUTES: Final = one_of(
-    "random math expression eval evaluate calculate calculator compute operation arithmetic"
-)
-"""Words of nodes whose output is none of their inputs."""
 _DELIMITERS: Final = one_of("delimiter separator")
 
 
@@ -91,7 +82,7 @@ class Literals:
         for name in names:
             if name in node.links:
                 try:
-                    return self._linked(node.links[name], name, fits)
+                    return self._linked(node.links[name], fits)
                 except Unsure:
                     return None
             if name in node.values and fits(node.values[name]):
@@ -107,26 +98,37 @@ class Literals:
 
         return choices(node, decided)
 
-    def _linked(self, link: Link, name: str, fits: Fits) -> tuple[Any, str] | None:
-        """Follow a link while it leads to one value only."""
+    def _linked(self, link: Link, fits: Fits) -> tuple[Any, str] | None:
+        """Follow a link as long as each node hands on what it is given."""
         for _ in range(_MOST_HOPS):
             node = self.node(link)
-            if not words(node.kind).isdisjoint(_COMPUTES):
-                return None
-            fitting = [each for each, value in node.values.items() if fits(value) and value not in CONTROLS]
-            if not node.links:
-                alike = _NAMED & set(fitting) & ({"seed", "noise_seed"} if "seed" in name else {name})
-                fitting = list(alike) or fitting
-                return (node.values[fitting[0]], self.place(node, fitting[0])) if len(fitting) == 1 else None
-            offered = self.choices(node)
-            if offered is None and is_bus(node):
-                offered = [node.links[name]] if name in node.links else None
-            elif offered is None and len(node.links) == 1 and not fitting:
-                offered = list(node.links.values())
-            if offered is None or len(offered) != 1:
-                return None
-            link = offered[0]
+            name = handed_on(node, link.slot)
+            if name is None:
+                offered = self._switched(node, link.slot)
+                if len(offered) != 1:
+                    return None
+                link = offered[0]
+            elif name in node.links:
+                link = node.links[name]
+            else:
+                value = node.values[name]
+                is_known = fits(value) and keeps(node, value)
+                return (value, self.place(node, name)) if is_known else None
         return None
+
+    def _switched(self, node: Node, slot: int) -> list[Link]:
+        """Return where the value of an output may come from, if it is one of those that a switch is given.
+
+        What is given one text only may choose a part of it, unless its input is named as one of several.
+        """
+        offered = self.choices(node) if slot == 0 else None
+        if offered is None or len(offered) > 1:
+            return offered or []
+        return [
+            link
+            for link in offered
+            if any(is_branch(name) for name in node.links if node.links[name] == link)
+        ]
 
     def text(self, link: Link, depth: int = 0) -> tuple[str, str] | None:
         """Return the text that comes over a link, and its place; None if it can't be told for sure."""
@@ -141,24 +143,18 @@ class Literals:
 
     def _text(self, link: Link, depth: int) -> tuple[str, str] | None:
         node = self.node(link)
-        offered = self.choices(node)
-        if offered is not None:
-            found = [self.text(each, depth + 1) for each in offered[:_MOST_CHOICES]]
-            is_one = len(offered) <= _MOST_CHOICES and len({each and each[0] for each in found}) == 1
-            return found[0] if is_one else None
-        kind = words(node.kind)
-        if kind & {"concat", "concatenate", "join"}:
+        name = handed_on(node, link.slot)
+        if name is not None:
+            value = node.values.get(name)
+            own = (value, self.place(node, name)) if isinstance(value, str) else None
+            told = self.text(node.links[name], depth + 1) if name in node.links else own
+            return told if told and keeps(node, told[0]) else None
+        if node.kind in JOINERS and link.slot == 0:
             return self._joined(node, depth)
-        if shows(node):
-            return self.text(next(iter(node.links.values())), depth + 1) if len(node.links) == 1 else None
-        if not kind.isdisjoint(_CHANGES_TEXT) or link.slot != 0:
-            return None
-        if len(node.links) == 1 and not node.values:
-            return self.text(next(iter(node.links.values())), depth + 1)
-        if node.links or len(node.values) != 1:
-            return None
-        [(name, value)] = node.values.items()
-        return (value, self.place(node, name)) if isinstance(value, str) else None
+        offered = self._switched(node, link.slot)
+        found = [self.text(each, depth + 1) for each in offered[:_MOST_CHOICES]]
+        is_one = len(offered) <= _MOST_CHOICES and len({each and each[0] for each in found}) == 1
+        return found[0] if is_one else None
 
     def _joined(self, node: Node, depth: int) -> tuple[str, str] | None:
         """Join texts as the node does; None where nodes of this kind do it in different ways.

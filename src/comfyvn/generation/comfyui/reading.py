@@ -114,6 +114,15 @@ def _link(value: object) -> Link | None:
 
 
 def _unwrapped(value: Any) -> Any:
-    if isinstance(value, dict) and value.keys() == {"__value__"}:
+    """Return a value without what is around it; choices that show a picture have it beside them."""
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__value__"}:
         return value["__value__"]
-    return value
+    is_choice = isinstance(value.get("content"), str) and value.keys() <= {
+        "content",
+        "image",
+        "title",
+        "type",
+    }
+    return value["content"] if is_choice else value

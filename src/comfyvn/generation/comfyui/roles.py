@@ -27,6 +27,7 @@ __all__ = [
     "Fits",
     "choices",
     "condition_links",
+    "is_branch",
     "is_bus",
     "is_group",
     "is_sampler",
@@ -44,7 +45,6 @@ __all__ = [
     "pipes",
     "prefix_name",
     "role_links",
-    "shows",
     "size_names",
     "text_names",
 ]
@@ -106,11 +106,6 @@ def is_group(node: Node) -> bool:
 def is_bus(node: Node) -> bool:
     """Does this node only carry what others put in, many roles at once (context, pipe)?"""
     return not words(node.kind).isdisjoint(_BUSES) and _SAMPLING.isdisjoint(node.values)
-
-
-def shows(node: Node) -> bool:
-    """Does this node show what it is given, and hand it on as it is?"""
-    return not words(node.kind).isdisjoint({"show", "display", "preview"})
 
 
 def prefix_name(node: Node) -> str | None:
@@ -241,6 +236,8 @@ def only_link(node: Node) -> Link | None:
 def choices(node: Node, decided: Callable[[str], object]) -> list[Link] | None:
     """Return what a switch may hand on, one link if it is known which; None if this is no switch.
 
+    It is an empty list where a switch may hand on a value of its own, and not what a link brings.
+
     Args:
         node: any node.
         decided: the value of an input, for those that choose; None if it isn't known.
@@ -249,18 +246,32 @@ def choices(node: Node, decided: Callable[[str], object]) -> list[Link] | None:
     if not node.links or (not is_any and words(node.kind).isdisjoint(_SWITCHES)):
         return None
     offered = {name: link for name, link in node.links.items() if name not in _DECIDERS}
+    kinds = {_branch(name) for name in offered if is_branch(name)}
+    own = [
+        name for name in node.values if name not in _DECIDERS and is_branch(name) and _branch(name) in kinds
+    ]
+    sides = {name: [link] for name, link in offered.items()} | {name: [] for name in own}
     for name in _DECIDERS:
         value = decided(name)
         if isinstance(value, bool):
-            fitting = [link for each, link in offered.items() if str(value).lower() in words(each)]
-        elif is_whole(value) and (name == "select" or any(_number_of(each) == "0" for each in offered)):
+            fitting = [links for each, links in sides.items() if str(value).lower() in words(each)]
+        elif is_whole(value) and (name == "select" or any(_number_of(each) == "0" for each in sides)):
             # `select` counts from 1; an index counts from 0, and so must the names.
-            fitting = [link for each, link in offered.items() if _number_of(each) == str(value)]
+            fitting = [links for each, links in sides.items() if _number_of(each) == str(value)]
         else:
             continue
         if len(fitting) == 1:
-            return fitting
-    return list(offered.values())
+            return fitting[0]
+    return [] if own else list(offered.values())
+
+
+def is_branch(name: str) -> bool:
+    """Is this input of a switch, by its name, one of several: ``on_true``, ``input2``, ``any_01``?"""
+    return _branch(name) != name
+
+
+def _branch(name: str) -> str:
+    return name.rstrip("0123456789").replace("true", "").replace("false", "")
 
 
 def _number_of(name: str) -> str:

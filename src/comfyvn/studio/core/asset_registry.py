@@ -1083,7 +1083,8 @@ class AssetRegistry:
     ) -> Iterator[MatchRecord]:
         """Look for the origins of pictures that lost what their files told: link and propose them.
 
-        A picture with the very pixels of another one is linked, one that only looks like it is proposed
+        A picture with the very pixels of another one that tells what made it is linked to that, one whose
+        twin tells nothing or that only looks like another is proposed
         (`proposed_parents`); where several could be meant, nothing is. Fingerprints that are missing are made
         first, from the previews, of all pictures.
 
@@ -1094,7 +1095,8 @@ class AssetRegistry:
             on_look: called for each fingerprint that was made, and each picture that was looked at.
 
         Returns:
-            What was found out about each picture, as the work goes on: it is done by iterating.
+            An iterator, which does the work as it is read and none before (``for each in registry.match():``,
+            ``list(registry.match())``): what was found out about each picture.
 
         Raises:
             AssetNotFound: a uid is unknown.
@@ -1345,7 +1347,7 @@ class AssetRegistry:
     def _request_of(self, item: Mapping[str, Any]) -> Request:
         known = {
             "source_path", "asset_type", "dest_relative", "metadata", "copy", "provenance", "license_tag",
-            "copy_file", "keep_known", "keep_license",
+            "copy_file", "keep_known", "keep_license", "keep_metadata", "unstated_sources",
         }  # fmt: skip
         if unknown := set(item) - known:
             raise InvalidMetadata(why=f"register_file has no argument {sorted(unknown)[0]!r}")
@@ -1360,7 +1362,14 @@ class AssetRegistry:
             item.get("license_tag"),
         )
         keeps_known, is_kept = bool(item.get("keep_known")), bool(item.get("keep_license"))
-        return replace(request, keeps_known=keeps_known, license_given=request.license_given and not is_kept)
+        unstated = item.get("unstated_sources")
+        return replace(
+            request,
+            keeps_known=keeps_known,
+            license_given=request.license_given and not is_kept,
+            only_adds=bool(item.get("keep_metadata")),
+            unstated=None if unstated is None else frozenset(unstated),
+        )
 
     def _request(
         self,

@@ -1,8 +1,8 @@
 """Files that lost their origin: pictures are known again by their pixels, or by how they look.
 
 Editors, upscalers and messengers strip what a tool wrote into a file; what is left is the picture. One with
-the very pixels of another is certainly a copy of it. One that only looks like another is proposed, and only
-if nothing else in the library could be meant: expressions of one sprite look alike.
+the very pixels of another that tells what made it is certainly a copy of it. One that only looks like another
+is proposed, and only if nothing else in the library could be meant: expressions of one sprite look alike.
 """
 
 from __future__ import annotations
@@ -312,7 +312,10 @@ def _is_as_seen(rows: Reader, match: _Match, child: Asset, parent: Asset) -> boo
 
 
 def _by_pixels(child: Known, twins: Sequence[Known]) -> _Match | None:
-    """Return of which picture with the same pixels one came; None if it is the origin, or tells its own."""
+    """Return of which picture with the same pixels one came; None if it is the origin, or tells its own.
+
+    Where several tell what made them and don't agree, each could be meant.
+    """
     group = [child, *twins]
     telling = [each for each in group if each.has_facts or (len(group) > 2 and each.is_marked)]
     parent = _oldest(telling or group)
@@ -320,8 +323,10 @@ def _by_pixels(child: Known, twins: Sequence[Known]) -> _Match | None:
         return None
     if len(group) > 2 and child.has_facts:
         return None
-    certainty: Certainty = "certain" if len(group) == 2 or telling else "likely"
-    return _Match(child, parent, certainty, "pixels", 0.0)
+    made = [each for each in telling if each.has_facts]
+    is_agreed = child.has_facts or len({(each.workflow_hash, each.seed) for each in made}) <= 1
+    rivals = () if is_agreed else tuple(each for each in made if each != parent)
+    return _Match(child, parent, "certain" if telling else "likely", "pixels", 0.0, rivals)
 
 
 def _origin(group: Sequence[Known]) -> Known:

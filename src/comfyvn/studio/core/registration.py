@@ -12,7 +12,7 @@ import itertools
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -30,10 +30,12 @@ from comfyvn.errors import (
     StorageUnwritable,
 )
 from comfyvn.model import (
+    UNSPECIFIED,
     Asset,
     Facts,
     FileStat,
     Preview,
+    Provenance,
     ProvenanceClaim,
     Version,
     fold,
@@ -49,7 +51,7 @@ from comfyvn.studio.core.facts import with_kept_facts
 from comfyvn.studio.core.library import Beside, Library, Move, Transaction, provenance_row, rows_told
 from comfyvn.studio.core.parents import parents_told
 from comfyvn.studio.core.previews import POOL, need_of, renew
-from comfyvn.studio.core.workflows import told_by_file, with_generation
+from comfyvn.studio.core.workflows import row_that_tells, told_by_file, with_generation
 
 __all__ = ["Outcome", "Registrar", "Request"]
 
@@ -76,7 +78,9 @@ class Request:
     ``is_rebuild``: the file comes back with its sidecar, whose provenance then suffices. ``wanted_uid`` is
     the one that the file's marker names. ``look``: a file that stays in place was read already, and had this
     stat then. ``file``: it is open already, and read from there. ``keeps_known``: an asset that has the
-    content already keeps its facts.
+    content already keeps its facts; ``only_adds``: it keeps the values of its metadata. ``unstated``: nobody
+    stated the claim's source, and it displaces no source that somebody stated of an asset that has the
+    content already; nobody states these.
     """
 
     source: Path
@@ -92,6 +96,8 @@ class Request:
     look: tuple[media.Reading, FileStat] | None = None
     file: BinaryIO | None = None
     keeps_known: bool = False
+    only_adds: bool = False
+    unstated: frozenset[str] | None = None
 
     def opened(self) -> AbstractContextManager[Source]:
         """Open the source for reading."""
@@ -325,7 +331,8 @@ class Registrar:
             preview=self._library.planned_preview(str(found.uid), kind if kind in media.RECIPES else None),
             missing_since=now,
         )
-        return _Admitted(request, self._inherit(asset, found, request), is_new_file=False)
+        seen = self._library.storage.stat(self._library.sidecar_key(key))
+        return _Admitted(request, self._inherit(asset, found, request), is_new_file=False, seen=seen)
 
     def plan(self, request: Request) -> dict[str, Any]:
         """Tell what a registration would do; reads the file, changes nothing."""
@@ -416,18 +423,21 @@ class Registrar:
         look = request.look
         if look is not None and look[1].size_bytes and self._library.storage.stat(request.key) == look[1]:
             with request.opened() as source:
-                request = self._with_generation(request, source)
+                request = self._with_generation(request, source, look[0].digest)
             request = self._with_parents(request, look[0])
             return _Arrival(request, asset_id, provenance_id, created_at, *look)
         with request.opened() as source:
             _refuse_empty(source)
-            request = self._with_generation(request, source)
+            if request.is_copy:  # its marker, for which room is kept, names its tool
+                request = self._with_generation(request, source)
             blank = _marker(request, provenance_id, created_at, "0" * _UID_WIDTH, "0" * _DIGEST_WIDTH)
             staged = self._library.storage.stage() if request.is_copy else None
             try:
                 sink, room = (staged.file, len(blank)) if staged else (None, 0)
                 with self._library.storage.writing():
                     reading = media.read(source.file, sink, marker_bytes=room, name=request.key)
+                if not request.is_copy:
+                    request = self._with_generation(request, source, reading.digest)
                 source.check_unchanged()
             except BaseException:
                 if staged is not None:
@@ -438,9 +448,12 @@ class Registrar:
         request = self._with_parents(request, reading)
         return _Arrival(request, asset_id, provenance_id, created_at, reading, source.stat, staged)
 
-    def _with_generation(self, request: Request, source: Source) -> Request:
-        """Add to a claim what the file tells of its making; a sidecar that it comes back with has that."""
-        if request.is_rebuild and self._library.storage.exists(self._library.sidecar_key(request.key)):
+    def _with_generation(self, request: Request, source: Source, digest: str | None = None) -> Request:
+        """Add to a claim what the file tells of its making; a sidecar that is of its content has that.
+
+        ``digest``: of the file's content, where it stays in place and may come back with its sidecar.
+        """
+        if request.is_rebuild and self._is_told_beside(request.key, digest):
             return request
         told = told_by_file(source.file, request.source.name)
         if told is None:
@@ -449,6 +462,17 @@ class Registrar:
         reference = self._library.workflows.keep(told.raw, told.workflow_hash, writes)
         writes.sync()
         return replace(request, claim=with_generation(request.claim, told, reference))
+
+    def _is_told_beside(self, key: str, digest: str | None) -> bool:
+        """Tell whether the sidecar beside a file was written for this content, and not for an older one.
+
+        One of an older release has the hash of the file as it was before that release stamped it.
+        """
+        try:
+            found = self._library.read_sidecar(key)
+        except InvalidSidecar:
+            return False
+        return found is not None and found.uid is not None and not _is_of_older_content(found, digest)
 
     def _with_parents(self, request: Request, reading: media.Reading) -> Request:
         """Add to the facts of a file the assets that it names as those it came of."""
@@ -712,7 +736,9 @@ class Registrar:
         if found is not None:
             asset = self._inherit(asset, found, request, rows)
         is_told = found is not None and found.uid == uid and bool(found.payload.get("schema"))
-        if request.is_rebuild and (asset.provenance is not None or is_told):
+        tells_anew = found is not None and _is_of_older_content(found, reading.digest)
+        tells_anew &= "generation" in request.claim.inputs
+        if request.is_rebuild and not tells_anew and (asset.provenance is not None or is_told):
             return asset  # nothing is invented: it had none before
         history, row_id = asset.all_provenance, arrival.provenance_id
         if any(row.id == row_id for row in history):  # the file was adopted, with the id in its marker
@@ -720,6 +746,9 @@ class Registrar:
                 return asset
             row_id = self._library.ledger.reserve_ids(1)[0]
         newest = provenance_row(asset, request.claim, row_id, arrival.created_at)
+        if tells_anew and asset.versions:
+            present, *older = asset.versions
+            asset = replace(asset, versions=(replace(present, provenance_id=row_id), *older))
         return asset.with_provenance((newest, *history))
 
     def _inherit(self, asset: Asset, found: Sidecar, request: Request, reader: Reader | None = None) -> Asset:
@@ -739,15 +768,14 @@ class Registrar:
             asset = replace(asset, id=asset_id).with_provenance(kept)
             told = rows_told(found.provenance, asset, rows, self._library.ledger.reserve_ids)
             told = sorted([*kept, *told], key=lambda row: -row.id)
-        is_repainted = found.digest not in (None, asset.digest)
-        is_ours = bool(found.payload.get("schema"))  # an older release stamped files after it hashed them
-        version = max(asset.version, found.version + (1 if is_repainted and is_ours else 0))
+        is_repainted = _is_of_older_content(found, asset.digest)
+        version = max(asset.version, found.version + (1 if is_repainted else 0))
         whole = replace(
             asset,
             facts=facts,
             version=version,
             versions=_versions_told(asset, version, found),
-            preview=asset.preview if is_repainted and is_ours else self._preview_left(asset, found),
+            preview=asset.preview if is_repainted else self._preview_left(asset, found),
             created_at=found.created_at or asset.created_at,
             updated_at=found.updated_at or asset.updated_at,
         ).with_provenance(told)
@@ -874,11 +902,32 @@ class Registrar:
             if not (self._is_repeatable and _has_claim(asset, request.claim)):
                 # minted here, the id is newer than those of other writers; a restored file's marker has one
                 row_id = arrival.provenance_id if restored else change.rows.reserve_ids(1)[0]
-                asset = library.append_provenance(change, asset, request.claim, row_id, arrival.created_at)
+                asset = self._add_claim(change, asset, arrival, row_id)
             wanted = self._met(asset, request)
             asset = library.change_one(change, asset, wanted, force=True, announce=True)
         self._renew_preview(asset)
         return Outcome(request, "known", asset)
+
+    def _add_claim(self, change: Transaction, asset: Asset, arrival: _Arrival, row_id: int) -> Asset:
+        """Add what is said of known content to its provenance, which is only ever appended to.
+
+        What somebody stated stays the current one, and what made the present content is not what made an
+        older version that came in once more: such rows are said again after the new one.
+        """
+        claim, digest, at = arrival.request.claim, arrival.reading.digest, arrival.created_at
+        again = list[Provenance]()
+        if digest != asset.digest and "generation" in claim.inputs:
+            again = [row for row in (row_that_tells(asset), asset.provenance) if row is not None]
+        elif asset.provenance is not None and _gives_way(arrival.request, asset.provenance):
+            again = [asset.provenance]
+        of_content = replace(asset, digest=digest)
+        whole = self._library.append_provenance(change, of_content, claim, row_id, at)
+        for said in {row.id: row for row in again}.values():
+            newer = replace(said, id=change.rows.reserve_ids(1)[0], created_at=at)
+            change.rows.add_provenance([newer])
+            change.tell("asset_provenance_added", asset, after={"id": newer.id, "source": newer.source})
+            whole = whole.with_provenance((newer, *whole.all_provenance))
+        return replace(whole, digest=asset.digest)
 
     def _note_restored(self, change: Transaction, asset: Asset, key: str, stat: FileStat) -> Asset:
         if key != asset.key:
@@ -888,6 +937,9 @@ class Registrar:
 
     def _merge(self, known: Asset, request: Request) -> Facts:
         given, new = request.license_given, _of_others(request.facts, known.uid)
+        if request.only_adds:
+            origin = new.origin if known.facts.origin is None else known.facts.origin
+            new = replace(new, origin=origin, meta={**new.meta, **known.facts.meta})
         return merge_registered(known.facts, new, license_given=given, limits=self._library.limits)
 
     def _met(self, known: Asset, request: Request) -> Facts:
@@ -986,6 +1038,11 @@ class Registrar:
             # its file may have been removed meanwhile; it was registered all the same
             with suppress(ComfyVNError, OSError):
                 renew(self._library, asset)
+
+
+def _is_of_older_content(found: Sidecar, digest: str | None) -> bool:
+    """Tell whether a sidecar of ours was written for other content than the file beside it has now."""
+    return found.digest not in (None, digest) and bool(found.payload.get("schema"))
 
 
 def _of_others(facts: Facts, uid: str) -> Facts:
@@ -1117,6 +1174,16 @@ def _has_claim(asset: Asset, claim: ProvenanceClaim) -> bool:
         == dict(claim.inputs)
         for row in asset.all_provenance
     )
+
+
+def _gives_way(request: Request, current: Provenance) -> bool:
+    """Tell whether a claim whose source nobody stated meets provenance whose source somebody did state."""
+    if request.unstated is None:
+        return False
+    told = current.inputs.get("generation")
+    named = [told.get(name) for name in ("tool", "tool_version")] if isinstance(told, Mapping) else []
+    read = " ".join(each for each in named if isinstance(each, str))
+    return current.source not in {UNSPECIFIED, read, request.claim.source, *request.unstated}
 
 
 def _named(error: ComfyVNError | OSError, request: Request) -> ComfyVNError | OSError:

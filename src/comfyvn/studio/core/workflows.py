@@ -21,13 +21,16 @@ from comfyvn import media
 from comfyvn.errors import ComfyVNError
 from comfyvn.generation import Generation, read
 from comfyvn.generation.raw import Raw, apply_changes, changes_between
-from comfyvn.model import UNSPECIFIED, Asset, EmbeddedText, FileStat, ProvenanceClaim
+from comfyvn.model import UNSPECIFIED, Asset, EmbeddedText, FileStat, Provenance, ProvenanceClaim
 from comfyvn.storage import LocalStorage, Writes
 
 if TYPE_CHECKING:
     from comfyvn.studio.core.library import Library
 
-__all__ = ["Workflows", "describe_told", "texts_of", "told_by_file", "with_generation"]
+__all__ = [
+    *("Workflows", "describe_told", "is_of_content", "row_that_tells", "texts_of", "told_by_file"),
+    "with_generation",
+]
 
 _log = logging.getLogger(__name__)
 _FOLDER: Final = ".comfyvn/workflows"
@@ -152,16 +155,41 @@ def describe_told(told: Generation, reference: Mapping[str, Any]) -> dict[str, A
 
 
 def texts_of(library: Library, asset: Asset) -> list[EmbeddedText]:
-    """Return the texts from which an asset's facts are read: those that were kept, else those of its file."""
+    """Return the texts from which an asset's facts are read: those that were kept, else those of its file.
+
+    Those that were kept of another version than the one whose facts these are don't count.
+    """
+    telling = row_that_tells(asset)
+    of = None if telling is None else telling.inputs.get("asset_hash")
     for row in asset.all_provenance:
         told = row.inputs.get("generation")
-        if isinstance(told, Mapping) and (kept := library.workflows.find(told.get("raw"))) is not None:
+        if not isinstance(told, Mapping) or row.inputs.get("asset_hash") != of:
+            continue
+        if (kept := library.workflows.find(told.get("raw"))) is not None:
             return kept
     try:
         with library.storage.open(asset.key) as source:
             return list(media.texts(source.file, name=asset.key))
     except (ComfyVNError, OSError):
         return []
+
+
+def row_that_tells(asset: Asset) -> Provenance | None:
+    """Return the newest provenance row of an asset that tells what made it."""
+    return next(
+        (row for row in asset.all_provenance if isinstance(row.inputs.get("generation"), Mapping)), None
+    )
+
+
+def is_of_content(row: Provenance, asset: Asset) -> bool:
+    """Tell whether a provenance row is of the content that an asset has now, as far as it says.
+
+    The hash of an asset that an older release stamped is not the one that its rows have.
+    """
+    stated = row.inputs.get("asset_hash")
+    if stated in (None, asset.digest):
+        return True
+    return any(each.version == 0 and each.digest == stated for each in asset.versions)
 
 
 def _key(name: str) -> str:
