@@ -684,6 +684,8 @@ def test_a_webhook_is_made_shown_changed_and_removed_over_http(
         tested = client.post(f"{where}/test")
         registry.register_file(make_png(), "props")
         receiver.wait(2)
+        made_id = made.json()["webhook"]["id"]
+        wait_until(lambda: is_settled(registry, made_id), "the delivery")
         listed, shown = client.get("/webhooks"), client.get(where)
         changed = client.patch(where, json={"types": ["props"], "is_enabled": False})
         replayed = client.post(f"{where}/replay", params={"since": 0})
