@@ -156,16 +156,22 @@ def test_a_copy_of_pictures_that_tell_the_same_making_is_of_the_older(
     assert found(registry) == [(bare, "linked", one)]
 
 
-def test_a_picture_that_was_painted_over_tells_nothing_of_copies_of_its_new_pixels(
-    registry: AssetRegistry, keep: Keep
-) -> None:
-    """A copy would be linked for certain to the seed of a picture that it does not show."""
+def painted_over(registry: AssetRegistry, keep: Keep) -> str:
+    """Keep a picture that tells its making, and have an editor save another one in its place."""
     uid = keep(draw_scene(1), "mara.png", seed=7)
     place = registry.resolve_path(uid)
     assert place is not None
     draw_scene(2).save(place)
     rebuild(registry)
     registry.wait_for_thumbnails(60)
+    return uid
+
+
+def test_a_picture_that_was_painted_over_tells_nothing_of_copies_of_its_new_pixels(
+    registry: AssetRegistry, keep: Keep
+) -> None:
+    """A copy would be linked for certain to the seed of a picture that it does not show."""
+    uid = painted_over(registry, keep)
     assert [each["uid"] for each in registry.list_assets(seed=7)] == [uid]
 
     copy = keep(draw_scene(2), "copy.png", compress_level=1)
@@ -177,12 +183,7 @@ def test_the_origin_of_a_picture_that_was_painted_over_is_looked_for(
     registry: AssetRegistry, keep: Keep
 ) -> None:
     """The facts that were kept of its older content would pass for its own making."""
-    uid = keep(draw_scene(1), "mara.png", seed=7)
-    place = registry.resolve_path(uid)
-    assert place is not None
-    draw_scene(2).save(place)
-    rebuild(registry)
-    registry.wait_for_thumbnails(60)
+    uid = painted_over(registry, keep)
 
     origin = keep(draw_scene(2), "made.png", seed=8)
 

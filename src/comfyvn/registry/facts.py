@@ -97,8 +97,9 @@ def facts_of(registry: AssetRegistry, uid: str) -> dict[str, Any]:
     """Return what made an asset, as its newest provenance that tells of it says.
 
     Returns:
-        What `read_facts` does, and ``uid``, ``version`` (the asset's), ``told_by_version`` (the one that came
-        with these facts; None where that is not known) and ``in_file``: whether the file in the library tells
+        What `read_facts` does (of what a script stated ``facts`` alone), and ``uid``, ``version`` (the
+        asset's), ``told_by_version`` (the one that came with these facts; None where that is not known) and
+        ``in_file``: whether the file in the library tells
         of its making today, None where it can't be read. Facts that are not in it are those that were kept.
 
     Raises:
@@ -110,9 +111,10 @@ def facts_of(registry: AssetRegistry, uid: str) -> dict[str, Any]:
     """
     asset = asset_of(registry, uid)
     row = row_that_tells(asset)
-    told = row.inputs["generation"] if row is not None else asset.generation
-    if not told:
+    stated = asset.generation.get("facts")  # what a script said, without any file that tells it
+    if row is None and not stated:
         raise _nothing_known(registry, asset)
+    told = {"facts": stated} if row is None else row.inputs["generation"]
     by = None if row is None else _version_of(row, asset)
     ours = {
         "uid": asset.uid,
